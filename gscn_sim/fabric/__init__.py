@@ -1,0 +1,1 @@
+"""The machine as SimPy processes and resources, one component a file."""

@@ -1,0 +1,1 @@
+"""What a named GPU needs for the same convolutions."""

@@ -1,0 +1,1 @@
+"""Published and reconstructed designs, one TOML file each."""

@@ -1,0 +1,1 @@
+"""ReSprop training in PyTorch, and the recorder that turns it into traces."""

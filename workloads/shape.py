@@ -1,0 +1,118 @@
+"""The shape of one convolution layer and the phases of training that run on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from workloads.errors import ShapeError
+
+MAX_DIMENSION = 1 << 24
+"""Largest accepted size of one axis; the product of all may still be far larger."""
+
+
+class Phase(StrEnum):
+    """One pass over a layer: the forward convolution, its two gradients, and ReSprop's two extras.
+
+    ``pre_dgrad`` and ``pre_wgrad`` are the dense one-sample convolutions of the reused gradient.
+    """
+
+    FORWARD = "forward"
+    DGRAD = "dgrad"
+    WGRAD = "wgrad"
+    PRE_DGRAD = "pre_dgrad"
+    PRE_WGRAD = "pre_wgrad"
+
+    @property
+    def is_pre_phase(self) -> bool:
+        """Whether this is one of ReSprop's dense one-sample phases."""
+        return self in (Phase.PRE_DGRAD, Phase.PRE_WGRAD)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerShape:
+    """Sizes of a 2-D convolution, without the batch.
+
+    Input C x H x W, filters K of (C / groups) x R x S, output K x P x Q. Stride, padding (the same
+    on both sides) and dilation are (height, width) pairs. A fully connected layer is 1x1 on 1x1.
+
+    Raises:
+        ShapeError: a size is not a positive int, groups do not divide C and K, or the output is
+            empty.
+    """
+
+    C: int
+    H: int
+    W: int
+    K: int
+    R: int
+    S: int
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("C", "H", "W", "K", "R", "S", "groups"):
+            _check_size(name, getattr(self, name), minimum=1)
+        for name, minimum in (("stride", 1), ("padding", 0), ("dilation", 1)):
+            pair = getattr(self, name)
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ShapeError(f"{name} must be a (height, width) pair, got {pair!r}")
+            for axis, value in zip("hw", pair, strict=True):
+                _check_size(f"{name}_{axis}", value, minimum=minimum)
+        if self.C % self.groups or self.K % self.groups:
+            raise ShapeError(
+                f"groups must divide C and K, got groups={self.groups}, C={self.C}, K={self.K}"
+            )
+        if self.P < 1 or self.Q < 1:
+            raise ShapeError(
+                f"output must be at least 1x1, got {self.P}x{self.Q} from input {self.H}x{self.W}, "
+                f"filter {self.R}x{self.S}, stride {self.stride}, padding {self.padding}, "
+                f"dilation {self.dilation}"
+            )
+
+    @property
+    def P(self) -> int:
+        """Output height."""
+        return _output_size(self.H, self.R, self.stride[0], self.padding[0], self.dilation[0])
+
+    @property
+    def Q(self) -> int:
+        """Output width."""
+        return _output_size(self.W, self.S, self.stride[1], self.padding[1], self.dilation[1])
+
+    @property
+    def activation_shape(self) -> tuple[int, int, int]:
+        """Shape of one sample's input: (C, H, W)."""
+        return (self.C, self.H, self.W)
+
+    @property
+    def gradient_shape(self) -> tuple[int, int, int]:
+        """Shape of one sample's output gradient: (K, P, Q)."""
+        return (self.K, self.P, self.Q)
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the filters: (K, C / groups, R, S)."""
+        return (self.K, self.C // self.groups, self.R, self.S)
+
+    @property
+    def dense_macs(self) -> int:
+        """K * C/groups * R * S * P * Q: multiply-accumulates of one sample, the same in each phase.
+
+        This is the usual count, in which the positions inside the padding are counted too.
+        """
+        return self.K * (self.C // self.groups) * self.R * self.S * self.P * self.Q
+
+
+def _check_size(name: str, value: object, *, minimum: int) -> None:
+    kind = "positive" if minimum == 1 else "non-negative"
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise ShapeError(f"{name} must be a {kind} int, got {value!r}")
+    if value > MAX_DIMENSION:
+        raise ShapeError(f"{name} must be at most {MAX_DIMENSION}, got {value}")
+
+
+def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
