@@ -1,1 +1,1 @@
-"""Published and reconstructed designs, one TOML file each."""
+"""Published and reconstructed designs, one TOML file each; ``dram/`` holds memory presets."""

@@ -1,0 +1,75 @@
+"""Declaring and checking the fields of a configuration section."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from gscn_sim.errors import ConfigError
+
+SIZE_LIMIT = 1 << 48
+
+
+def count(default: int, help: str, *, minimum: int = 1, maximum: int = SIZE_LIMIT) -> Any:
+    """An int field between ``minimum`` and ``maximum``."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum}
+    )
+
+
+def real(default: float, help: str, *, minimum: float, maximum: float) -> Any:
+    """A float field between ``minimum`` and ``maximum``."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum}
+    )
+
+
+def choice(default: str, help: str, *allowed: str) -> Any:
+    """A str field with one of the ``allowed`` values."""
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
+
+
+def switch(default: bool, help: str) -> Any:
+    """A bool field."""
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def check_fields(section: Any, prefix: str) -> None:
+    """Check every field of a section against its declaration.
+
+    Raises:
+        ConfigError: naming the key, what is allowed and what was given.
+    """
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        key = f"{prefix}.{field.name}"
+        kind = str(field.type)
+        if kind == "int":
+            _check_int(key, value, field.metadata)
+        elif kind == "float":
+            _check_float(section, field.name, key, value, field.metadata)
+        elif kind == "bool":
+            if not isinstance(value, bool):
+                raise ConfigError(f"{key} must be true or false, got {value!r}")
+        elif value not in field.metadata["allowed"]:
+            allowed = ", ".join(field.metadata["allowed"])
+            raise ConfigError(f"{key} must be one of {allowed}; got {value!r}")
+
+
+def _check_int(key: str, value: object, metadata: Any) -> None:
+    low, high = metadata["minimum"], metadata["maximum"]
+    kind = {0: "a non-negative int", 1: "a positive int"}.get(low, f"an int of at least {low}")
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"{key} must be {kind}, got {value!r}")
+    if value > high:
+        raise ConfigError(f"{key} must be at most {high}, got {value}")
+
+
+def _check_float(section: Any, name: str, key: str, value: object, metadata: Any) -> None:
+    low, high = metadata["minimum"], metadata["maximum"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ConfigError(f"{key} must be a number between {low} and {high}, got {value!r}")
+    if not low <= value <= high:
+        raise ConfigError(f"{key} must be a number between {low} and {high}, got {value}")
+    object.__setattr__(section, name, float(value))

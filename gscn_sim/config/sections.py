@@ -1,0 +1,232 @@
+"""The sections of a machine's configuration, each frozen and validated when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gscn_sim.config.fields import check_fields, choice, count, real, switch
+from gscn_sim.errors import ConfigError
+
+DATAFLOWS = ("cartesian", "anticipated", "positional", "dense")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArrayConfig:
+    """The grid of PEs and its clock."""
+
+    pe_rows: int = count(14, "rows of the PE grid", maximum=1 << 12)
+    pe_cols: int = count(16, "columns of the PE grid", maximum=1 << 12)
+    clock_ghz: float = real(1.582, "clock", minimum=0.001, maximum=100.0)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "array")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeConfig:
+    """One PE: multiplier array, banked accumulators, operand buffers, compression."""
+
+    streamed_vector: int = count(4, "F: streamed non-zeros taken a cycle", maximum=256)
+    stationary_vector: int = count(4, "I: stationary non-zeros taken a cycle", maximum=256)
+    accumulator_banks: int = count(32, "A: banks, each retires one product a cycle", maximum=4096)
+    accumulator_entries: int = count(
+        2048, "partial sums a PE holds over all banks (a second set drains)", maximum=1 << 24
+    )
+    bank_queue_depth: int = count(
+        4, "D: products that may wait at a bank", minimum=0, maximum=1 << 20
+    )
+    bank_hash: str = choice(
+        "xor", "which bank an output goes to", "modulo", "xor", "channel", "dnnsim"
+    )
+    stationary_buffer_bytes: int = count(16384, "buffer of the stationary operand")
+    streamed_fifo_entries: int = count(256, "FIFO of the streamed operand, in entries")
+    index_bits: int = count(
+        6, "bits of a zero-run length; a longer run costs a placeholder", minimum=1, maximum=32
+    )
+    value_bytes: int = count(4, "bytes of one operand value", maximum=16)
+    partial_sum_bytes: int = count(4, "bytes of one partial sum", maximum=16)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "pe")
+
+    @property
+    def multipliers(self) -> int:
+        """F * I, the multipliers of one PE."""
+        return self.streamed_vector * self.stationary_vector
+
+    @property
+    def on_chip_bytes(self) -> int:
+        """Memory of one PE: stationary buffer, FIFO, and two sets of accumulators."""
+        fifo_bits = self.streamed_fifo_entries * (8 * self.value_bytes + self.index_bits)
+        return (
+            self.stationary_buffer_bytes
+            + -(-fifo_bits // 8)
+            + 2 * self.accumulator_entries * self.partial_sum_bytes
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BufferConfig:
+    """The global buffer between DRAM and the broadcast network."""
+
+    size_bytes: int = count(4 << 20, "capacity of the global buffer")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "buffer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkConfig:
+    """The broadcast network that carries operands to PEs, and partial sums between them."""
+
+    operand_bytes_per_cycle: int = count(
+        2048, "distinct operand bytes a cycle; copies for several PEs are free"
+    )
+    partial_sums_per_cycle: int = count(
+        1, "partial sums a PE exchanges a cycle, in a halo or a reduction", maximum=1 << 16
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, "network")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrainConfig:
+    """The path from accumulators back to memory: post-processing and compression."""
+
+    entries_per_cycle: int = count(
+        4, "partial sums a PE post-processes and compresses a cycle", maximum=1 << 16
+    )
+    overlap: bool = switch(True, "drain one accumulator set while the other computes")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "drain")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DramConfig:
+    """Off-chip memory: organisation and timing of its channels."""
+
+    kind: str = choice(
+        "gddr5x", "what it is; ideal never limits", "gddr5x", "hbm2", "ddr4", "lpddr4", "ideal"
+    )
+    channels: int = count(22, "independent channels", maximum=1024)
+    channel_bits: int = count(16, "data pins of a channel", maximum=4096)
+    transfers_gtps: float = real(
+        11.0, "transfers a second and pin, in 10^9", minimum=0.01, maximum=1000.0
+    )
+    burst_bytes: int = count(32, "bytes of one burst: the least that moves", maximum=4096)
+    banks: int = count(16, "banks of a channel", maximum=1024)
+    row_bytes: int = count(2048, "bytes of an open row", maximum=1 << 20)
+    row_activate_ns: float = real(14.0, "tRCD: open a row", minimum=0.0, maximum=1000.0)
+    row_precharge_ns: float = real(14.0, "tRP: close a row", minimum=0.0, maximum=1000.0)
+    column_ns: float = real(14.0, "CAS latency", minimum=0.0, maximum=1000.0)
+    turnaround_ns: float = real(6.0, "from writing to reading or back", minimum=0.0, maximum=1000.0)
+    refresh_ns: float = real(110.0, "tRFC: one refresh", minimum=0.0, maximum=10000.0)
+    refresh_interval_ns: float = real(
+        1900.0, "tREFI: from refresh to refresh", minimum=1.0, maximum=1e6
+    )
+    controller_ns: float = real(
+        100.0, "from a request to its first data, beside the above", minimum=0.0, maximum=10000.0
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self, "dram")
+        if self.row_bytes % self.burst_bytes:
+            raise ConfigError(
+                f"dram.row_bytes must be a multiple of dram.burst_bytes ({self.burst_bytes}), "
+                f"got {self.row_bytes}"
+            )
+        if self.refresh_ns >= self.refresh_interval_ns:
+            raise ConfigError(
+                "dram.refresh_ns must be below dram.refresh_interval_ns "
+                f"({self.refresh_interval_ns}), got {self.refresh_ns}"
+            )
+
+    @property
+    def peak_gbps(self) -> float:
+        """Peak bandwidth in 10^9 bytes a second."""
+        return self.channels * self.channel_bits / 8 * self.transfers_gtps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataflowConfig:
+    """Which pairs of non-zeros a phase forms; pre-phases follow their phase."""
+
+    forward: str = choice("cartesian", "dataflow of forward", *DATAFLOWS, "auto")
+    dgrad: str = choice("cartesian", "dataflow of dgrad and pre_dgrad", *DATAFLOWS, "auto")
+    wgrad: str = choice("auto", "dataflow of wgrad and pre_wgrad", *DATAFLOWS, "auto")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "dataflow")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MappingConfig:
+    """How a layer-phase is split over the PEs."""
+
+    kind: str = choice(
+        "auto", "what is split over PEs", "auto", "planar", "sample", "channel", "mixed"
+    )
+    tile_padding: bool = switch(False, "tiles cut the padded input, as some published machines do")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "mapping")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyConfig:
+    """When PEs wait for each other."""
+
+    barrier: str = choice(
+        "group", "PEs that share a stream meet after each", "input_channel", "group", "none"
+    )
+    halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
+    load_balance: str = choice("static", "order in which work is dealt to PEs", "static", "sorted")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "policy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """One machine. ``name`` is the preset or file it came from."""
+
+    name: str = "gscn"
+    array: ArrayConfig = field(default_factory=ArrayConfig)
+    pe: PeConfig = field(default_factory=PeConfig)
+    buffer: BufferConfig = field(default_factory=BufferConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    drain: DrainConfig = field(default_factory=DrainConfig)
+    dram: DramConfig = field(default_factory=DramConfig)
+    dataflow: DataflowConfig = field(default_factory=DataflowConfig)
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    @property
+    def num_pes(self) -> int:
+        """PEs of the array."""
+        return self.array.pe_rows * self.array.pe_cols
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of one PE (F * I)."""
+        return self.pe.multipliers
+
+    @property
+    def on_chip_bytes(self) -> int:
+        """All memory on the chip: the PEs' and the global buffer."""
+        return self.num_pes * self.pe.on_chip_bytes + self.buffer.size_bytes
+
+    @property
+    def peak_macs_per_second(self) -> float:
+        """Products a second if every multiplier slot were useful."""
+        return self.num_pes * self.multipliers * self.array.clock_ghz * 1e9
+
+    def cycles(self, nanoseconds: float) -> int:
+        """Whole cycles that cover a time (the clock's own rounding, once, at the boundary)."""
+        return -int(-nanoseconds * self.array.clock_ghz // 1)
+
+    def seconds(self, cycles: int) -> float:
+        """Time of a number of cycles."""
+        return cycles / (self.array.clock_ghz * 1e9)

@@ -1,0 +1,17 @@
+"""Errors of the simulator: those a user can cause (exit code 2) and those that are our fault (1)."""
+
+from __future__ import annotations
+
+from workloads.errors import GscnError
+
+
+class ConfigError(GscnError, ValueError):
+    """A configuration key, value or combination that no machine can have."""
+
+
+class DeadlockError(RuntimeError):
+    """The fabric stopped with some component waiting forever; the message names it."""
+
+
+class IdentityError(RuntimeError):
+    """An accounting identity failed: the run is not a result."""
