@@ -1,4 +1,4 @@
-"""Errors of the simulator: those a user can cause (exit code 2) and those that are our fault (1)."""
+"""Errors of the simulator: a user's (exit code 2) and our own (exit code 1)."""
 
 from __future__ import annotations
 

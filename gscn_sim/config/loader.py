@@ -42,14 +42,10 @@ def load_config(source: str | Path = "gscn", overrides: Mapping[str, Any] | None
     while tables:
         layer = _flatten(tables, name)
         base = layer.pop("preset", None)
-        flat = {**layer, **flat}
+        flat = _merge(layer, flat)
         tables = {} if base is None else _read_preset(base)
-    for key, value in (overrides or {}).items():
-        flat.pop(key, None)
-        if key == "dram.preset":
-            flat = {k: v for k, v in flat.items() if not k.startswith("dram.")}
-        flat[key] = parse_value(value) if isinstance(value, str) else value
-    return _build(name, flat)
+    parsed = {k: parse_value(v) if isinstance(v, str) else v for k, v in (overrides or {}).items()}
+    return _build(name, _merge(flat, parsed))
 
 
 def parse_value(text: str) -> Any:
@@ -118,6 +114,12 @@ def _flatten(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
     return flat
 
 
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    if "dram.preset" in above:  # a named memory replaces every key set for another one
+        below = {key: value for key, value in below.items() if not key.startswith("dram.")}
+    return {**below, **above}
+
+
 def _build(name: str, flat: dict[str, Any]) -> Config:
     dram_preset = flat.pop("dram.preset", None)
     if dram_preset is not None:
@@ -137,5 +139,5 @@ def _build(name: str, flat: dict[str, Any]) -> Config:
         if field_name not in allowed:
             raise ConfigError(f"unknown key {key!r}; keys of {section} are {', '.join(allowed)}")
         values[section][field_name] = value
-    sections = {s: _SECTIONS[s](**values[s]) for s in _SECTIONS}  # type: ignore[misc, operator]
+    sections = {s: _SECTIONS[s](**values[s]) for s in _SECTIONS}  # type: ignore[operator]
     return Config(name=name, **sections)
