@@ -1,0 +1,66 @@
+"""GPUs by their public figures, one data file each."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from importlib import resources
+from typing import Any
+
+from gscn_sim.gpu.errors import GpuError
+
+_DATA = resources.files("gscn_sim.gpu") / "data"
+NOT_DEVICES = frozenset({"coefficients"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """A GPU's public figures; ``measured_as`` names it in the table of measured layers."""
+
+    name: str
+    title: str
+    architecture: str
+    sms: int
+    cores_per_sm: int
+    boost_clock_ghz: float
+    bandwidth_gb_s: float
+    l2_bytes: int
+    shared_bytes_per_sm: int
+    launch_overhead_us: float
+    source: str
+    measured_as: str = ""
+    measured_network_as: str = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and value <= 0:
+                raise GpuError(f"device {self.name}: {field.name} must be positive, got {value}")
+
+    @property
+    def peak_flops_per_ms(self) -> float:
+        """Single-precision operations a millisecond at boost clock, two in a multiply-add."""
+        return 2 * self.sms * self.cores_per_sm * self.boost_clock_ghz * 1e6
+
+    @property
+    def bytes_per_ms(self) -> float:
+        """DRAM bytes a millisecond."""
+        return self.bandwidth_gb_s * 1e6
+
+
+def device_names() -> list[str]:
+    """Names of the devices that ship with the package."""
+    stems = (p.name.removesuffix(".toml") for p in _DATA.iterdir() if p.name.endswith(".toml"))
+    return sorted(set(stems) - NOT_DEVICES)
+
+
+def load_device(name: str) -> Device:
+    """Read a device's data file.
+
+    Raises:
+        GpuError: the device is unknown; the message lists those that are known.
+    """
+    if name not in device_names():
+        raise GpuError(f"GPU device must be one of {', '.join(device_names())}, got {name!r}")
+    table: dict[str, Any] = tomllib.loads((_DATA / f"{name}.toml").read_text())
+    return Device(name=name, **table)
