@@ -8,8 +8,20 @@ class GscnError(Exception):
 
 
 class ShapeError(GscnError, ValueError):
-    """A layer shape that no convolution can have."""
+    """A layer shape that no convolution can have, or an array that does not have its shape."""
+
+
+class LayerError(GscnError, ValueError):
+    """A layer whose name, numbers or operands cannot be used."""
 
 
 class TraceError(GscnError):
     """A trace file that cannot be read or written."""
+
+
+def one_line(text: object) -> str:
+    """Return ``text`` with line breaks and other unprintable characters escaped, for messages."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in str(text)
+    )

@@ -53,14 +53,9 @@ class LayerShape:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("C", "H", "W", "K", "R", "S", "groups"):
+        for name in ("C", "H", "W", "K", "R", "S"):
             _check_size(name, getattr(self, name), minimum=1)
-        for name, minimum in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            pair = getattr(self, name)
-            if not isinstance(pair, tuple) or len(pair) != 2:
-                raise ShapeError(f"{name} must be a (height, width) pair, got {pair!r}")
-            for axis, value in zip("hw", pair, strict=True):
-                _check_size(f"{name}_{axis}", value, minimum=minimum)
+        check_geometry(self.stride, self.padding, self.dilation, self.groups)
         if self.C % self.groups or self.K % self.groups:
             raise ShapeError(
                 f"groups must divide C and K, got groups={self.groups}, C={self.C}, K={self.K}"
@@ -104,6 +99,20 @@ class LayerShape:
         This is the usual count, in which the positions inside the padding are counted too.
         """
         return self.K * (self.C // self.groups) * self.R * self.S * self.P * self.Q
+
+
+def check_geometry(stride: object, padding: object, dilation: object, groups: object) -> None:
+    """Raise ShapeError unless these can belong to a layer."""
+    _check_size("groups", groups, minimum=1)
+    for name, pair, minimum in (
+        ("stride", stride, 1),
+        ("padding", padding, 0),
+        ("dilation", dilation, 1),
+    ):
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ShapeError(f"{name} must be a (height, width) pair, got {pair!r}")
+        for axis, value in zip("hw", pair, strict=True):
+            _check_size(f"{name}_{axis}", value, minimum=minimum)
 
 
 def _check_size(name: str, value: object, *, minimum: int) -> None:

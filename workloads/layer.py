@@ -1,0 +1,212 @@
+"""One recorded layer: its shape, the masks of its operands and, if kept, their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeGuard, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.errors import LayerError, ShapeError, one_line
+from workloads.inference import infer_shape
+from workloads.masks import Mask
+from workloads.shape import LayerShape, Phase
+
+Operand = Literal["activation", "gradient", "weight"]
+OPERANDS: tuple[Operand, ...] = get_args(Operand)
+VALUE_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)
+MAX_NAME_LENGTH = 200
+MAX_ITERATION = (1 << 63) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """The operands of one convolution in one iteration of training, as non-zero masks.
+
+    ``activation`` is [n, C, H, W], ``gradient`` (of the output, thresholded) [n, K, P, Q] for n
+    recorded samples, ``weight`` [K, C / groups, R, S]. A weight mask of None means dense, and a
+    mask without zeros becomes None. ``input_gradient`` is False for the first layer of a network,
+    whose dgrad training never runs. ``stored_values`` is what :meth:`values` answers from.
+
+    Raises:
+        ShapeError: a mask does not have the layer's shape, or the sample counts differ.
+        LayerError: a bad name or iteration, or neither activation nor gradient.
+    """
+
+    name: str
+    shape: LayerShape
+    activation: Mask | None = None
+    gradient: Mask | None = None
+    weight: Mask | None = None
+    iteration: int = 0
+    input_gradient: bool = True
+    stored_values: Mapping[Operand, NDArray[Any]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        check_label("layer name", self.name)
+        if not isinstance(self.shape, LayerShape):
+            raise LayerError(f"layer {self.name!r}: shape must be a LayerShape, got {self.shape!r}")
+        if not is_int(self.iteration) or not 0 <= self.iteration <= MAX_ITERATION:
+            raise LayerError(
+                f"layer {self.name!r}: iteration must be a non-negative int, got {self.iteration!r}"
+            )
+        if not isinstance(self.input_gradient, bool):
+            raise LayerError(
+                f"layer {self.name!r}: input_gradient must be True or False, "
+                f"got {self.input_gradient!r}"
+            )
+        shapes = {o: m.shape for o in OPERANDS if (m := self.mask(o)) is not None}
+        check_operand_shapes(self.name, self.shape, shapes)
+        if self.weight is not None and self.weight.nonzeros == self.weight.size:
+            object.__setattr__(self, "weight", None)
+
+    def mask(self, operand: Operand) -> Mask | None:
+        """Return the mask of one operand, None where it was not recorded or (weight) is dense."""
+        if operand not in OPERANDS:
+            raise LayerError(f"operand must be one of {', '.join(OPERANDS)}, got {operand!r}")
+        mask: Mask | None = getattr(self, operand)
+        return mask
+
+    def values(self, operand: Operand) -> NDArray[Any] | None:
+        """Return the stored values of one operand in the shape of its mask, None if not stored.
+
+        A loaded layer reads them from its file at every call and raises TraceError when they are
+        damaged or contradict the mask.
+        """
+        self.mask(operand)
+        return self.stored_values.get(operand)
+
+    @property
+    def n_samples(self) -> int:
+        """Number n of recorded samples."""
+        mask = self.activation if self.activation is not None else self.gradient
+        assert mask is not None
+        return mask.shape[0]
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Return the phases whose operands were recorded, in the order of the enum."""
+        forward = self.activation is not None
+        dgrad = self.gradient is not None and self.input_gradient
+        wgrad = self.activation is not None and self.gradient is not None
+        runs = {
+            Phase.FORWARD: forward,
+            Phase.DGRAD: dgrad,
+            Phase.WGRAD: wgrad,
+            Phase.PRE_DGRAD: dgrad,
+            Phase.PRE_WGRAD: wgrad,
+        }
+        return tuple(phase for phase in Phase if runs[phase])
+
+
+def layer_from_arrays(
+    name: str,
+    *,
+    activation: NDArray[Any] | None = None,
+    weight: NDArray[Any] | None = None,
+    gradient: NDArray[Any] | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    iteration: int = 0,
+    input_gradient: bool = True,
+    shape: LayerShape | None = None,
+) -> Layer:
+    """Return the layer of dense arrays, in which zero means absent; copies of them are its values.
+
+    Arrays are [n, C, H, W], [K, C / groups, R, S] and [n, K, P, Q]. One that no wanted phase needs
+    may be None. ``shape`` replaces stride, padding, dilation and groups, and is needed only where
+    the arrays leave it open (an activation alone; a stride above 1 without the activation or
+    without the weight).
+
+    Raises:
+        ShapeError: the arrays do not fit each other or ``shape``, or leave the shape open.
+        LayerError: a non-finite value, a dtype that is not a real number's, no samples.
+    """
+    check_label("layer name", name)
+    given = {"activation": activation, "gradient": gradient, "weight": weight}
+    values: dict[Operand, NDArray[Any]] = {
+        o: _checked_values(name, o, given[o]) for o in OPERANDS if given[o] is not None
+    }
+    shapes = {o: array.shape for o, array in values.items()}
+    if shape is None:
+        try:
+            shape = infer_shape(shapes, stride, padding, dilation, groups)
+        except ShapeError as error:
+            raise ShapeError(f"layer {name!r}: {error}") from None
+    check_operand_shapes(name, shape, shapes)
+    masks = {o: Mask.from_array(array) for o, array in values.items()}
+    return Layer(
+        name=name,
+        shape=shape,
+        activation=masks.get("activation"),
+        gradient=masks.get("gradient"),
+        weight=masks.get("weight"),
+        iteration=iteration,
+        input_gradient=input_gradient,
+        stored_values=values,
+    )
+
+
+def operand_shape(shape: LayerShape, operand: Operand, samples: int) -> tuple[int, int, int, int]:
+    """Return the 4-D shape of one operand for ``samples`` recorded samples."""
+    if operand == "weight":
+        return shape.weight_shape
+    return (samples, *(shape.activation_shape if operand == "activation" else shape.gradient_shape))
+
+
+def check_operand_shapes(
+    name: str, shape: LayerShape, shapes: Mapping[Operand, tuple[int, ...]]
+) -> None:
+    """Raise ShapeError unless the operands have the layer's shape and one sample count."""
+    if "activation" not in shapes and "gradient" not in shapes:
+        raise LayerError(f"layer {name!r} must have an activation or a gradient, got neither")
+    samples = None
+    for operand, got in shapes.items():
+        expected: list[Any] = list(operand_shape(shape, operand, 0))
+        if operand != "weight":
+            expected[0] = "n" if samples is None else samples
+        if len(got) != 4 or got[1:] != tuple(expected[1:]) or expected[0] not in ("n", got[0]):
+            wanted = ", ".join(map(str, expected))
+            raise ShapeError(f"layer {name!r}: {operand} must be [{wanted}], got {list(got)}")
+        if operand != "weight":
+            samples = got[0]
+    if samples == 0:
+        raise LayerError(f"layer {name!r} must have at least one sample, got none")
+
+
+def check_label(what: str, text: object) -> None:
+    """Raise LayerError unless ``text`` is a printable name of 1 to 200 characters."""
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_NAME_LENGTH or not text.isprintable():
+        shown = one_line(repr(text))[:80]
+        raise LayerError(f"{what} must be 1 to {MAX_NAME_LENGTH} printable characters, got {shown}")
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """Return whether ``value`` is an int and not a bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _checked_values(name: str, operand: Operand, given: object) -> NDArray[Any]:
+    """Return a read-only C-order copy of ``given`` in native byte order."""
+    try:
+        array = np.array(given, order="C", copy=True)
+    except ValueError as error:
+        raise LayerError(f"layer {name!r}: {operand} is no array: {one_line(error)}") from None
+    if array.dtype.newbyteorder("=").name not in VALUE_DTYPES:
+        raise LayerError(
+            f"layer {name!r}: {operand} must be one of {', '.join(VALUE_DTYPES)}, got {array.dtype}"
+        )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    bad = np.count_nonzero(~np.isfinite(array)) if array.dtype.kind == "f" else 0
+    if bad:
+        raise LayerError(f"layer {name!r}: {operand} must be finite, got {bad} NaN or infinite")
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,140 @@
+"""Reading trace files lazily: one layer in memory at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workloads.archive import Archive, Directory
+from workloads.errors import GscnError
+from workloads.layer import Layer, Operand
+from workloads.masks import Mask, packed_size_bytes
+from workloads.records import LayerRecord
+from workloads.schema import METADATA_MEMBER, members, parse_metadata
+from workloads.trace import LazyLayers, Trace
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Return the trace in the file ``path``, whose layers are read when they are iterated over.
+
+    Reads and checks the metadata and the list of members; each layer's masks are checked when it is
+    read, its values when they are asked for. Every iteration reads the file again.
+
+    Raises:
+        TraceError: one line that names file, layer and member, and what was expected there. From
+            here on also whenever a layer is read.
+    """
+    with Archive(path) as archive:
+        metadata, records = parse_metadata(archive.read_text(METADATA_MEMBER), archive)
+        archive.check_members(members(records))
+        layers = StoredLayers(archive.path, archive.shown_path, archive.directory(), records)
+    return Trace(**metadata.metadata(), layers=layers)
+
+
+def validate(path: str | os.PathLike[str]) -> Trace:
+    """Read all of a trace file, values too, and return its trace; raises TraceError if bad."""
+    trace = load(path)
+    for layer in trace.layers:
+        for operand in layer.stored_values:
+            layer.values(operand)
+    return trace
+
+
+@dataclass(frozen=True)
+class StoredLayers(LazyLayers):
+    """The layers of a file: opened at every iteration or index, and refused if it has changed.
+
+    ``records`` describes the layers without reading them.
+    """
+
+    path: str
+    shown_path: str
+    directory: Directory
+    records: tuple[LayerRecord, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Layer]:
+        with self.open() as archive:
+            for record in self.records:
+                yield self._read(archive, record)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Layer]: ...
+    def __getitem__(self, index: int | slice) -> Layer | list[Layer]:
+        chosen = self.records[index]
+        with self.open() as archive:
+            if isinstance(chosen, LayerRecord):
+                return self._read(archive, chosen)
+            return [self._read(archive, record) for record in chosen]
+
+    def open(self) -> Archive:
+        """Return the opened file; raises TraceError if it is not the one that was loaded."""
+        archive = Archive(self.path, self.shown_path)
+        if archive.directory() != self.directory:
+            archive.close()
+            archive.fail("expected the file that was loaded, but it has changed since")
+        return archive
+
+    def _read(self, archive: Archive, record: LayerRecord) -> Layer:
+        masks = {}
+        for operand, member in record.masks.items():
+            where = _where(record, member)
+            shape = record.operand_shape(operand)
+            packed = archive.read(member, where, np.dtype(np.uint8), (packed_size_bytes(shape),))
+            try:
+                masks[operand] = Mask(shape=shape, packed=packed)
+            except GscnError as error:
+                archive.fail(f"{where}: {error}")
+        return Layer(
+            name=record.name,
+            shape=record.shape,
+            activation=masks.get("activation"),
+            gradient=masks.get("gradient"),
+            weight=masks.get("weight"),
+            iteration=record.iteration,
+            input_gradient=record.input_gradient,
+            stored_values=_FileValues(self, record, masks),
+        )
+
+
+@dataclass(frozen=True)
+class _FileValues(Mapping[Operand, NDArray[Any]]):
+    """The stored values of one layer, read from the file at every access."""
+
+    layers: StoredLayers
+    record: LayerRecord
+    masks: Mapping[Operand, Mask]
+
+    def __iter__(self) -> Iterator[Operand]:
+        return iter(self.record.values)
+
+    def __len__(self) -> int:
+        return len(self.record.values)
+
+    def __getitem__(self, operand: Operand) -> NDArray[Any]:
+        stored = self.record.values[operand]
+        where = _where(self.record, stored.member)
+        shape = self.record.operand_shape(operand)
+        with self.layers.open() as archive:
+            values = archive.read(stored.member, where, np.dtype(stored.dtype), shape)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                archive.fail(f"{where}: expected finite values, got NaN or infinity")
+            mask = self.masks.get(operand)
+            nonzero = values != 0
+            same = nonzero.all() if mask is None else Mask.from_array(nonzero) == mask
+            if not same:
+                archive.fail(f"{where}: expected values that are zero exactly where the mask is")
+        return values
+
+
+def _where(record: LayerRecord, member: str) -> str:
+    return f"layer {record.name!r} (iteration {record.iteration}), member {member + '.npy'!r}"

@@ -1,0 +1,178 @@
+"""A trace: the recorded layers of a training run, and what is known about that run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from numbers import Integral, Real
+from typing import Any
+
+from workloads.errors import LayerError, TraceError, one_line
+from workloads.layer import OPERANDS, Layer, check_label
+from workloads.records import LayerRecord, canonical_json
+
+MAX_INT = (1 << 63) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraceMetadata:
+    """What is known about the run that a trace comes from; None where it is not.
+
+    ``batch_size`` is the training batch N, of which each layer holds n <= N samples.
+    ``reuse_sparsity`` is the wanted and ``reuse_sparsity_reached`` the reached fraction of zeros in
+    the gradient delta. ``epoch`` and ``iteration`` are where recording began; each layer has its
+    own iteration. ``versions`` names what wrote the trace.
+
+    Raises:
+        TraceError: a value of the wrong type or out of its range.
+    """
+
+    network: str
+    batch_size: int
+    dataset: str | None = None
+    epoch: int | None = None
+    iteration: int | None = None
+    reuse_sparsity: float | None = None
+    reuse_sparsity_reached: float | None = None
+    loss: float | None = None
+    seed: int | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checked = {
+            "network": _label("network", self.network),
+            "batch_size": _int("batch_size", self.batch_size, minimum=1),
+            "dataset": None if self.dataset is None else _label("dataset", self.dataset),
+            "epoch": _optional_int("epoch", self.epoch),
+            "iteration": _optional_int("iteration", self.iteration),
+            "reuse_sparsity": _optional_real("reuse_sparsity", self.reuse_sparsity, 0, 1),
+            "reuse_sparsity_reached": _optional_real(
+                "reuse_sparsity_reached", self.reuse_sparsity_reached, 0, 1
+            ),
+            "loss": _optional_real("loss", self.loss, -math.inf, math.inf),
+            "seed": _optional_int("seed", self.seed),
+            "versions": _versions(self.versions),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the fields of :class:`TraceMetadata` by name."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(TraceMetadata)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace(TraceMetadata):
+    """Recorded layers, in order, with the metadata of their run.
+
+    ``layers`` has a length and can be iterated over any number of times; those of a loaded or
+    synthesised trace are made one at a time. Two traces are the same when their digests are.
+
+    Raises:
+        TraceError: bad metadata, no layers, two layers of one name and iteration, or more samples
+            than ``batch_size``.
+    """
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.layers, LazyLayers):
+            return
+        layers = tuple(self.layers)
+        object.__setattr__(self, "layers", layers)
+        if not layers:
+            raise TraceError("layers must hold at least one layer, got none")
+        seen: set[tuple[int, str]] = set()
+        for layer in layers:
+            check_member(layer, self.batch_size, seen)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the metadata and masks.
+
+        It does not depend on compression, on member names or on whether values are stored, so that
+        a trace, its file and the reloaded trace agree. The first use reads every layer.
+        """
+        digest = hashlib.sha256(canonical_json(self.metadata()))
+        for layer in self.layers:
+            digest.update(canonical_json(LayerRecord.of(layer).content()))
+            for operand in OPERANDS:
+                mask = layer.mask(operand)
+                if mask is not None:
+                    digest.update(mask.packed.data)
+        return digest.hexdigest()
+
+
+class LazyLayers(Sequence[Layer]):
+    """Layers that are made when they are asked for, and were checked against each other before."""
+
+
+def check_member(layer: object, batch_size: int, seen: set[tuple[int, str]]) -> None:
+    """Raise TraceError unless ``layer`` can join those in ``seen``; adds it there."""
+    if not isinstance(layer, Layer):
+        raise TraceError(f"layers must hold workloads.Layer, got {type(layer).__name__}")
+    check_samples(layer.name, layer.n_samples, batch_size)
+    key = (layer.iteration, layer.name)
+    if key in seen:
+        raise TraceError(
+            f"layer {layer.name!r} (iteration {layer.iteration}) must be there only once"
+        )
+    seen.add(key)
+
+
+def check_samples(name: str, samples: int, batch_size: int) -> None:
+    """Raise TraceError when a layer has more samples than the batch."""
+    if samples > batch_size:
+        raise TraceError(
+            f"layer {name!r}: samples must be at most batch_size {batch_size}, got {samples}"
+        )
+
+
+def _label(name: str, value: object) -> str:
+    try:
+        check_label(name, value)
+    except LayerError as error:
+        raise TraceError(str(error)) from None
+    return str(value)
+
+
+def _int(name: str, value: object, *, minimum: int) -> int:
+    number = minimum - 1
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = operator.index(value)
+    if not minimum <= number <= MAX_INT:
+        raise TraceError(
+            f"{name} must be an int from {minimum} to {MAX_INT}, got {one_line(repr(value))[:80]}"
+        )
+    return number
+
+
+def _optional_int(name: str, value: object) -> int | None:
+    return None if value is None else _int(name, value, minimum=0)
+
+
+def _optional_real(name: str, value: object, low: float, high: float) -> float | None:
+    if value is None:
+        return None
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    if not math.isfinite(number) or not low <= number <= high:
+        allowed = f"a number from {low} to {high}" if high == 1 else "a finite number"
+        raise TraceError(f"{name} must be {allowed}, got {one_line(repr(value))[:80]}")
+    return number
+
+
+def _versions(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TraceError(f"versions must map names to texts, got {type(value).__name__}")
+    return {_label("versions key", k): _label(f"versions[{k!r}]", value[k]) for k in value}
