@@ -1,0 +1,141 @@
+"""One accumulator group of a Cartesian dataflow on a set of tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from gscn_sim.kernels.banks import output_tables
+from gscn_sim.kernels.lists import (
+    stationary_lists,
+    streamed_lists,
+    term_range_stationary,
+    term_range_streamed,
+)
+from gscn_sim.kernels.pairing import accumulate, pair_all, pair_anticipated
+
+MACHINE_FIELDS = (
+    "vector_i", "vector_f", "queue_depth", "num_banks", "bank_hash", "run_limit", "anticipate",
+    "scan_vectors",
+)  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def cartesian_tiles(  # type: ignore[no-untyped-def]
+    stationary, streamed, stationary_value, streamed_value, group_of_list, list_of_channel,
+    c0, c1, o0, o1, tiles, axes, whole_plane, machine,
+    counters, entries, channel_cycles, sums,
+):  # fmt: skip
+    """Cycles and counters of one accumulator group on each tile, for one sample.
+
+    Args:
+        stationary: [C, Y, X] mask of the stationary operand.
+        streamed: [J, R, S, O / groups] mask of the streamed operand.
+        stationary_value, streamed_value: flat values for the functional mode, else empty.
+        group_of_list: convolution group of each j. list_of_channel: the j that channel c meets.
+        c0, c1, o0, o1: stationary channels and output channels of the group.
+        tiles: [T, 8] stationary region and streamed region of each tile.
+        axes: [2, 5]: alpha, beta, gamma, div, output size, for y and x.
+        whole_plane: whether the accumulators hold the whole output plane (wgrad) or a tile's.
+        machine: MACHINE_FIELDS as ints.
+        counters: out, [T, N_COUNTERS].
+        entries: out, [T, 2] stationary and streamed entries, placeholders counted.
+        channel_cycles: out, [T, c1 - c0] or [0, 0] if not wanted.
+        sums: [O * out_y * out_x] flat result to add to in functional mode, else empty.
+    """
+    vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
+    kind, run_limit, anticipate, scan = machine[4], machine[5], machine[6], machine[7]
+    classes = axes[0, 3] * axes[1, 3]
+    out_y, out_x = axes[0, 4], axes[1, 4]
+    j0, j1 = list_of_channel[c0], list_of_channel[c1 - 1] + 1
+    n_sta, n_str = (c1 - c0) * classes, (j1 - j0) * classes
+
+    str_of = np.empty(n_sta, np.int64)
+    for c in range(c0, c1):
+        for cls in range(classes):
+            str_of[(c - c0) * classes + cls] = (list_of_channel[c] - j0) * classes + cls
+    sta_size, str_size = 0, 0
+    for t in range(len(tiles)):
+        region = tiles[t]
+        sta_size = max(sta_size, (region[1] - region[0]) * (region[3] - region[2]))
+        str_size = max(str_size, (region[5] - region[4]) * (region[7] - region[6]))
+    sta_size *= c1 - c0
+    str_size *= (j1 - j0) * min(o1 - o0, streamed.shape[3])
+    sta_ptr, sta_real = np.empty(n_sta + 1, np.int64), np.empty(n_sta, np.int64)
+    str_ptr, str_real = np.empty(n_str + 1, np.int64), np.empty(n_str, np.int64)
+    sta_idx, sta_source = np.empty(sta_size, np.int32), np.empty(sta_size, np.int64)
+    str_idx, str_offset = np.empty(str_size, np.int32), np.empty(str_size, np.int32)
+    str_source = np.empty(str_size, np.int64)
+    group_cycles = np.empty(n_sta, np.int64)
+    rect, window = np.empty(4, np.int64), np.empty(4, np.int64)
+    for t in range(len(tiles)):
+        sta_region, str_region = tiles[t, :4], tiles[t, 4:]
+        a = term_range_stationary(axes, sta_region)
+        b = term_range_streamed(axes, str_region)
+        height, width = a[1] - a[0] + b[1] - b[0] + 1, a[3] - a[2] + b[3] - b[2] + 1
+        origin_y, origin_x = a[0] + b[0], a[2] + b[2]
+        if whole_plane:
+            rect[0], rect[1], rect[2], rect[3] = 0, out_y, 0, out_x
+        else:
+            rect[0], rect[1] = max(0, origin_y), max(0, min(out_y, origin_y + height))
+            rect[2], rect[3] = max(0, origin_x), max(0, min(out_x, origin_x + width))
+        n_positions = max(0, rect[1] - rect[0]) * max(0, rect[3] - rect[2])
+        position_of, bank_of = output_tables(
+            kind, num_banks, o1 - o0, o0, origin_y, origin_x, height, width, rect
+        )
+        absent = height * width
+        entries[t, 0] = stationary_lists(
+            stationary, c0, c1, sta_region, axes, a[0], a[2], width, run_limit, absent,
+            sta_ptr, sta_real, sta_idx, sta_source,
+        )  # fmt: skip
+        entries[t, 1] = streamed_lists(
+            streamed, j0, j1, group_of_list, o0, o1, str_region, axes, b[0], b[2], width,
+            n_positions, run_limit, absent, str_ptr, str_real, str_idx, str_offset, str_source,
+        )  # fmt: skip
+        window[0], window[1] = rect[0] - origin_y, rect[1] - origin_y
+        window[2], window[3] = rect[2] - origin_x, rect[3] - origin_x
+        group_cycles[:] = 0
+        if len(sums):
+            local = np.zeros((o1 - o0) * n_positions, np.float64)
+            accumulate(
+                sta_ptr, sta_idx, gather(stationary_value, sta_source, entries[t, 0]),
+                str_ptr, str_idx, str_offset, gather(streamed_value, str_source, entries[t, 1]),
+                str_of, position_of, vector_i, vector_f, anticipate, width, absent, window, local,
+            )  # fmt: skip
+            reduce_into(sums, local, o0, o1 - o0, rect, out_y, out_x)
+        elif anticipate:
+            pair_anticipated(
+                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
+                position_of, bank_of, num_banks, vector_i, vector_f, depth, group_cycles,
+                counters[t], width, absent, window, scan,
+            )  # fmt: skip
+        else:
+            pair_all(
+                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
+                position_of, bank_of, num_banks, vector_i, vector_f, depth, group_cycles,
+                counters[t],
+            )  # fmt: skip
+        if len(channel_cycles):
+            for g in range(n_sta):
+                channel_cycles[t, g // classes] += group_cycles[g]
+
+
+@njit(cache=True, nogil=True)
+def gather(values, source, count):  # type: ignore[no-untyped-def]
+    """Values of list entries, 0 for placeholders."""
+    out = np.zeros(count, np.float64)
+    for i in range(count):
+        if source[i] >= 0:
+            out[i] = values[source[i]]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def reduce_into(sums, local, first, outputs, rect, out_y, out_x):  # type: ignore[no-untyped-def]
+    """Add a tile's accumulators to the whole result: what halo exchange and reduction do."""
+    i = 0
+    for o in range(outputs):
+        for y in range(rect[0], rect[1]):
+            for x in range(rect[2], rect[3]):
+                sums[((first + o) * out_y + y) * out_x + x] += local[i]
+                i += 1

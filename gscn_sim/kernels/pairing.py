@@ -1,0 +1,245 @@
+"""The multiplier array, crossbar and bank queues of one PE, product by product.
+
+Operands come as lists of entries cut into *pairing groups*; every stationary entry of a group meets
+every streamed entry of the group. An entry is an int: where its products land is the sum of the two
+entries, looked up in ``position_of`` (output position, or -1 outside the output), then in
+``bank_of`` at ``streamed channel offset + position``. A placeholder is an entry that is -1 in
+``position_of`` whatever it is added to.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS, SCAN_CYCLES = range(6)
+N_COUNTERS = 6
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, free, now):  # type: ignore[no-untyped-def]
+    """Send one step's products to their banks; return (useful products, last bank's idle cycle)."""
+    useful = 0
+    latest = 0
+    for i in range(a, a_end):
+        base = sta_idx[i]
+        for j in range(b, b_end):
+            position = position_of[base + str_idx[j]]
+            if position >= 0:
+                bank = bank_of[str_offset[j] + position]
+                idle = max(free[bank], now) + 1
+                free[bank] = idle
+                latest = max(latest, idle)
+                useful += 1
+    return useful, latest
+
+
+@njit(cache=True, nogil=True)
+def same_list(idx, a, b, length):  # type: ignore[no-untyped-def]
+    """Whether two runs of a list are equal."""
+    same = True
+    for i in range(length):
+        same = same and idx[a + i] == idx[b + i]
+    return same
+
+
+@njit(cache=True, nogil=True)
+def vector_ranges(idx, start, stop, length, width, absent, ranges):  # type: ignore[no-untyped-def]
+    """Bounding box and non-placeholders of each vector of a list.
+
+    ``ranges`` [vectors, 5], out: y low, y high, x low, x high, non-placeholders.
+    """
+    v = 0
+    for first in range(start, stop, length):
+        y_low, x_low = np.int64(1 << 60), np.int64(1 << 60)
+        y_high, x_high = -y_low, -x_low
+        real = 0
+        for i in range(first, min(first + length, stop)):
+            if idx[i] != absent:
+                y, x = idx[i] // width, idx[i] % width
+                y_low, y_high = min(y_low, y), max(y_high, y)
+                x_low, x_high = min(x_low, x), max(x_high, x)
+                real += 1
+        ranges[v, 0], ranges[v, 1], ranges[v, 2], ranges[v, 3] = y_low, y_high, x_low, x_high
+        ranges[v, 4] = real
+        v += 1
+    return v
+
+
+@njit(cache=True, nogil=True, inline="always")
+def may_meet(a, b, window):  # type: ignore[no-untyped-def]
+    """Whether two vectors' bounding boxes allow a product inside the output window."""
+    return (
+        a[4] > 0
+        and b[4] > 0
+        and a[1] + b[1] >= window[0]
+        and a[0] + b[0] < window[1]
+        and a[3] + b[3] >= window[2]
+        and a[2] + b[2] < window[3]
+    )
+
+
+@njit(cache=True, nogil=True)
+def pair_all(  # type: ignore[no-untyped-def]
+    sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
+    bank_of, num_banks, vector_i, vector_f, queue_depth, group_cycles, counters,
+):  # fmt: skip
+    """All pairs of every pairing group, in order: the Cartesian product.
+
+    Timing: a step issues its pairs in one cycle; a bank retires one product a cycle; products of a
+    step beyond ``queue_depth`` waiting at their bank hold the array. With a depth of 0 a step costs
+    max(1, most products on one bank). The call ends when every queue is empty.
+
+    A pairing group that equals the one before it and starts from the same queue state must cost the
+    same, so it is not walked again: the result is exact.
+
+    Args:
+        sta_ptr, sta_idx, sta_real: stationary lists: bounds, entries, non-placeholders a list.
+        str_ptr, str_idx, str_offset, str_real: streamed lists, with channel offsets.
+        str_of: streamed list of each pairing group.
+        group_cycles: out, added to: cycles of each pairing group.
+        counters: out, added to: CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS.
+    """
+    free = np.zeros(num_banks, np.int64)
+    state = np.zeros(num_banks, np.int64)
+    before = np.zeros(num_banks, np.int64)
+    now = 0
+    last = -1  # the group walked last, with its cost; ``before`` is the queue state it met
+    last_cycles = 0
+    last_useful = 0
+    last_steps = 0
+    for g in range(len(str_of)):
+        a0, a1 = sta_ptr[g], sta_ptr[g + 1]
+        s = str_of[g]
+        b0, b1 = str_ptr[s], str_ptr[s + 1]
+        if a1 == a0 or b1 == b0:
+            continue
+        counters[PAIRS] += (a1 - a0) * (b1 - b0)
+        counters[REAL_PAIRS] += sta_real[g] * str_real[s]
+        same = (
+            last >= 0
+            and str_of[last] == s
+            and sta_ptr[last + 1] - sta_ptr[last] == a1 - a0
+            and same_list(sta_idx, sta_ptr[last], a0, a1 - a0)
+        )
+        for bank in range(num_banks):
+            state[bank] = max(free[bank] - now, 0)
+            same = same and state[bank] == before[bank]
+        start = now
+        if same:
+            now += last_cycles
+            free += last_cycles
+        else:
+            before[:] = state
+            last = g
+            last_useful = 0
+            last_steps = 0
+            for a in range(a0, a1, vector_i):
+                a_end = min(a + vector_i, a1)
+                for b in range(b0, b1, vector_f):
+                    useful, latest = _issue(
+                        sta_idx, a, a_end, str_idx, str_offset, b, min(b + vector_f, b1),
+                        position_of, bank_of, free, now,
+                    )  # fmt: skip
+                    last_useful += useful
+                    last_steps += 1
+                    now = max(now + 1, latest - queue_depth)
+            last_cycles = now - start
+        counters[USEFUL] += last_useful
+        counters[STEPS] += last_steps
+        group_cycles[g] += now - start
+    _finish(free, now, group_cycles, counters)
+
+
+@njit(cache=True, nogil=True)
+def pair_anticipated(  # type: ignore[no-untyped-def]
+    sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
+    bank_of, num_banks, vector_i, vector_f, queue_depth, group_cycles, counters,
+    width, absent, window, scan_vectors,
+):  # fmt: skip
+    """As :func:`pair_all`, but steps whose index ranges cannot meet the output are skipped.
+
+    Args:
+        width: width of the relative positions, to split an entry into y and x.
+        window: y0, y1, x0, x1 of the output in relative positions.
+        scan_vectors: streamed vectors whose ranges are compared in one cycle; the array waits when
+            fewer steps remain than the scan takes.
+    """
+    free = np.zeros(num_banks, np.int64)
+    now = 0
+    ranges = np.empty((len(str_idx) // vector_f + len(str_ptr), 5), np.int64)
+    own = np.empty((1, 5), np.int64)
+    ranges_of = -1
+    vectors = 0
+    for g in range(len(str_of)):
+        a0, a1 = sta_ptr[g], sta_ptr[g + 1]
+        s = str_of[g]
+        b0, b1 = str_ptr[s], str_ptr[s + 1]
+        if a1 == a0 or b1 == b0:
+            continue
+        if ranges_of != s:
+            vectors = vector_ranges(str_idx, b0, b1, vector_f, width, absent, ranges)
+            ranges_of = s
+        start = now
+        for a in range(a0, a1, vector_i):
+            a_end = min(a + vector_i, a1)
+            vector_ranges(sta_idx, a, a_end, vector_i, width, absent, own)
+            vector_start = now
+            if own[0, 4] > 0:
+                for v in range(vectors):
+                    if not may_meet(own[0], ranges[v], window):
+                        continue
+                    b = b0 + v * vector_f
+                    b_end = min(b + vector_f, b1)
+                    useful, latest = _issue(
+                        sta_idx, a, a_end, str_idx, str_offset, b, b_end,
+                        position_of, bank_of, free, now,
+                    )  # fmt: skip
+                    counters[USEFUL] += useful
+                    counters[STEPS] += 1
+                    counters[PAIRS] += (a_end - a) * (b_end - b)
+                    counters[REAL_PAIRS] += own[0, 4] * ranges[v, 4]
+                    now = max(now + 1, latest - queue_depth)
+            scanned = vector_start + (vectors + scan_vectors - 1) // scan_vectors
+            if scanned > now:
+                counters[SCAN_CYCLES] += scanned - now
+                now = scanned
+        group_cycles[g] += now - start
+    _finish(free, now, group_cycles, counters)
+
+
+@njit(cache=True, nogil=True)
+def _finish(free, now, group_cycles, counters):  # type: ignore[no-untyped-def]
+    """Wait for the queues to empty; the last pairing group pays."""
+    tail = 0
+    for bank in range(len(free)):
+        tail = max(tail, free[bank] - now)
+    if len(group_cycles):
+        group_cycles[len(group_cycles) - 1] += tail
+    counters[CYCLES] += now + tail
+
+
+@njit(cache=True, nogil=True)
+def accumulate(  # type: ignore[no-untyped-def]
+    sta_ptr, sta_idx, sta_value, str_ptr, str_idx, str_offset, str_value, str_of, position_of,
+    vector_i, vector_f, anticipate, width, absent, window, sums,
+):  # fmt: skip
+    """The products of the same steps, with values, added into ``sums`` [outputs * positions]."""
+    own = np.empty((1, 5), np.int64)
+    other = np.empty((1, 5), np.int64)
+    for g in range(len(str_of)):
+        s = str_of[g]
+        for a in range(sta_ptr[g], sta_ptr[g + 1], vector_i):
+            a_end = min(a + vector_i, sta_ptr[g + 1])
+            vector_ranges(sta_idx, a, a_end, vector_i, width, absent, own)
+            for b in range(str_ptr[s], str_ptr[s + 1], vector_f):
+                b_end = min(b + vector_f, str_ptr[s + 1])
+                if anticipate:
+                    vector_ranges(str_idx, b, b_end, vector_f, width, absent, other)
+                    if not may_meet(own[0], other[0], window):
+                        continue
+                for i in range(a, a_end):
+                    for j in range(b, b_end):
+                        position = position_of[sta_idx[i] + str_idx[j]]
+                        if position >= 0:
+                            sums[str_offset[j] + position] += sta_value[i] * str_value[j]
