@@ -5,6 +5,7 @@ from workloads.layer import OPERANDS, Layer, Operand, layer_from_arrays
 from workloads.masks import Mask
 from workloads.reader import load, validate
 from workloads.shape import LayerShape, Phase
+from workloads.synthetic import synthesize
 from workloads.trace import Trace
 from workloads.writer import TraceWriter, save
 
@@ -24,5 +25,6 @@ __all__ = [
     "layer_from_arrays",
     "load",
     "save",
+    "synthesize",
     "validate",
 ]

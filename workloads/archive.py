@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import IO, Any, NoReturn, Self
 
 import numpy as np
@@ -61,8 +60,7 @@ class Archive:
         self._size_bytes = status.st_size
         try:
             with self.guard("", "a trace file (npz), whole"):
-                file = self._stack.enter_context(Path(self.path).open("rb"))
-                self._zip = self._stack.enter_context(zipfile.ZipFile(file))
+                self._zip = self._stack.enter_context(zipfile.ZipFile(self.path))
             self._infos = {info.filename: info for info in self._zip.infolist()}
             if len(self._infos) != len(self._zip.infolist()):
                 self.fail("expected each member once, got one twice")

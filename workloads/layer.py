@@ -182,6 +182,21 @@ def check_operand_shapes(
         raise LayerError(f"layer {name!r} must have at least one sample, got none")
 
 
+def values_problem(values: NDArray[Any], shape: tuple[int, ...], mask: Mask | None) -> str | None:
+    """Return what keeps ``values`` from being those of an operand, None if nothing does.
+
+    The text completes "expected". A mask of None is a dense one.
+    """
+    if values.shape != shape or values.dtype.name not in VALUE_DTYPES:
+        return f"values of shape {shape}, got {values.dtype} of shape {values.shape}"
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        return "finite values, got NaN or infinity"
+    nonzero = values != 0
+    if not (nonzero.all() if mask is None else Mask.from_array(nonzero) == mask):
+        return "values that are zero exactly where the mask is"
+    return None
+
+
 def check_label(what: str, text: object) -> None:
     """Raise LayerError unless ``text`` is a printable name of 1 to 200 characters."""
     if not isinstance(text, str) or not 0 < len(text) <= MAX_NAME_LENGTH or not text.isprintable():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from workloads.archive import Archive, Directory
 from workloads.errors import GscnError
-from workloads.layer import Layer, Operand
+from workloads.layer import Layer, Operand, values_problem
 from workloads.masks import Mask, packed_size_bytes
 from workloads.records import LayerRecord
 from workloads.schema import METADATA_MEMBER, members, parse_metadata
@@ -126,13 +126,8 @@ class _FileValues(Mapping[Operand, NDArray[Any]]):
         shape = self.record.operand_shape(operand)
         with self.layers.open() as archive:
             values = archive.read(stored.member, where, np.dtype(stored.dtype), shape)
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                archive.fail(f"{where}: expected finite values, got NaN or infinity")
-            mask = self.masks.get(operand)
-            nonzero = values != 0
-            same = nonzero.all() if mask is None else Mask.from_array(nonzero) == mask
-            if not same:
-                archive.fail(f"{where}: expected values that are zero exactly where the mask is")
+            if problem := values_problem(values, shape, self.masks.get(operand)):
+                archive.fail(f"{where}: expected {problem}")
         return values
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from workloads.archive import MAX_METADATA_BYTES
 from workloads.errors import TraceError, one_line
 from workloads.files import atomic_file
-from workloads.layer import OPERANDS, Layer
+from workloads.layer import OPERANDS, Layer, Operand, operand_shape, values_problem
 from workloads.records import LayerRecord
 from workloads.schema import METADATA_MEMBER, metadata_json
-from workloads.trace import Trace, TraceMetadata, check_member
+from workloads.trace import Trace, TraceMetadata, check_member, check_samples
 
 
 class TraceWriter:
@@ -42,6 +42,7 @@ class TraceWriter:
         **metadata: Any,
     ) -> None:
         self.path = os.fspath(path)
+        self._shown_path = one_line(self.path)
         self._metadata = _metadata(network=network, batch_size=batch_size, **metadata)
         self._values = values
         self._records: list[LayerRecord] = []
@@ -69,10 +70,12 @@ class TraceWriter:
             TraceError: the layer is there already, has more samples than ``batch_size``, has no
                 values although they were asked for, or the file cannot be written.
         """
-        check_member(layer, self._metadata.batch_size, self._seen)
-        stored = {o: v for o in OPERANDS if self._values and (v := layer.values(o)) is not None}
-        if self._values and not stored:
-            raise TraceError(f"layer {layer.name!r} must hold values to be saved with values")
+        try:
+            check_member(layer, self._metadata.batch_size, self._seen)
+            stored = self._stored_values(layer) if self._values else {}
+        except TraceError as error:
+            self._failed = True
+            raise TraceError(f"{self._shown_path}: {error}") from None
         record = LayerRecord.of(
             layer, f"{len(self._records):05d}", {o: v.dtype.name for o, v in stored.items()}
         )
@@ -84,13 +87,23 @@ class TraceWriter:
             self._write(record.values[operand].member, values)
         self._records.append(record)
 
+    def _stored_values(self, layer: Layer) -> dict[Operand, NDArray[Any]]:
+        stored = {o: v for o in OPERANDS if (v := layer.values(o)) is not None}
+        if not stored:
+            raise TraceError(f"layer {layer.name!r} must hold values to be saved with values")
+        for operand, values in stored.items():
+            shape = operand_shape(layer.shape, operand, layer.n_samples)
+            if problem := values_problem(values, shape, layer.mask(operand)):
+                raise TraceError(f"layer {layer.name!r}: {operand}: expected {problem}")
+        return stored
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
+        if error is None:
             try:
                 self._finish()
                 self._stack.close()
@@ -104,37 +117,35 @@ class TraceWriter:
 
     def _finish(self) -> None:
         if self._failed:
-            raise TraceError(f"{self.path}: not written, because adding a layer failed")
+            raise TraceError(f"{self._shown_path}: not written, because adding a layer failed")
         if not self._records:
-            raise TraceError(f"{self.path}: a trace must have at least one layer, got none")
-        for record in self._records:  # batch_size may have been updated
-            if record.samples > self._metadata.batch_size:
-                raise TraceError(
-                    f"{self.path}: layer {record.name!r}: samples must be at most batch_size "
-                    f"{self._metadata.batch_size}, got {record.samples}"
-                )
+            raise TraceError(f"{self._shown_path}: a trace must have at least one layer, got none")
+        try:
+            for record in self._records:  # batch_size may have been updated
+                check_samples(record.name, record.samples, self._metadata.batch_size)
+        except TraceError as error:
+            raise TraceError(f"{self._shown_path}: {error}") from None
         content = metadata_json(self._metadata, self._records)
         if len(content) > MAX_METADATA_BYTES:
             raise TraceError(
-                f"{self.path}: metadata must take at most {MAX_METADATA_BYTES} bytes, "
+                f"{self._shown_path}: metadata must take at most {MAX_METADATA_BYTES} bytes, "
                 f"got {len(content)} for {len(self._records)} layers"
             )
         self._write(METADATA_MEMBER, np.frombuffer(content, dtype=np.uint8))
         assert self._archive is not None
         self._archive.close()
 
-    def _discard(self, error: BaseException | None) -> None:
+    def _discard(self, error: BaseException) -> None:
         """Drop the unfinished file; ``atomic_file`` removes it when it sees the error."""
         if self._archive is not None:
             with suppress(OSError, ValueError):
                 self._archive.close()
-        kind = None if error is None else type(error)
-        with suppress(BaseException):
-            self._stack.__exit__(kind, error, None)
+        with suppress(Exception):
+            self._stack.__exit__(type(error), error, None)
 
     def _write(self, member: str, array: NDArray[Any]) -> None:
         if self._archive is None:
-            raise TraceError(f"{self.path}: layers must be added inside the with block")
+            raise TraceError(f"{self._shown_path}: layers must be added inside the with block")
         array = np.ascontiguousarray(array)
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         # A fixed date and system make the bytes depend on nothing but the content.
@@ -157,7 +168,7 @@ class TraceWriter:
 
     def _cannot_write(self, error: BaseException) -> TraceError:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        return TraceError(f"{one_line(self.path)}: cannot write trace: {one_line(reason)}")
+        return TraceError(f"{self._shown_path}: cannot write trace: {one_line(reason)}")
 
 
 def save(trace: Trace, path: str | os.PathLike[str], values: bool = False) -> None:
