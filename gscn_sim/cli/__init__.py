@@ -1,0 +1,22 @@
+"""The ``gscn-sim`` command: a group whose subcommands are imported when they are used."""
+
+import click
+
+from gscn_sim.cli.group import CommandGroup
+
+COMMANDS = {
+    "run": ("gscn_sim.cli.run:run", "Simulate a trace and compare it with a GPU."),
+    "trace": ("gscn_sim.cli.trace:trace", "Look at, check and make traces."),
+    "config": ("gscn_sim.cli.config:config", "List designs and show their full configuration."),
+    "gpu": ("gscn_sim.gpu.cli:gpu", "Predict a GPU's times for a table of layers."),
+    "verify": ("gscn_sim.cli.verify:verify", "Check the simulator on a trace's own layers."),
+    "demo": ("gscn_sim.cli.demo:demo", "Train, record, simulate and compare, in two minutes."),
+    "sweep": ("gscn_sim.cli.sweep:sweep", "Simulate many designs; resumes by itself."),
+}
+
+
+@click.group(cls=CommandGroup, commands=COMMANDS, invoke_without_command=False)
+@click.version_option(package_name="gscn-sim")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+def main(debug: bool) -> None:
+    """Simulate GSCN, a sparse convolution accelerator, on traces of sparse training."""

@@ -1,0 +1,72 @@
+"""``gscn-sim config``: the designs that ship, and the full configuration of one."""
+
+from __future__ import annotations
+
+import click
+
+from gscn_sim.cli.options import read_assignments
+
+
+@click.group()
+def config() -> None:
+    """List designs and show their full configuration."""
+
+
+@config.command("list")
+def list_() -> None:
+    """List the presets with their main figures."""
+    from gscn_sim.cli.show import number, show_table, text
+    from gscn_sim.config import load_config, preset_names
+
+    rows = []
+    for name in preset_names():
+        design = load_config(name)
+        rows.append(
+            {
+                "preset": name,
+                "pes": design.num_pes,
+                "multipliers": design.num_pes * design.multipliers,
+                "clock": design.array.clock_ghz,
+                "on_chip": design.on_chip_bytes,
+                "dram": design.dram.kind,
+                "gbps": float("nan") if design.dram.kind == "ideal" else design.dram.peak_gbps,
+                "dgrad": design.dataflow.dgrad,
+                "wgrad": design.dataflow.wgrad,
+            }
+        )
+    columns = [
+        text("preset"),
+        number("pes", "PEs"),
+        number("multipliers", "multipliers"),
+        number("clock", "clock GHz"),
+        number("on_chip", "on chip MB", 1e-6),
+        text("dram"),
+        number("gbps", "DRAM GB/s"),
+        text("dgrad"),
+        text("wgrad"),
+    ]
+    show_table("Presets", columns, rows)
+
+
+@config.command()
+@click.argument("source", metavar="NAME|FILE", default="gscn")
+@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change one key.")
+@click.option(
+    "--keys", is_flag=True, help="Explain each key: its value, what is allowed, what it means."
+)
+def show(source: str, assignments: tuple[str, ...], keys: bool) -> None:
+    """Print a design's full configuration as TOML."""
+    from gscn_sim.config import dump_toml, load_config
+
+    design = load_config(source, read_assignments(assignments))
+    if not keys:
+        click.echo(dump_toml(design), nl=False)
+        return
+    from gscn_sim.cli.show import show_table, text
+    from gscn_sim.config.loader import config_keys
+
+    show_table(
+        f"Keys of {design.name}",
+        [text("key"), text("value"), text("allowed"), text("meaning")],
+        config_keys(design),
+    )

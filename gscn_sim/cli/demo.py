@@ -1,0 +1,91 @@
+"""``gscn-sim demo``: the whole way from training to speed-up in one command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from gscn_sim.cli.options import config_options, gpu_option, read_config, read_gpu, read_phases
+from workloads import GscnError
+
+SHIPPED_TRACE = "resnet8_digits.npz"
+
+
+@click.command()
+@click.option("-o", "--output", "folder", metavar="DIR", default="demo", show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1, max=1000),
+    default=6,
+    show_default=True,
+    help="Epochs of training.",
+)
+@config_options
+@gpu_option
+def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gpu: str) -> None:
+    """Train a small network with ReSprop, record its sparse gradients, simulate, compare.
+
+    Everything is left in DIR: the trace, the tables (CSV and JSON) and a timeline for Perfetto.
+    """
+    config = read_config(source, assignments)
+    device, gpu_model = read_gpu(gpu)
+
+    import gscn_sim
+    import workloads
+    from gscn_sim.cli.headline import headline
+    from gscn_sim.cli.layers import show_run
+    from gscn_sim.cli.run import save
+    from gscn_sim.cli.show import progress
+    from gscn_sim.output import make_folder
+
+    out = make_folder(folder)
+    trace = workloads.load(_trace(out, epochs))
+    click.echo(f"\nSimulating {trace.network} on {config.name} ...", err=True)
+    timeline = out / "timeline.json.gz"
+    with progress() as update:
+        run = gscn_sim.simulate(
+            trace,
+            config,
+            phases=read_phases(None, trace),
+            gpu=device,
+            gpu_model=gpu_model,
+            progress=update,
+            timeline=timeline,
+        )
+    save(run, trace, str(out / "layers.csv"), ".csv")
+    save(run, trace, str(out / "run.json"), ".json")
+    show_run(run)
+    click.echo(headline(run))
+    written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"
+    click.echo(f"\nIn {out}: {written}", err=True)
+
+
+def _trace(out: Path, epochs: int) -> Path:
+    """Train and record; without torch, take the trace that ships with the package."""
+    if find_spec("torch") is None:
+        shipped = resources.files("workloads.data").joinpath(SHIPPED_TRACE)
+        click.echo(
+            "PyTorch is not installed (pip install 'gscn-sim[train]'): no training here. "
+            f"Using the recorded trace that ships with the package, {SHIPPED_TRACE}."
+        )
+        return Path(str(shipped))
+    path = out / "trace.npz"
+    options = {
+        "--model": "resnet8",
+        "--dataset": "digits",
+        "--reuse-sparsity": "0.9",
+        "--epochs": str(epochs),
+        "--trace": str(path),
+    }
+    arguments = [text for pair in options.items() for text in pair]
+    click.echo(f"$ resprop-train {' '.join(arguments)}")
+    start = "from resprop_train.cli import main; main()"
+    ended = subprocess.run([sys.executable, "-c", start, *arguments], check=False)
+    if ended.returncode:
+        raise GscnError(f"training ended with exit code {ended.returncode}; its message is above")
+    return path

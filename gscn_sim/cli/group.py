@@ -1,0 +1,86 @@
+"""The command group: subcommands by name, and what an error looks like to the shell."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from workloads.errors import GscnError
+
+USER_ERROR = 2
+INTERNAL_ERROR = 1
+INTERRUPTED = 130
+
+
+class CommandGroup(click.Group):
+    """A group that imports a subcommand when it is used, and turns errors into one line.
+
+    ``commands`` maps a name to ``module:attribute`` and the line that ``--help`` shows for it. An
+    error of the user's ends with exit code 2, one of ours with 1, an interrupt with 130.
+    """
+
+    def __init__(self, *, commands: Mapping[str, tuple[str, str]], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.homes = dict(commands)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.homes)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.homes:
+            return None
+        module, _, attribute = self.homes[cmd_name][0].partition(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.homes.items()])
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        debug = "--debug" in (extra.get("args") or (args[0] if args else None) or sys.argv[1:])
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            _leave(error, debug=debug)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(error: BaseException, *, debug: bool) -> NoReturn:
+    """Say what went wrong in one line on stderr and end the process."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        sys.exit(USER_ERROR)
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        _say("interrupted")
+        sys.exit(INTERRUPTED)
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        # The reader has left. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    if isinstance(error, click.ClickException):
+        _say(f"error: {error.format_message()}")
+        sys.exit(error.exit_code)
+    if debug:
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    if isinstance(error, GscnError):
+        _say(f"error: {error}")
+        sys.exit(USER_ERROR)
+    hint = "" if debug else " (--debug shows where)"
+    _say(f"internal error: {type(error).__name__}: {error}{hint}")
+    sys.exit(INTERNAL_ERROR)
+
+
+def _say(line: str) -> None:
+    click.echo(" ".join(line.split()), err=True)

@@ -1,0 +1,69 @@
+"""A run in one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gscn_sim.simulate import Run
+
+_SCOPES = {
+    "backward": "backward pass",
+    "backward_with_pre": "backward pass with its pre-phases",
+}
+_LIMITS = {
+    "multipliers": "the multipliers themselves",
+    "redundant": "products that land outside the output",
+    "placeholder": "placeholders of long zero runs",
+    "fragmentation": "vectors that non-zeros do not fill",
+    "bank_conflict": "accumulator bank conflicts",
+    "operand_wait": "waiting for operands",
+    "output_wait": "waiting for the drain",
+    "imbalance": "unequal work of the PEs",
+    "dram": "DRAM bandwidth",
+}
+
+
+def headline(run: Run) -> str:
+    """Say time, speed-up, useful slots and limit of the most complete pass that was simulated."""
+    from gscn_sim.tables import headline_row
+
+    row = headline_row(run.summary)
+    scope = _SCOPES.get(row["phase"], row["phase"])
+    useful = f"{100 * row['utilization']:.0f} % of multiplier slots useful"
+    limit = f"limited by {_limit(row)}"
+    speed = compare(row, f"{run.gpu} ({run.gpu_model})")
+    return f"{scope} on {run.config.name}: {duration(row['seconds'])}{speed}; {useful}; {limit}"
+
+
+def compare(row: Mapping[str, Any], gpu: str) -> str:
+    """The speed-up in words with its band, nothing where the GPU has no time to compare with."""
+    speedup = row["speedup"]
+    if not math.isfinite(speedup):
+        return ""
+    factor, word = (speedup, "faster") if speedup >= 1 else (1 / speedup, "slower")
+    low, high = row["speedup_low"], row["speedup_high"]
+    if speedup < 1 and math.isfinite(low) and math.isfinite(high):
+        low, high = 1 / high, 1 / low
+    band = f" ({low:.1f}x to {high:.1f}x)" if math.isfinite(low) and math.isfinite(high) else ""
+    return f", {factor:.1f}x{band} {word} than {gpu}"
+
+
+def duration(seconds: float) -> str:
+    """A time with the unit that suits it."""
+    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    from gscn_sim.tables import SLOTS
+
+    cause = row["limited_by"]
+    total = sum(row[name] for name in SLOTS)
+    if f"slots_{cause}" not in row or not total:
+        return _LIMITS[cause]
+    return f"{_LIMITS[cause]} ({100 * row[f'slots_{cause}'] / total:.0f} %)"

@@ -1,0 +1,57 @@
+"""A run's tables as people read them: per layer, per phase, and where the slots went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gscn_sim.cli.show import number, share, show_table, text
+
+if TYPE_CHECKING:
+    from gscn_sim.simulate import Run
+
+
+def show_run(run: Run) -> None:
+    """Print the layers, the summary and the slot breakdown on stdout."""
+    from gscn_sim.tables import SLOTS, layer_means
+
+    layers = layer_means(run.table)
+    times = [
+        number("seconds", "time ms", 1e3),
+        number("gpu_seconds", "GPU ms", 1e3),
+        number("speedup", "speed-up", 1, "x"),
+        number("utilization", "useful %", 100),
+    ]
+    iterations = int(layers["iterations"].max())
+    mean = f", mean of {iterations} recorded iterations" if iterations > 1 else ""
+    head = run.records[0]
+    about = (
+        f"{head.network} on {run.config.name}, batch {head.batch_size}{mean}; "
+        f"GPU: {run.gpu} ({run.gpu_model})"
+    )
+    show_table(
+        about,
+        [text("layer"), text("phase"), text("dataflow"), text("mapping"), *times]
+        + [number("energy_j", "energy mJ", 1e3), text("limited_by")],
+        layers.to_dict(orient="records"),  # type: ignore[arg-type]
+    )
+    summary = run.summary.to_dict(orient="records")
+    show_table(
+        "All layers",
+        [
+            text("phase"),
+            *times[:3],
+            number("speedup_low", "from"),
+            number("speedup_high", "to"),
+            number("work_reduction", "fewer MACs", 1, "x"),
+            number("dram_read_bytes", "read MB", 1e-6),
+            number("dram_write_bytes", "written MB", 1e-6),
+            number("energy_j", "energy mJ", 1e3),
+        ],
+        summary,  # type: ignore[arg-type]
+    )
+    show_table(
+        "Where the multiplier slots went, %",
+        [text("phase")]
+        + [share(name, name.removeprefix("slots_").replace("_", " "), SLOTS) for name in SLOTS],
+        summary,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,133 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workloads import GscnError, Phase
+
+if TYPE_CHECKING:
+    from gscn_sim.config import Config
+    from workloads import Trace
+
+DEFAULT_GPU = "gtx-1080ti"
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--config`` and ``--set``; :func:`read_config` takes both."""
+    command = click.option(
+        "--set",
+        "assignments",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Change one key of the design, as pe.accumulator_banks=64. Repeatable.",
+    )(command)
+    return click.option(
+        "--config",
+        "source",
+        metavar="NAME|FILE",
+        default="gscn",
+        show_default=True,
+        help="A preset's name or a TOML file.",
+    )(command)
+
+
+def phase_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--phase``; :func:`read_phases` takes it."""
+    return click.option(
+        "--phase",
+        "phases",
+        metavar="PHASE,...",
+        help="Any of "
+        + ", ".join(Phase)
+        + ". Default: dgrad,wgrad, and both pre-phases for a trace with reuse sparsity.",
+    )(command)
+
+
+def gpu_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--gpu``; :func:`read_gpu` takes it."""
+    return click.option(
+        "--gpu",
+        metavar="NAME",
+        default=DEFAULT_GPU,
+        show_default=True,
+        help=f"The GPU to compare with; 'roofline' is the plain roofline of {DEFAULT_GPU}, "
+        "'roofline:NAME' that of another.",
+    )(command)
+
+
+def batch_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--batch``."""
+    return click.option(
+        "--batch",
+        "batch_size",
+        metavar="N",
+        type=click.IntRange(min=1, max=1 << 20),
+        help="Samples of a training step, if other than the trace's own.",
+    )(command)
+
+
+def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
+    """Split ``KEY=VALUE`` texts.
+
+    Raises:
+        GscnError: one has no equals sign or an empty side.
+    """
+    pairs = {}
+    for text in assignments:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not key or not value:
+            raise GscnError(f"--set must be KEY=VALUE, as pe.accumulator_banks=64, got {text!r}")
+        pairs[key] = value
+    return pairs
+
+
+def read_config(source: str, assignments: Sequence[str]) -> Config:
+    """Load the design that ``--config`` and ``--set`` ask for."""
+    from gscn_sim.config import load_config
+
+    return load_config(source, read_assignments(assignments))
+
+
+def read_phases(text: str | None, trace: Trace) -> tuple[Phase, ...]:
+    """Read ``--phase``, or choose the phases of a backward pass of this trace.
+
+    Raises:
+        GscnError: an unknown or repeated phase.
+    """
+    if text is None:
+        reuses = bool(trace.reuse_sparsity or trace.reuse_sparsity_reached)
+        pre_phases = (Phase.PRE_DGRAD, Phase.PRE_WGRAD) if reuses else ()
+        return (Phase.DGRAD, Phase.WGRAD, *pre_phases)
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in set(Phase):
+            raise GscnError(f"--phase must be one or more of {', '.join(Phase)}; got {name!r}")
+    if len(set(names)) < len(names):
+        raise GscnError(f"--phase must name each phase once, got {text!r}")
+    return tuple(Phase(name) for name in names)
+
+
+def read_gpu(name: str) -> tuple[str, str]:
+    """Return the device and the model of its times that ``--gpu`` asks for.
+
+    Raises:
+        GscnError: the device is unknown.
+    """
+    from gscn_sim.gpu import load_device
+
+    roofline, _, device = name.partition(":")
+    if roofline == "roofline":
+        return load_device(device or DEFAULT_GPU).name, "roofline"
+    return load_device(name).name, "analytical"
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    return shlex.join(["gscn-sim", *sys.argv[1:]])

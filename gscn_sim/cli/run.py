@@ -1,0 +1,156 @@
+"""``gscn-sim run``: one trace on one design, as tables and a headline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gscn_sim.cli.options import (
+    batch_option,
+    command_line,
+    config_options,
+    gpu_option,
+    phase_option,
+    read_config,
+    read_gpu,
+    read_phases,
+)
+from workloads import GscnError
+
+if TYPE_CHECKING:
+    from gscn_sim.simulate import Run
+    from workloads import Trace
+
+FORMATS = ("table", "csv", "json")
+
+
+@click.command()
+@click.argument("path", metavar="TRACE")
+@config_options
+@phase_option
+@gpu_option
+@batch_option
+@click.option("--format", "form", type=click.Choice(FORMATS), help="What to print. Default: table.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="Write the layer table to a .csv, .parquet or .json file (the last holds all of a run).",
+)
+@click.option("--timeline", metavar="FILE", help="Write what happened when, for Perfetto.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1, max=1024),
+    default=1,
+    show_default=True,
+    help="Processes that simulate.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def run(
+    path: str,
+    source: str,
+    assignments: tuple[str, ...],
+    phases: str | None,
+    gpu: str,
+    batch_size: int | None,
+    form: str | None,
+    output: str | None,
+    timeline: str | None,
+    workers: int,
+    quiet: bool,
+) -> None:
+    """Simulate TRACE on a design and compare it with a GPU."""
+    file_format = output_format(output, form)
+    config = read_config(source, assignments)
+    device, gpu_model = read_gpu(gpu)
+
+    import gscn_sim
+    import workloads
+    from gscn_sim.cli.show import progress
+
+    trace = workloads.load(path)
+    chosen = read_phases(phases, trace)
+    with progress(quiet) as update:
+        result = gscn_sim.simulate(
+            trace,
+            config,
+            phases=chosen,
+            batch_size=batch_size,
+            gpu=device,
+            gpu_model=gpu_model,
+            workers=workers,
+            progress=update,
+            timeline=timeline,
+        )
+    if not result.records:
+        raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")
+    if output is not None:
+        save(result, trace, output, file_format)
+    present(result, trace, "table" if form is None or output is not None else form)
+
+
+def output_format(output: str | None, form: str | None) -> str:
+    """The format of the output file: its suffix, which ``--format`` may confirm.
+
+    Raises:
+        GscnError: the two disagree, or neither says.
+    """
+    from gscn_sim.output import TABLE_SUFFIXES, table_suffix
+
+    if output is None:
+        return ""
+    suffix = Path(output).suffix.lower()
+    wanted = "" if form in (None, "table") else f".{form}"
+    if suffix not in TABLE_SUFFIXES and wanted:
+        return wanted
+    if wanted and wanted != table_suffix(output):
+        raise GscnError(f"{output}: --format {form} contradicts the name's suffix")
+    return table_suffix(output)
+
+
+def run_document(result: Run, trace: Trace) -> dict[str, Any]:
+    """Everything about a run as one JSON document."""
+    from gscn_sim.cli.headline import headline
+    from gscn_sim.output import records
+    from gscn_sim.provenance import config_record, provenance
+    from gscn_sim.tables import headline_row
+
+    facts = trace.metadata() | {"digest": trace.digest}
+    phases = {row["phase"]: row for row in records(result.summary)}
+    summary = dict(headline_row(result.summary)) | {"headline": headline(result), "phases": phases}
+    gpu = f"{result.gpu} ({result.gpu_model})"
+    return {
+        "summary": summary,
+        "layers": records(result.table),
+        "config": config_record(result.config),
+        "provenance": provenance(facts, gpu=gpu, command=command_line()),
+    }
+
+
+def save(result: Run, trace: Trace, output: str, file_format: str) -> None:
+    """Write the run's file; a CSV or Parquet table has its origin in a second file beside it."""
+    from gscn_sim.output import write_json, write_table
+
+    document = run_document(result, trace)
+    if file_format == ".json":
+        write_json(output, document)
+    else:
+        del document["layers"]
+        write_table(output, result.table, document, suffix=file_format)
+
+
+def present(result: Run, trace: Trace, form: str) -> None:
+    """Print a run on stdout; for machines, the headline goes to stderr."""
+    from gscn_sim.cli.headline import headline
+    from gscn_sim.cli.layers import show_run
+    from gscn_sim.output import to_json
+
+    if form == "table":
+        show_run(result)
+    elif form == "csv":
+        click.echo(result.table.to_csv(index=False, lineterminator="\n"), nl=False)
+    else:
+        click.echo(to_json(run_document(result, trace)))
+    click.echo(headline(result), err=form != "table")

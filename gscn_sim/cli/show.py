@@ -1,0 +1,122 @@
+"""Tables for people: fixed widths, units in the headings, progress on stderr."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH = 100
+Column = tuple[str, Callable[[Mapping[str, Any]], str], str]
+"""Heading, cell text of a row, and "left" or "right"."""
+
+
+def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows on stdout, at most 100 columns wide wherever that goes."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for heading, _, side in columns:
+        left = side == "left"
+        # Numbers keep their line under a heading of short lines; texts give way.
+        table.add_column(
+            heading if left else heading.replace(" ", "\n"),
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not left,
+        )
+    for row in rows:
+        table.add_row(*(cell(row) for _, cell, _ in columns))
+    width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    console.print(table)
+
+
+def show_frame(title: str, frame: pd.DataFrame) -> None:
+    """Print a whole DataFrame, numbers to four digits."""
+    numbers = set(frame.select_dtypes("number").columns)
+    columns: list[Column] = [
+        (str(name), _cell(str(name)), "right" if name in numbers else "left")
+        for name in frame.columns
+    ]
+    show_table(title, columns, frame.to_dict(orient="records"))  # type: ignore[arg-type]
+
+
+def text(name: str) -> Column:
+    """A column of texts under its own name."""
+    return (name.replace("_", " "), _cell(name), "left")
+
+
+def number(name: str, heading: str, scale: float = 1.0, suffix: str = "") -> Column:
+    """A column of numbers, multiplied by ``scale``."""
+    return (heading, lambda row: digits(row[name], scale) + _if_any(row[name], suffix), "right")
+
+
+def share(name: str, heading: str, totals: Sequence[str]) -> Column:
+    """A column that is a percentage of the sum of other columns."""
+
+    def cell(row: Mapping[str, Any]) -> str:
+        total = sum(row[column] for column in totals)
+        return f"{100 * row[name] / total:.1f}" if total else "-"
+
+    return (heading, cell, "right")
+
+
+def digits(value: float | None, scale: float = 1.0) -> str:
+    """A number to four significant digits, ``-`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if isinstance(value, int) and scale == 1:
+        return f"{value:,}"
+    scaled = value * scale
+    if scaled != 0 and not 1e-3 <= abs(scaled) < 1e7:
+        return f"{scaled:.3g}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(scaled)))) if scaled else 0
+    return f"{scaled:,.{min(decimals, 4)}f}"
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Callable[[int, int, str], None] | None]:
+    """Give a ``(done, total, what)`` callback that draws a bar on stderr, None where none is."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def update(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield update
+
+
+def _cell(name: str) -> Callable[[Mapping[str, Any]], str]:
+    def cell(row: Mapping[str, Any]) -> str:
+        value = row[name]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return str(value)
+        return f"{value:,}" if isinstance(value, int) else digits(value)
+
+    return cell
+
+
+def _if_any(value: float | None, suffix: str) -> str:
+    return suffix if value is not None and math.isfinite(value) else ""

@@ -1,0 +1,102 @@
+"""``gscn-sim trace``: look at traces, check them, make synthetic ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from workloads import Layer, Trace
+
+INFO_FORMATS = ("table", "csv", "json")
+
+
+@click.group()
+def trace() -> None:
+    """Look at, check and make traces."""
+
+
+@trace.command()
+@click.argument("path", metavar="TRACE")
+@click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
+def info(path: str, form: str) -> None:
+    """Show what TRACE is and the shape and densities of each of its layers."""
+    import workloads
+    from gscn_sim.cli.show import number, show_table, text
+    from gscn_sim.output import to_json
+
+    loaded = workloads.load(path)
+    rows = [layer_facts(layer) for layer in loaded.layers]
+    facts = trace_facts(loaded)
+    if form == "json":
+        click.echo(to_json({"trace": facts, "layers": rows}))
+        return
+    if form == "csv":
+        import pandas as pd
+
+        click.echo(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), nl=False)
+        return
+    for name, value in facts.items():
+        click.echo(f"{name.replace('_', ' '):24}{value}")
+    click.echo()
+    columns = [
+        text("layer"),
+        number("iteration", "iter."),
+        text("shape"),
+        number("samples", "samples"),
+        number("activation_density", "activation density"),
+        number("gradient_density", "gradient density"),
+        number("weight_density", "weight density"),
+        number("dense_macs", "MMAC per sample", 1e-6),
+    ]
+    show_table(f"{len(rows)} layer records", columns, rows)
+
+
+@trace.command()
+@click.argument("paths", metavar="TRACE...", nargs=-1, required=True)
+def validate(paths: tuple[str, ...]) -> None:
+    """Read each TRACE whole and say whether it is sound."""
+    import workloads
+
+    for path in paths:
+        loaded = workloads.validate(path)
+        click.echo(f"{path}: sound, {len(loaded.layers)} layer records of {loaded.network}")
+
+
+def trace_facts(loaded: Trace) -> dict[str, Any]:
+    """What is known about the run that a trace comes from, without what is not."""
+    facts = {name: value for name, value in loaded.metadata().items() if value is not None}
+    versions = facts.pop("versions")
+    if versions:
+        facts["written_by"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return facts | {"digest": loaded.digest}
+
+
+def layer_facts(layer: Layer) -> dict[str, Any]:
+    """One layer record's shape, samples and densities (1 for dense weights, NaN if not there)."""
+    densities = {
+        f"{operand}_density": mask.density if mask is not None else float("nan")
+        for operand, mask in (("activation", layer.activation), ("gradient", layer.gradient))
+    }
+    return {
+        "layer": layer.name,
+        "iteration": layer.iteration,
+        "shape": shape_text(layer),
+        "samples": layer.n_samples,
+        **densities,
+        "weight_density": 1.0 if layer.weight is None else layer.weight.density,
+        "dense_macs": layer.shape.dense_macs,
+        "phases": ",".join(layer.phases()),
+    }
+
+
+def shape_text(layer: Layer) -> str:
+    """A shape in one line: input -> output, filter, and what is not the default."""
+    s = layer.shape
+    text = f"{s.C}x{s.H}x{s.W} -> {s.K}x{s.P}x{s.Q}, {s.R}x{s.S}"
+    extras = (("/", s.stride, 1), (" pad ", s.padding, 0), (" dil ", s.dilation, 1))
+    for word, (high, wide), default in extras:
+        if (high, wide) != (default, default):
+            text += f"{word}{high}" if high == wide else f"{word}{high}x{wide}"
+    return text + (f" groups {s.groups}" if s.groups > 1 else "")

@@ -1,0 +1,29 @@
+"""``gscn-sim verify``: values through the machine's own schedule against a direct convolution."""
+
+from __future__ import annotations
+
+import click
+
+from gscn_sim.cli.options import config_options, read_config
+
+
+@click.command()
+@click.argument("path", metavar="TRACE")
+@config_options
+@click.option("-q", "--quiet", is_flag=True, help="No table, only the closing line.")
+def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) -> None:
+    """Check the simulator on TRACE: functional results and every identity, pass or fail."""
+    config = read_config(source, assignments)
+
+    import gscn_sim
+    import workloads
+    from gscn_sim.cli.show import show_frame
+
+    checks = gscn_sim.verify(workloads.load(path), config)
+    failed = int((~checks["passed"].astype(bool)).sum())
+    if not quiet:
+        shown = checks.assign(passed=checks["passed"].map({True: "pass", False: "FAIL"}))
+        show_frame(f"Checks of {path} on {config.name}", shown)
+    click.echo(f"{len(checks) - failed} checks passed, {failed} failed")
+    if failed:
+        raise SystemExit(1)

@@ -1,0 +1,126 @@
+"""Writing results: a file appears whole under its name or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from workloads.errors import GscnError
+from workloads.files import atomic_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE_SUFFIXES = (".csv", ".parquet", ".json")
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Give a binary file that takes the place of ``path`` when the block ends well.
+
+    Raises:
+        GscnError: the folder is missing, read-only or full, or ``path`` is no regular file.
+    """
+    try:
+        with atomic_file(path) as file:
+            yield file
+    except OSError as error:
+        raise GscnError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make sure that an output folder exists.
+
+    Raises:
+        GscnError: it cannot be made, or something else has its name.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GscnError(f"{path}: cannot be made: {error.strerror or error}") from error
+    return Path(path)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write strict JSON atomically; NaN becomes null."""
+    write_text(path, to_json(value) + "\n")
+
+
+def write_table(
+    path: str | Path, frame: pd.DataFrame, sidecar: Mapping[str, Any], *, suffix: str = ""
+) -> None:
+    """Write a table by its suffix (or the one given), and what it came from beside it.
+
+    The second file, ``<path>.provenance.json``, holds ``sidecar``; it is in place before the table.
+
+    Raises:
+        GscnError: the suffix is not one of ``.csv .parquet .json``, pyarrow is missing for Parquet,
+            or the files cannot be written.
+    """
+    suffix = suffix or table_suffix(path)
+    write_json(f"{path}.provenance.json", sidecar)
+    if suffix == ".json":
+        write_json(path, records(frame))
+        return
+    with whole_file(path) as file:
+        if suffix == ".csv":
+            frame.to_csv(file, index=False, lineterminator="\n")
+        else:
+            frame.to_parquet(file, index=False, engine="pyarrow")
+
+
+def table_suffix(path: str | Path) -> str:
+    """The suffix of a table's path, checked.
+
+    Raises:
+        GscnError: it is none of ``.csv .parquet .json``, or pyarrow is missing for Parquet.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        raise GscnError(f"{path}: a table's name must end in {', '.join(TABLE_SUFFIXES)}")
+    if suffix == ".parquet":
+        try:
+            import pyarrow  # type: ignore[import-untyped]  # noqa: F401
+        except ImportError:
+            raise GscnError(
+                f"{path}: Parquet needs pyarrow (pip install 'gscn-sim[parquet]'), or use .csv"
+            ) from None
+    return suffix
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dicts of plain Python values; a missing number is None."""
+    return [
+        {str(name): plain(value) for name, value in row.items()}
+        for row in frame.to_dict(orient="records")
+    ]
+
+
+def plain(value: Any) -> Any:
+    """A value that strict JSON can hold: plain containers and numbers, None for NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value)
+
+
+def to_json(value: Any) -> str:
+    """Strict JSON text, indented, keys in the order given."""
+    return json.dumps(plain(value), indent=2, allow_nan=False)

@@ -1,0 +1,70 @@
+"""Where a result came from: versions, the code's own digest, the command."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from importlib import metadata, resources
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from gscn_sim.config import Config
+from gscn_sim.config.loader import flatten_config
+
+# What can change a result. Commands, sweeps and reports only carry results around.
+_RESULT_FREE = ("cli", "sweep", "report", "output.py", "provenance.py")
+_LIBRARIES = ("numpy", "scipy", "pandas", "numba", "simpy")
+
+
+def versions() -> dict[str, str]:
+    """Version of this package, of Python and of each library that computes."""
+    found = {"gscn-sim": _version("gscn-sim"), "python": platform.python_version()}
+    return found | {name: _version(name) for name in _LIBRARIES}
+
+
+@functools.cache
+def code_digest() -> str:
+    """First 16 hex digits of the SHA-256 over all source and data files that can change a result."""
+    digest = hashlib.sha256()
+    for package in ("gscn_sim", "workloads"):
+        for name, file in sorted(_files(resources.files(package), package)):
+            digest.update(f"{name}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def config_record(config: Config) -> dict[str, Any]:
+    """The full configuration, flat, with the name it was loaded under."""
+    return {"name": config.name, **flatten_config(config)}
+
+
+def provenance(trace: dict[str, Any], *, gpu: str, command: str | None) -> dict[str, Any]:
+    """What a saved table says about its origin beside the configuration; no times, no host."""
+    return {
+        "command": command,
+        "trace": trace,
+        "gpu": gpu,
+        "versions": versions(),
+        "code": code_digest(),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _files(folder: Traversable, prefix: str) -> list[tuple[str, Traversable]]:
+    found: list[tuple[str, Traversable]] = []
+    for entry in folder.iterdir():
+        name = f"{prefix}/{entry.name}"
+        if entry.name in _RESULT_FREE or entry.name == "__pycache__":
+            continue
+        if entry.is_dir():
+            found.extend(_files(entry, name))
+        elif entry.name.endswith((".py", ".toml", ".csv")):
+            found.append((name, entry))
+    return found

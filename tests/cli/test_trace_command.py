@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+import workloads
+
+
+def test_info_shows_shape_and_densities(invoke, toy_trace):
+    result = invoke("trace", "info", toy_trace)
+    assert result.exit_code == 0
+    assert "8x8x8 -> 8x4x4, 3x3/2 pad 1" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 100
+
+
+def test_info_as_json_has_the_masks_own_densities(invoke, toy_trace):
+    document = json.loads(invoke("trace", "info", toy_trace, "--format", "json").stdout)
+    trace = workloads.load(toy_trace)
+    assert document["trace"]["digest"] == trace.digest
+    for row, layer in zip(document["layers"], trace.layers, strict=True):
+        assert row["layer"] == layer.name
+        assert row["gradient_density"] == layer.gradient.density
+        assert row["samples"] == 2
+    assert document["layers"][0]["phases"] == "forward,wgrad,pre_wgrad"
+
+
+def test_info_as_csv_has_a_row_per_layer(invoke, toy_trace):
+    lines = invoke("trace", "info", toy_trace, "--format", "csv").stdout.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("layer,iteration,shape,samples,activation_density")
+
+
+def test_validate_says_sound(invoke, toy_trace):
+    result = invoke("trace", "validate", toy_trace)
+    assert result.exit_code == 0
+    assert result.stdout.endswith("sound, 2 layer records of toy\n")
+
+
+@pytest.mark.parametrize("cut", [0, 10, 400, -1])
+def test_a_damaged_file_is_one_line_and_exit_code_2(invoke, toy_trace, tmp_path, cut):
+    bad = tmp_path / "bad.npz"
+    bad.write_bytes(toy_trace.read_bytes()[:cut])
+    for command in (("trace", "info"), ("trace", "validate"), ("run",)):
+        result = invoke(*command, bad)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.startswith("error: ")
+        assert "bad.npz" in result.stderr
