@@ -40,6 +40,9 @@ class PeConfig:
     )
     stationary_buffer_bytes: int = count(16384, "buffer of the stationary operand")
     streamed_fifo_entries: int = count(256, "FIFO of the streamed operand, in entries")
+    anticipator_vectors: int = count(
+        16, "anticipated dataflow: streamed vectors whose ranges are compared a cycle"
+    )
     index_bits: int = count(
         6, "bits of a zero-run length; a longer run costs a placeholder", minimum=1, maximum=32
     )
@@ -80,7 +83,7 @@ class NetworkConfig:
     """The broadcast network that carries operands to PEs, and partial sums between them."""
 
     operand_bytes_per_cycle: int = count(
-        2048, "distinct operand bytes a cycle; copies for several PEs are free"
+        2048, "distinct operand bytes a cycle, copies are free; 0 never limits", minimum=0
     )
     partial_sums_per_cycle: int = count(
         1, "partial sums a PE exchanges a cycle, in a halo or a reduction", maximum=1 << 16
@@ -95,7 +98,7 @@ class DrainConfig:
     """The path from accumulators back to memory: post-processing and compression."""
 
     entries_per_cycle: int = count(
-        4, "partial sums a PE post-processes and compresses a cycle", maximum=1 << 16
+        4, "partial sums a PE post-processes a cycle; 0 never limits", minimum=0, maximum=1 << 16
     )
     overlap: bool = switch(True, "drain one accumulator set while the other computes")
 
@@ -105,48 +108,73 @@ class DrainConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DramConfig:
-    """Off-chip memory: organisation and timing of its channels."""
+    """Off-chip memory: organisation and timing of its channels (default: ``gddr5x-484``)."""
 
     kind: str = choice(
         "gddr5x", "what it is; ideal never limits", "gddr5x", "hbm2", "ddr4", "lpddr4", "ideal"
     )
-    channels: int = count(22, "independent channels", maximum=1024)
-    channel_bits: int = count(16, "data pins of a channel", maximum=4096)
+    channels: int = count(11, "independent channels", maximum=1024)
+    channel_bits: int = count(32, "data pins of a channel", maximum=4096)
     transfers_gtps: float = real(
         11.0, "transfers a second and pin, in 10^9", minimum=0.01, maximum=1000.0
     )
-    burst_bytes: int = count(32, "bytes of one burst: the least that moves", maximum=4096)
+    burst_bytes: int = count(64, "bytes of one burst: the least that moves", maximum=4096)
+    interleave_bytes: int = count(
+        256, "consecutive bytes in one channel before the next", maximum=1 << 20
+    )
     banks: int = count(16, "banks of a channel", maximum=1024)
-    row_bytes: int = count(2048, "bytes of an open row", maximum=1 << 20)
-    row_activate_ns: float = real(14.0, "tRCD: open a row", minimum=0.0, maximum=1000.0)
-    row_precharge_ns: float = real(14.0, "tRP: close a row", minimum=0.0, maximum=1000.0)
-    column_ns: float = real(14.0, "CAS latency", minimum=0.0, maximum=1000.0)
-    turnaround_ns: float = real(6.0, "from writing to reading or back", minimum=0.0, maximum=1000.0)
-    refresh_ns: float = real(110.0, "tRFC: one refresh", minimum=0.0, maximum=10000.0)
+    row_bytes: int = count(4096, "bytes of an open row", maximum=1 << 20)
+    row_activate_ns: float = real(15.98, "tRCD: open a row", minimum=0.0, maximum=1000.0)
+    row_precharge_ns: float = real(15.98, "tRP: close a row", minimum=0.0, maximum=1000.0)
+    row_active_ns: float = real(
+        37.3, "tRAS: least time a row stays open", minimum=0.0, maximum=1000.0
+    )
+    activate_interval_ns: float = real(
+        6.66, "between rows opened in a channel: tRRD or tFAW / 4", minimum=0.0, maximum=1000.0
+    )
+    column_ns: float = real(15.98, "CAS latency", minimum=0.0, maximum=1000.0)
+    write_recovery_ns: float = real(
+        15.98, "tWR: from a write to closing its row", minimum=0.0, maximum=1000.0
+    )
+    write_to_read_ns: float = real(6.66, "tWTR: written data to read", minimum=0.0, maximum=1000.0)
+    read_to_write_ns: float = real(
+        1.34, "data pins turn from reading to writing", minimum=0.0, maximum=1000.0
+    )
+    write_batch_bursts: int = count(
+        16, "bursts the write queue of a channel gathers before it turns", maximum=1 << 20
+    )
+    refresh_ns: float = real(119.7, "tRFC: one refresh", minimum=0.0, maximum=10000.0)
     refresh_interval_ns: float = real(
         1900.0, "tREFI: from refresh to refresh", minimum=1.0, maximum=1e6
     )
     controller_ns: float = real(
-        100.0, "from a request to its first data, beside the above", minimum=0.0, maximum=10000.0
+        100.0, "from a request to its first command, and back", minimum=0.0, maximum=10000.0
     )
 
     def __post_init__(self) -> None:
         check_fields(self, "dram")
-        if self.row_bytes % self.burst_bytes:
+        for name in ("row_bytes", "interleave_bytes"):
+            value = getattr(self, name)
+            if value % self.burst_bytes:
+                raise ConfigError(
+                    f"dram.{name} must be a multiple of dram.burst_bytes ({self.burst_bytes}), "
+                    f"got {value}"
+                )
+        if self.refresh_gap_ns >= self.refresh_interval_ns:
             raise ConfigError(
-                f"dram.row_bytes must be a multiple of dram.burst_bytes ({self.burst_bytes}), "
-                f"got {self.row_bytes}"
-            )
-        if self.refresh_ns >= self.refresh_interval_ns:
-            raise ConfigError(
-                "dram.refresh_ns must be below dram.refresh_interval_ns "
-                f"({self.refresh_interval_ns}), got {self.refresh_ns}"
+                f"dram.refresh_interval_ns must be above {self.refresh_gap_ns:g}, the time a "
+                f"refresh takes from the data pins, got {self.refresh_interval_ns}"
             )
 
     @property
     def peak_gbps(self) -> float:
         """Peak bandwidth in 10^9 bytes a second."""
         return self.channels * self.channel_bits / 8 * self.transfers_gtps
+
+    @property
+    def refresh_gap_ns(self) -> float:
+        """Time without data around one refresh: close the rows, refresh, open one, first data."""
+        return self.row_precharge_ns + self.refresh_ns + self.row_activate_ns + self.column_ns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,7 +196,12 @@ class MappingConfig:
     kind: str = choice(
         "auto", "what is split over PEs", "auto", "planar", "sample", "channel", "mixed"
     )
-    tile_padding: bool = switch(False, "tiles cut the padded input, as some published machines do")
+    tile_rule: str = choice(
+        "exact",
+        "padded: tiles cut the padded input, accumulators leave out the halo, as DNNsim does",
+        "exact",
+        "padded",
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "mapping")
