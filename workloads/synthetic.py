@@ -184,7 +184,8 @@ def channel_densities(
     One draw comes from each of ``channels`` equal slices of the distribution, so that the mean over
     the channels is near ``density`` even when they are few.
     """
-    if imbalance == 0 or density in (0, 1):
+    # Below these the spread cannot be seen, and the inverse of the Beta distribution breaks down.
+    if imbalance < 1e-6 or min(density, 1 - density) < 1e-9:
         return np.full(channels, density)
     from scipy.special import betaincinv
 
