@@ -1,16 +1,20 @@
-"""Off-chip memory as a reservation server: no event per burst, every request in O(channels)."""
+"""Off-chip memory as a reservation server: no event per burst, microseconds per request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import simpy
 
-from gscn_sim.config import Config
+from gscn_sim.config import Config, DramConfig
 from gscn_sim.fabric.component import Component
-from gscn_sim.fabric.dram_channel import FS_PER_NS, Channel, Timing, exact
+from gscn_sim.kernels import dram as kernel
 from gscn_sim.units import ceil_div
+
+FS_PER_NS = 1_000_000  # a burst is no whole cycle, nor whole ps: inside, time is whole fs
+_BANK_STRIDE = 5  # between the first banks of two streams
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +35,8 @@ def bound_cycles(config: Config, read_bytes: int, write_bytes: int) -> int:
     dram = config.dram
     if dram.kind == "ideal":
         return 0
-    bytes_per_ns = dram.channels * dram.channel_bits * exact(dram.transfers_gtps) / 8
-    return int((read_bytes + write_bytes) * exact(config.array.clock_ghz) / bytes_per_ns)
+    bytes_per_ns = dram.channels * dram.channel_bits * _exact(dram.transfers_gtps) / 8
+    return int((read_bytes + write_bytes) * _exact(config.array.clock_ghz) / bytes_per_ns)
 
 
 class Dram(Component):
@@ -41,8 +45,8 @@ class Dram(Component):
     A request is a run of consecutive bytes, interleaved over the channels. It goes on where the
     previous request of its ``stream`` ended; without a stream it starts a row of its own, in a
     channel and a bank drawn by a fixed hash. Counters: ``read_bytes`` and ``write_bytes`` (whole
-    bursts), ``requests``, ``row_hits`` and ``row_misses`` (bursts that find their row open, rows
-    opened), ``turnarounds``.
+    bursts), ``requests``, ``row_misses`` (rows opened), ``row_hits`` (bursts that found their row
+    open), ``turnarounds`` (of one channel's pins).
     """
 
     def __init__(self, env: simpy.Environment, config: Config, path: str = "dram") -> None:
@@ -50,12 +54,17 @@ class Dram(Component):
         dram = config.dram
         self._ideal = dram.kind == "ideal"
         self._burst_bytes = dram.burst_bytes
-        self._granule = dram.interleave_bytes // dram.burst_bytes
-        self._timing = Timing(dram)
-        self._channels = [Channel(self._timing, self.counters) for _ in range(dram.channels)]
-        fs_per_cycle = Fraction(FS_PER_NS) / exact(config.array.clock_ghz)
+        self._channels, self._banks = dram.channels, dram.banks
+        self._timing = np.array([_timing(dram)[name] for name in kernel.TIMING], dtype=np.int64)
+        self._burst = int(self._timing[0])
+        self._controller = _to_fs(dram.controller_ns)
+        fs_per_cycle = Fraction(FS_PER_NS) / _exact(config.array.clock_ghz)
         self._fs, self._cycles = fs_per_cycle.numerator, fs_per_cycle.denominator
-        self._streams: dict[str, tuple[int, int]] = {}  # stream -> (key, next burst)
+        self._pins = np.zeros((dram.channels, 4), dtype=np.int64)
+        self._pins[:, kernel.OPENED] = -(1 << 60)
+        self._open_row = np.full((dram.channels, dram.banks), -1, dtype=np.int64)
+        self._ready = np.zeros((dram.channels, dram.banks), dtype=np.int64)
+        self._streams: dict[str, tuple[int, int, int, int]] = {}  # key, channel, bank, next burst
         self._next_key = 0
 
     def read(self, size_bytes: int, stream: str | None = None) -> int:
@@ -78,62 +87,78 @@ class Dram(Component):
         bursts = ceil_div(size_bytes, self._burst_bytes)
         counters = self.counters
         counters["write_bytes" if write else "read_bytes"] += bursts * self._burst_bytes
-        counters["requests"] += bursts > 0
-        if self._ideal or not bursts:
+        if not bursts:
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
-        key, position = self._locate(stream, bursts)
-        arrival = ceil_div(now * self._fs, self._cycles)
-        begin, end = self._reserve(arrival, key, position, bursts, write)
+        counters["requests"] += 1
+        if self._ideal:
+            return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
+        key, channel, bank, position = self._locate(stream, bursts)
+        arrival = ceil_div(now * self._fs, self._cycles) + self._controller
+        begin, end, misses, turns = kernel.serve(
+            self._timing, self._pins, self._open_row, self._ready,
+            arrival, key, channel, bank, position, bursts, write,
+        )  # fmt: skip
+        counters["row_misses"] += misses
+        counters["row_hits"] += bursts - misses
+        counters["turnarounds"] += turns
         return Transfer(
             start_cycle=begin * self._cycles // self._fs,
-            first_cycle=ceil_div((begin + self._timing.burst) * self._cycles, self._fs),
+            first_cycle=ceil_div((begin + self._burst) * self._cycles, self._fs),
             done_cycle=ceil_div(end * self._cycles, self._fs),
         )
 
     @property
     def busy_cycles(self) -> int:
         """Cycles in which data moved so far, as a mean over the channels, rounded down."""
-        bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self._burst_bytes
         if self._ideal:
             return 0
-        return bursts * self._timing.burst * self._cycles // (self._fs * len(self._channels))
+        bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self._burst_bytes
+        return bursts * self._burst * self._cycles // (self._fs * self._channels)
 
-    def _locate(self, stream: str | None, bursts: int) -> tuple[int, int]:
-        """The key of the rows a request uses, and its first burst in them."""
+    def _locate(self, stream: str | None, bursts: int) -> tuple[int, int, int, int]:
+        """Key, first channel and first bank of the rows of a request, and its first burst there."""
         found = None if stream is None else self._streams.get(stream)
         if found is None:
-            found = (self._next_key, 0)
+            place = _scatter(self._next_key)
+            bank = (place >> 32) % self._banks
+            if stream is not None:  # streams run side by side: they start in different banks
+                bank = len(self._streams) * _BANK_STRIDE % self._banks
+            found = (self._next_key, place % self._channels, bank, 0)
             self._next_key += 1
-        key, position = found
         if stream is not None:
-            self._streams[stream] = (key, position + bursts)
-        return key, position
+            self._streams[stream] = (*found[:3], found[3] + bursts)
+        return found
 
-    def _reserve(
-        self, arrival: int, key: int, position: int, bursts: int, write: bool
-    ) -> tuple[int, int]:
-        """Reserve each channel's share; when the first data moves and when the last has, in fs."""
-        channels, granule = self._channels, self._granule
-        count = len(channels)
-        place = _scatter(key)
-        home, bank = place % count, (place >> 32) % self._timing.banks
-        stripe_start, rest_start = divmod(position, granule * count)
-        stripe_stop, rest_stop = divmod(position + bursts, granule * count)
-        first = position // granule
-        touched = min(count, (position + bursts - 1) // granule - first + 1)
-        begin, end = 1 << 100, 0
-        for index in range(first, first + touched):
-            lane = index % count
-            skip = lane * granule
-            start = stripe_start * granule + min(max(rest_start - skip, 0), granule)
-            stop = stripe_stop * granule + min(max(rest_stop - skip, 0), granule)
-            channel = channels[(home + lane) % count]
-            data_begin, data_end = channel.serve(arrival, key, bank, start, stop, write)
-            if data_begin < begin:
-                begin = data_begin
-            if data_end > end:
-                end = data_end
-        return begin, end
+
+def _timing(dram: DramConfig) -> dict[str, int]:
+    """The constants of the kernel, times in fs; a burst is rounded up, never faster than peak."""
+    pins_gbps = dram.channel_bits * _exact(dram.transfers_gtps)
+    return {
+        "burst": -int(-8 * dram.burst_bytes * FS_PER_NS / pins_gbps // 1),
+        "row_bursts": dram.row_bytes // dram.burst_bytes,
+        "granule_bursts": dram.interleave_bytes // dram.burst_bytes,
+        "column": _to_fs(dram.column_ns),
+        "activate": _to_fs(dram.row_activate_ns),
+        "precharge": _to_fs(dram.row_precharge_ns),
+        "active": _to_fs(dram.row_active_ns),
+        "activate_interval": _to_fs(dram.activate_interval_ns),
+        "write_recovery": _to_fs(dram.write_recovery_ns),
+        "write_to_read": _to_fs(dram.write_to_read_ns),
+        "read_to_write": _to_fs(dram.read_to_write_ns),
+        "write_batch": dram.write_batch_bursts,
+        "refresh_interval": _to_fs(dram.refresh_interval_ns),
+        "refresh_gap": _to_fs(dram.refresh_gap_ns),
+    }
+
+
+def _exact(value: float) -> Fraction:
+    """The decimal number somebody wrote, without its binary rounding."""
+    return Fraction(repr(value))
+
+
+def _to_fs(nanoseconds: float) -> int:
+    """Whole femtoseconds that cover a time."""
+    return -int(-_exact(nanoseconds) * FS_PER_NS // 1)
 
 
 def _scatter(key: int) -> int:
