@@ -6,6 +6,7 @@ import math
 import os
 import stat
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -27,7 +28,8 @@ CHUNK_BYTES = 1 << 20
 # What the libraries below raise on bytes that are not what they should be.
 _LIBRARY_ERRORS = (
     *(OSError, EOFError, ValueError, OverflowError, RuntimeError, MemoryError, SyntaxError),
-    *(LookupError, TypeError, struct.error, zipfile.BadZipFile, zlib.error, Warning),
+    *(LookupError, TypeError, struct.error, zipfile.BadZipFile, zlib.error),
+    *(Warning, tokenize.TokenError),  # both from numpy, about odd headers
 )
 Directory = tuple[tuple[str, int, int], ...]
 """Name, CRC-32 and size of every member, in the order of the file."""
