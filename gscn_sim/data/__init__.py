@@ -1,0 +1,1 @@
+"""Cited figures the models are built on."""
