@@ -73,6 +73,7 @@ class BufferConfig:
     """The global buffer between DRAM and the broadcast network."""
 
     size_bytes: int = count(4 << 20, "capacity of the global buffer")
+    rounds_ahead: int = count(4, "rounds whose streamed operand is read from DRAM ahead of use")
 
     def __post_init__(self) -> None:
         check_fields(self, "buffer")

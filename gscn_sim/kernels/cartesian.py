@@ -23,7 +23,7 @@ MACHINE_FIELDS = (
 @njit(cache=True, nogil=True)
 def cartesian_tiles(  # type: ignore[no-untyped-def]
     stationary, streamed, stationary_value, streamed_value, group_of_list, list_of_channel,
-    c0, c1, o0, o1, tiles, axes, whole_plane, machine,
+    c0, c1, o0, o1, tiles, axes, machine,
     counters, entries, channel_cycles, sums,
 ):  # fmt: skip
     """Cycles and counters of one accumulator group on each tile, for one sample.
@@ -34,9 +34,8 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
         stationary_value, streamed_value: flat values for the functional mode, else empty.
         group_of_list: convolution group of each j. list_of_channel: the j that channel c meets.
         c0, c1, o0, o1: stationary channels and output channels of the group.
-        tiles: [T, 8] stationary region and streamed region of each tile.
+        tiles: [T, 12] stationary and streamed region of each tile, and the outputs it can reach.
         axes: [2, 5]: alpha, beta, gamma, div, output size, for y and x.
-        whole_plane: whether the accumulators hold the whole output plane (wgrad) or a tile's.
         machine: MACHINE_FIELDS as ints.
         counters: out, [T, N_COUNTERS].
         entries: out, [T, 2] stationary and streamed entries, placeholders counted.
@@ -69,16 +68,12 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
     group_cycles = np.empty(n_sta, np.int64)
     rect, window = np.empty(4, np.int64), np.empty(4, np.int64)
     for t in range(len(tiles)):
-        sta_region, str_region = tiles[t, :4], tiles[t, 4:]
+        sta_region, str_region = tiles[t, :4], tiles[t, 4:8]
         a = term_range_stationary(axes, sta_region)
         b = term_range_streamed(axes, str_region)
         height, width = a[1] - a[0] + b[1] - b[0] + 1, a[3] - a[2] + b[3] - b[2] + 1
         origin_y, origin_x = a[0] + b[0], a[2] + b[2]
-        if whole_plane:
-            rect[0], rect[1], rect[2], rect[3] = 0, out_y, 0, out_x
-        else:
-            rect[0], rect[1] = max(0, origin_y), max(0, min(out_y, origin_y + height))
-            rect[2], rect[3] = max(0, origin_x), max(0, min(out_x, origin_x + width))
+        rect[:] = tiles[t, 8:]
         n_positions = max(0, rect[1] - rect[0]) * max(0, rect[3] - rect[2])
         position_of, bank_of = output_tables(
             kind, num_banks, o1 - o0, o0, origin_y, origin_x, height, width, rect

@@ -17,7 +17,7 @@ N_COUNTERS = 6
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, free, now):  # type: ignore[no-untyped-def]
+def issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, free, now):  # type: ignore[no-untyped-def]
     """Send one step's products to their banks; return (useful products, last bank's idle cycle)."""
     useful = 0
     latest = 0
@@ -137,7 +137,7 @@ def pair_all(  # type: ignore[no-untyped-def]
             for a in range(a0, a1, vector_i):
                 a_end = min(a + vector_i, a1)
                 for b in range(b0, b1, vector_f):
-                    useful, latest = _issue(
+                    useful, latest = issue(
                         sta_idx, a, a_end, str_idx, str_offset, b, min(b + vector_f, b1),
                         position_of, bank_of, free, now,
                     )  # fmt: skip
@@ -191,7 +191,7 @@ def pair_anticipated(  # type: ignore[no-untyped-def]
                         continue
                     b = b0 + v * vector_f
                     b_end = min(b + vector_f, b1)
-                    useful, latest = _issue(
+                    useful, latest = issue(
                         sta_idx, a, a_end, str_idx, str_offset, b, b_end,
                         position_of, bank_of, free, now,
                     )  # fmt: skip

@@ -1,0 +1,219 @@
+"""What each accumulator group of a plan costs on each tile: the compiled kernels' answers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from gscn_sim.config import Config
+from gscn_sim.geometry import Ints, Operands
+from gscn_sim.kernels.banks import BANK_HASHES
+from gscn_sim.kernels.cartesian import cartesian_tiles
+from gscn_sim.kernels.pairing import N_COUNTERS
+from gscn_sim.kernels.positional import pixel_entries, positional_tiles
+from gscn_sim.mapping.plan import Block, Plan, tile_array
+
+NO_VALUES = np.empty(0, np.float64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockCosts:
+    """Costs of every distinct block on every tile for each recorded sample.
+
+    Attributes:
+        index: block -> row of the arrays; equal blocks share a row.
+        counters: [samples, T, B, N_COUNTERS].
+        stationary_entries, streamed_entries: [samples, T, B] list entries, placeholders counted.
+        channel_cycles: block row -> [samples, T, channels] where a barrier a channel needs them.
+    """
+
+    index: dict[Block, int]
+    counters: Ints
+    stationary_entries: Ints
+    streamed_entries: Ints
+    channel_cycles: dict[int, Ints]
+
+
+def machine_array(config: Config, dataflow: str) -> Ints:
+    """The machine as the kernels read it (MACHINE_FIELDS)."""
+    pe = config.pe
+    return np.array(
+        [
+            pe.stationary_vector,
+            pe.streamed_vector,
+            pe.bank_queue_depth,
+            pe.accumulator_banks,
+            BANK_HASHES[pe.bank_hash],
+            1 << pe.index_bits,
+            dataflow == "anticipated",
+            pe.anticipator_vectors,
+        ],
+        np.int64,
+    )
+
+
+def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:
+    """Run the kernels for every distinct block of a plan."""
+    blocks = sorted(
+        {b for split in plan.blocks_of_split for row in split for b in row if b is not None},
+        key=lambda b: (b.c0, b.c1, b.o0, b.o1),
+    )
+    index: dict[Block, int] = {}
+    representatives: list[Block] = []
+    rows: dict[object, int] = {}
+    for block in blocks:
+        key = _content_key(plan, operands, config, block)
+        if key not in rows:
+            rows[key] = len(representatives)
+            representatives.append(block)
+        index[block] = rows[key]
+    if plan.dataflow == "positional":
+        return _positional_costs(plan, operands, config, index, representatives)
+    return _cartesian_costs(plan, operands, config, index, representatives)
+
+
+def _content_key(plan: Plan, operands: Operands, config: Config, block: Block) -> object:
+    """Blocks with equal keys see the same patterns and cost the same.
+
+    With one convolution group every block of forward and dgrad meets the same stationary operand,
+    so equal weights (dense ones above all) mean equal cost; in wgrad only dense operands repeat.
+    """
+    problem = plan.problem
+    absolute = block.o0 % 8 if config.pe.bank_hash == "dnnsim" else 0
+    if problem.groups > 1:
+        return block
+    if problem.is_wgrad:
+        if not operands.is_dense:
+            return block
+        return (block.o1 - block.o0, block.c1 - block.c0, absolute)
+    weights = operands.streamed[0, :, :, :, block.o0 : block.o1]
+    digest = hashlib.sha256(np.ascontiguousarray(weights).tobytes()).digest()
+    return (block.o1 - block.o0, absolute, digest)
+
+
+def _cartesian_costs(
+    plan: Plan, operands: Operands, config: Config, index: dict[Block, int], blocks: list[Block]
+) -> BlockCosts:
+    problem = plan.problem
+    tiles = tile_array(plan.tiles)
+    machine = machine_array(config, plan.dataflow)
+    n, t, b = operands.samples, len(tiles), len(blocks)
+    counters = np.zeros((n, b, t, N_COUNTERS), np.int64)
+    entries = np.zeros((n, b, t, 2), np.int64)
+    by_channel = config.policy.barrier == "input_channel" and not problem.is_wgrad
+    channels: dict[int, Ints] = {}
+    busy = np.array([not tile.is_empty for tile in plan.tiles])
+    live = np.ascontiguousarray(tiles[busy])
+    for row, block in enumerate(blocks):
+        width = block.c1 - block.c0 if by_channel else 0
+        channels[row] = np.zeros((n, t, width), np.int64)
+        for sample in range(n):
+            part_counters = np.zeros((len(live), N_COUNTERS), np.int64)
+            part_entries = np.zeros((len(live), 2), np.int64)
+            part_channels = np.zeros((len(live) if by_channel else 0, width), np.int64)
+            cartesian_tiles(
+                operands.stationary[sample],
+                operands.streamed[sample % len(operands.streamed)],
+                NO_VALUES,
+                NO_VALUES,
+                operands.group_of_list,
+                operands.list_of_channel,
+                block.c0,
+                block.c1,
+                block.o0,
+                block.o1,
+                live,
+                problem.axes,
+                machine,
+                part_counters,
+                part_entries,
+                part_channels,
+                NO_VALUES,
+            )
+            counters[sample, row, busy] = part_counters
+            entries[sample, row, busy] = part_entries
+            if by_channel:
+                channels[row][sample, busy] = part_channels
+    return BlockCosts(
+        index=index,
+        counters=counters.transpose(0, 2, 1, 3),
+        stationary_entries=entries[..., 0].transpose(0, 2, 1),
+        streamed_entries=entries[..., 1].transpose(0, 2, 1),
+        channel_cycles=channels if by_channel else {},
+    )
+
+
+def positional_arguments(
+    plan: Plan, blocks: list[Block]
+) -> tuple[Ints, Ints, Ints, tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Tiles, blocks and geometry as :func:`positional_tiles` reads them."""
+    shape = plan.problem.shape
+    ranges = sorted({(block.c0, block.c1) for block in blocks})
+    rows = [(block.o0, block.o1, ranges.index((block.c0, block.c1))) for block in blocks]
+    tiles = np.array([tile.streamed for tile in plan.tiles], np.int64)
+    return (
+        tiles,
+        np.array(rows, np.int64),
+        np.array(ranges, np.int64),
+        (shape.R, shape.S),
+        shape.stride,
+        shape.padding,
+        shape.dilation,
+    )
+
+
+def channels_last(operands: Operands, sample: int) -> tuple[np.ndarray, np.ndarray]:
+    """Activation [H, W, C] and gradient [P, Q, K] masks of one sample."""
+    gradient = operands.streamed[sample]  # [groups, P, Q, K / groups]
+    groups, p, q, per_group = gradient.shape
+    last = np.ascontiguousarray(gradient.transpose(1, 2, 0, 3)).reshape(p, q, groups * per_group)
+    return np.ascontiguousarray(operands.stationary[sample].transpose(1, 2, 0)), last
+
+
+def _positional_costs(
+    plan: Plan, operands: Operands, config: Config, index: dict[Block, int], blocks: list[Block]
+) -> BlockCosts:
+    tiles, rows, ranges, kernel, stride, padding, dilation = positional_arguments(plan, blocks)
+    machine = machine_array(config, plan.dataflow)
+    n, t, b = operands.samples, len(tiles), len(blocks)
+    counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
+    entries = np.zeros((n, t, b, 2), np.int64)
+    stationary = np.zeros((n, t, b), np.int64)
+    nothing = np.empty((0, 0, 0), np.float64)
+    sums = np.empty((0, 0, 0, 0), np.float64)
+    for sample in range(n):
+        activation, gradient = channels_last(operands, sample)
+        positional_tiles(
+            activation,
+            gradient,
+            nothing,
+            nothing,
+            tiles,
+            rows,
+            ranges,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            machine,
+            counters[sample],
+            entries[sample],
+            sums,
+        )
+        for i, tile in enumerate(plan.tiles):
+            held = np.array(
+                [
+                    pixel_entries(activation, *tile.stationary, c0, c1, machine[5])
+                    for c0, c1 in ranges
+                ]
+            )
+            stationary[sample, i] = held[rows[:, 2]]
+    return BlockCosts(
+        index=index,
+        counters=counters,
+        stationary_entries=stationary,
+        streamed_entries=entries[..., 1],
+        channel_cycles={},
+    )

@@ -1,0 +1,100 @@
+"""The global buffer: brings operands from DRAM and sends them to the PEs ahead of their use."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import simpy
+
+from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.dram import Dram
+from gscn_sim.fabric.gang import GangState
+from gscn_sim.fabric.network import BroadcastNetwork
+from gscn_sim.schedule import Schedule
+
+
+class GlobalBuffer(Component):
+    """Fills stationary buffers, and streams the other operand to each gang.
+
+    Operands arrive channel by channel and are used in that order: a round may begin when its fill
+    begins to arrive, and cannot end before all of it is there. If the buffers hold two fills, the
+    next one may be loaded while the present one is in use; otherwise it takes the place of the
+    present one, channel by channel, during that one's last round. A gang's stream for a round may
+    travel once all its PEs have begun the round before: the FIFOs hold no more.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        schedule: Schedule,
+        dram: Dram,
+        network: BroadcastNetwork,
+        gangs: Sequence[GangState],
+        rounds_ahead: int,
+    ) -> None:
+        super().__init__(env, "buffer")
+        self.dram = dram
+        self.network = network
+        self.gangs = gangs
+        self.schedule = schedule
+        self.rounds_ahead = rounds_ahead
+        self.arriving = [env.event() for _ in schedule.fill_bytes]
+        self.filled = [env.event() for _ in schedule.fill_bytes]
+        owners = schedule.fill_owner.tolist()
+        self.processes = [
+            env.process(self._fill([i for i, o in enumerate(owners) if o == owner]))
+            for owner in sorted(set(owners))
+        ]
+        self.processes += [env.process(self._prefetch(gang)) for gang in gangs]
+        self.processes += [env.process(self._stream(gang)) for gang in gangs]
+
+    def _fill(self, indices: list[int]) -> Generator[simpy.Event]:
+        for index in indices:
+            for gang in self.gangs:
+                room = self._room(gang, index)
+                if room is not None and not room.processed:
+                    yield room
+            size_bytes = int(self.schedule.fill_bytes[index])
+            self.counters["write_bytes"] += size_bytes
+            self.counters["read_bytes"] += size_bytes
+            load = self.dram.transfer(size_bytes, write=False)
+            arrived = self.network.transfer(size_bytes)
+            yield from self._until(load.first_cycle)
+            self.arriving[index].succeed()
+            yield from self._until(max(load.done_cycle, arrived))
+            self.filled[index].succeed()
+
+    def _until(self, cycle: int) -> Generator[simpy.Event]:
+        if cycle > self.env.now:
+            yield self.env.timeout(cycle - int(self.env.now))
+
+    def _room(self, gang: GangState, index: int) -> simpy.Event | None:
+        """What a gang must have done before this fill can take the place of an older one."""
+        first = gang.first_round_of_fill.get(index, 0)
+        if first == 0:
+            return None
+        if self.schedule.prefetch:  # its half is free once the fill before this one is in use
+            return gang.started[gang.first_round_of_present_fill(first - 1)]
+        return gang.started[first - 1]
+
+    def _prefetch(self, gang: GangState) -> Generator[simpy.Event]:
+        """Read streams from DRAM a few rounds ahead of their use."""
+        for r, size_bytes in enumerate(gang.gang.stream_dram_bytes.tolist()):
+            if r >= self.rounds_ahead and not gang.started[r - self.rounds_ahead].processed:
+                yield gang.started[r - self.rounds_ahead]
+            done = int(self.env.now)
+            if size_bytes:
+                self.counters["write_bytes"] += size_bytes
+                done = self.dram.read(size_bytes, stream=gang.path)
+            gang.buffered[r].succeed(done)
+
+    def _stream(self, gang: GangState) -> Generator[simpy.Event]:
+        for r, size_bytes in enumerate(gang.gang.stream_bytes.tolist()):
+            if r > 0 and not gang.started[r - 1].processed:
+                yield gang.started[r - 1]
+            if not gang.buffered[r].processed:
+                yield gang.buffered[r]
+            self.counters["read_bytes"] += size_bytes
+            arrived = self.network.transfer(size_bytes)
+            yield from self._until(max(gang.buffered[r].value, arrived))
+            gang.streamed[r].succeed()

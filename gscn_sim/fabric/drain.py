@@ -1,0 +1,35 @@
+"""The way back to memory: writes the outputs of each round of a gang to DRAM."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import simpy
+
+from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.dram import Dram
+from gscn_sim.fabric.gang import GangState
+
+
+class Drain(Component):
+    """Writes a gang's rounds in order, each once all its PEs have post-processed it."""
+
+    def __init__(self, env: simpy.Environment, gang: GangState, dram: Dram) -> None:
+        super().__init__(env, f"{gang.path}.drain")
+        self.gang = gang
+        self.dram = dram
+        self.process = env.process(self._run())
+
+    def _run(self) -> Generator[simpy.Event]:
+        env, state = self.env, self.gang
+        for r, size_bytes in enumerate(state.gang.output_bytes.tolist()):
+            if not state.drained[r].processed:
+                yield state.drained[r]
+            ready = state.drained_cycle[r]
+            if ready > env.now:
+                yield env.timeout(ready - int(env.now))
+            if size_bytes:
+                done = self.dram.write(size_bytes, stream=self.path)
+                if done > env.now:
+                    yield env.timeout(done - int(env.now))
+            state.written[r].succeed()

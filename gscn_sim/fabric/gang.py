@@ -1,0 +1,59 @@
+"""A gang: the PEs that share one stream of operands, and the events by which they keep together."""
+
+from __future__ import annotations
+
+import simpy
+
+from gscn_sim.fabric.component import Component
+from gscn_sim.schedule import Gang
+
+
+class GangState(Component):
+    """Events of each round of a gang.
+
+    started: every PE has begun the round. finished: every PE has computed it. buffered: the
+    streamed operand is on its way to the global buffer (value: the cycle at which it is there).
+    streamed: it has arrived at the PEs. drained: every PE's accumulators are post-processed. written: the
+    round's outputs are in DRAM.
+    """
+
+    def __init__(self, env: simpy.Environment, gang: Gang, number: int) -> None:
+        super().__init__(env, f"gang[{number}]")
+        self.gang = gang
+        rounds = range(gang.rounds)
+        self.started = [env.event() for _ in rounds]
+        self.finished = [env.event() for _ in rounds]
+        self.buffered = [env.event() for _ in rounds]
+        self.streamed = [env.event() for _ in rounds]
+        self.drained = [env.event() for _ in rounds]
+        self.written = [env.event() for _ in rounds]
+        self._missing_start = [len(gang.pes)] * gang.rounds
+        self._missing_finish = [len(gang.pes)] * gang.rounds
+        self._missing_drain = [len(gang.pes)] * gang.rounds
+        self.drained_cycle = [0] * gang.rounds
+        self.first_round_of_fill: dict[int, int] = {}
+        for r, fill in enumerate(gang.fill.tolist()):
+            self.first_round_of_fill.setdefault(fill, r)
+
+    def first_round_of_present_fill(self, r: int) -> int:
+        """First round that uses the same fill as round ``r``."""
+        return self.first_round_of_fill[int(self.gang.fill[r])]
+
+    def start(self, r: int) -> None:
+        """A PE begins round ``r``."""
+        self._missing_start[r] -= 1
+        if self._missing_start[r] == 0:
+            self.started[r].succeed()
+
+    def finish(self, r: int) -> None:
+        """A PE has computed round ``r``."""
+        self._missing_finish[r] -= 1
+        if self._missing_finish[r] == 0:
+            self.finished[r].succeed()
+
+    def drain(self, r: int, cycle: int) -> None:
+        """A PE's accumulators of round ``r`` will be post-processed at ``cycle``."""
+        self.drained_cycle[r] = max(self.drained_cycle[r], cycle)
+        self._missing_drain[r] -= 1
+        if self._missing_drain[r] == 0:
+            self.drained[r].succeed()

@@ -1,0 +1,100 @@
+"""A processing element: computes its rounds and waits for operands, outputs and its gang."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import simpy
+
+from gscn_sim.config import Config
+from gscn_sim.fabric.buffer import GlobalBuffer
+from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.gang import GangState
+
+
+class ProcessingElement(Component):
+    """One PE as a process.
+
+    Counters: busy, operand_wait, output_wait and imbalance cycles, which add up to the time
+    until its last round (the top adds what follows).
+
+    Its drain post-processes one round at a time in order; with ``drain.overlap`` a second set of
+    accumulators lets the next round compute meanwhile. The staging buffer behind the drain holds
+    two rounds that are not yet written.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        number: int,
+        row: int,
+        gang: GangState,
+        buffer: GlobalBuffer,
+        config: Config,
+    ) -> None:
+        super().__init__(env, f"pe[{number}]")
+        self.gang = gang
+        self.buffer = buffer
+        self.row = row
+        self.accumulator_sets = 2 if config.drain.overlap else 1
+        self.meets = config.policy.barrier != "none"
+        self.serial_exchange = config.policy.halo == "serial"
+        self.busy = self.operand_wait = self.output_wait = self.imbalance = 0
+        self.done_cycle = 0
+        self.process = env.process(self._run())
+
+    def _run(self) -> Generator[simpy.Event]:
+        env, state = self.env, self.gang
+        gang = state.gang
+        busy = gang.busy_cycles[self.row].tolist()
+        lockstep = gang.lockstep_cycles.tolist()
+        fill = gang.fill.tolist()
+        exchange = gang.exchange_cycles.tolist()
+        drain = gang.drain_cycles.tolist()
+        arriving, filled = self.buffer.arriving, self.buffer.filled
+        sets = self.accumulator_sets
+        drained: list[int] = []
+        last_drained = 0
+        for r in range(gang.rounds):
+            yield from self._wait_operand(arriving[fill[r]])
+            # A set of accumulators must be free, and the staging buffer must have room.
+            before = int(env.now)
+            if r >= sets and drained[r - sets] > before:
+                yield env.timeout(drained[r - sets] - before)
+            if r >= sets + 2 and not state.written[r - sets - 2].processed:
+                yield state.written[r - sets - 2]
+            self.output_wait += int(env.now) - before
+            state.start(r)
+            cycles = busy[r]
+            if lockstep[r] >= 0:
+                self.imbalance += lockstep[r] - cycles
+                self.busy += cycles
+                cycles = lockstep[r]
+            else:
+                self.busy += cycles
+            if cycles:
+                yield env.timeout(cycles)
+            yield from self._wait_operand(filled[fill[r]])
+            yield from self._wait_operand(state.streamed[r])
+            state.finish(r)
+            if self.meets and not state.finished[r].processed:
+                before = int(env.now)
+                yield state.finished[r]
+                self.imbalance += int(env.now) - before
+            work = drain[r]
+            if self.serial_exchange:
+                if exchange[r]:
+                    self.output_wait += exchange[r]
+                    yield env.timeout(exchange[r])
+            else:
+                work += exchange[r]
+            last_drained = max(last_drained, int(env.now)) + work
+            drained.append(last_drained)
+            state.drain(r, last_drained)
+        self.done_cycle = int(env.now)
+
+    def _wait_operand(self, event: simpy.Event) -> Generator[simpy.Event]:
+        if not event.processed:
+            before = int(self.env.now)
+            yield event
+            self.operand_wait += int(self.env.now) - before

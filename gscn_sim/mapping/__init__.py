@@ -1,0 +1,6 @@
+"""How a layer-phase is split over the PEs and over time."""
+
+from gscn_sim.mapping.choose import choose_plan
+from gscn_sim.mapping.plan import Block, Plan, Tile
+
+__all__ = ["Block", "Plan", "Tile", "choose_plan"]

@@ -1,0 +1,242 @@
+"""Which mappings are legal for a layer-phase on a machine, and which of them to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gscn_sim.config import Config
+from gscn_sim.errors import ConfigError
+from gscn_sim.geometry import Operands, Problem
+from gscn_sim.mapping.estimate import Estimator
+from gscn_sim.mapping.plan import Plan, make_tile
+from gscn_sim.units import ceil_div
+
+
+def dataflows_of(problem: Problem, config: Config) -> list[str]:
+    """Dataflows to consider for a phase, as the configuration says."""
+    key = "wgrad" if problem.is_wgrad else problem.phase.value.removeprefix("pre_")
+    wanted: str = getattr(config.dataflow, key)
+    if wanted == "positional" and not problem.is_wgrad:
+        raise ConfigError(
+            f"dataflow.{key} must be one of cartesian, anticipated, auto; positional is for wgrad"
+        )
+    if wanted != "auto":
+        return [wanted]
+    return ["cartesian", "positional"] if problem.is_wgrad else ["cartesian"]
+
+
+def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str) -> Plan:
+    """The cheapest legal plan by estimate, with the reason.
+
+    Raises:
+        ConfigError: no legal plan; the message names the layer, the phase and what does not fit.
+    """
+    estimator = Estimator(problem, operands, config)
+    best: tuple[float, Plan] | None = None
+    count = 0
+    for dataflow in dataflows_of(problem, config):
+        for plan in legal_plans(problem, config, dataflow):
+            count += 1
+            cycles = estimator.cycles(plan)
+            if best is None or cycles < best[0]:
+                best = cycles, plan
+    if best is None:
+        kernel = problem.shape.R * problem.shape.S
+        raise ConfigError(
+            f"layer {layer}, {problem.phase}: no tile fits: pe.accumulator_entries must be at "
+            f"least {kernel} for a {problem.shape.R}x{problem.shape.S} filter, "
+            f"got {config.pe.accumulator_entries}"
+        )
+    cycles, plan = best
+    reason = f"best of {count} by estimate ({cycles:.0f} cycles)" if count > 1 else "as configured"
+    return replace(plan, reason=reason)
+
+
+def legal_plans(problem: Problem, config: Config, dataflow: str) -> Iterator[Plan]:
+    """Every plan worth considering for a dataflow under ``mapping.kind``."""
+    for kind, samples, rows, cols, rest in _splits(problem, config):
+        if problem.is_wgrad:
+            yield from _wgrad_plans(problem, config, dataflow, kind, samples, rows, cols, rest)
+        else:
+            yield from _map_plans(problem, config, dataflow, kind, samples, rows, cols, rest)
+
+
+def _splits(problem: Problem, config: Config) -> Iterator[tuple[str, int, int, int, int]]:
+    """(kind, samples, rows, cols, PEs left for channels)."""
+    kind = config.mapping.kind
+    pes, batch = config.num_pes, problem.batch_size
+    if kind in ("auto", "planar"):
+        yield "planar", 1, config.array.pe_rows, config.array.pe_cols, 1
+    if kind in ("auto", "sample"):
+        yield "sample", min(batch, pes), 1, 1, 1
+    if kind in ("auto", "channel"):
+        yield "channel", 1, 1, 1, pes
+    if kind not in ("auto", "mixed"):
+        return
+    plane = problem.streamed_plane if problem.is_wgrad else problem.stationary_plane
+    for samples in _sample_splits(batch, pes):
+        for rows, cols in _grids(pes // samples, plane):
+            yield "mixed", samples, rows, cols, pes // (samples * rows * cols)
+
+
+def _sample_splits(batch: int, pes: int) -> list[int]:
+    top = min(batch, pes)
+    splits = {top}
+    split = 1
+    while split < top:
+        splits.add(split)
+        split *= 2
+    return sorted(splits)
+
+
+def _grids(pes: int, plane: tuple[int, int]) -> list[tuple[int, int]]:
+    """Tile grids of at most ``pes`` tiles, sides doubling, near square, and the largest one."""
+    grids = set()
+    rows = 1
+    while rows <= min(plane[0], pes):
+        for cols in {rows, 2 * rows, min(plane[1], pes // rows)}:
+            if cols <= plane[1] and rows * cols <= pes and cols <= 16 * rows:
+                grids.add((rows, cols))
+        rows *= 2
+    return sorted(grids)
+
+
+def _map_plans(
+    problem: Problem,
+    config: Config,
+    dataflow: str,
+    kind: str,
+    samples: int,
+    rows: int,
+    cols: int,
+    rest: int,
+) -> Iterator[Plan]:
+    outputs = min(rest, problem.output_channels)
+    entries = config.pe.accumulator_entries
+    rule = config.mapping.tile_rule
+    wanted = min(ceil_div(problem.output_channels, outputs), 8)
+    last = 0
+    for passes in _pass_grids(problem, rows, cols):
+        held = _held_outputs(problem, rule, rows * passes[0], cols * passes[1])
+        block = min(entries // held, problem.output_channels) if held else 0
+        if block < 1 or block <= last:
+            continue
+        yield Plan(
+            problem=problem,
+            dataflow=dataflow,
+            kind=kind,
+            samples=samples,
+            rows=rows,
+            cols=cols,
+            outputs=outputs,
+            inputs=1,
+            passes=passes,
+            block_outputs=block,
+            block_inputs=problem.stationary_channels // problem.groups,
+            tile_rule=rule,
+        )
+        last = block
+        if block >= wanted or kind == "planar":
+            return
+
+
+def _pass_grids(problem: Problem, rows: int, cols: int) -> list[tuple[int, int]]:
+    """Ways to cut a PE's tile in time, coarse first."""
+    height, width = problem.stationary_plane
+    tall, wide = max(1, ceil_div(height, rows)), max(1, ceil_div(width, cols))
+    grids = []
+    y = x = 1
+    while True:
+        grids.append((y, x))
+        if y >= tall and x >= wide:
+            return grids
+        if (tall / y >= wide / x and y < tall) or x >= wide:
+            y = min(2 * y, tall)
+        else:
+            x = min(2 * x, wide)
+
+
+def _held_outputs(problem: Problem, rule: str, rows: int, cols: int) -> int:
+    """Accumulator entries one output channel needs in the largest tile."""
+    height, width = problem.output_plane
+    if rule == "padded":
+        return ceil_div(height, rows) * ceil_div(width, cols)
+    tall = max(
+        t.reached[1] - t.reached[0]
+        for t in (make_tile(problem, rule, rows, cols, i, 0) for i in range(rows))
+    )
+    wide = max(
+        t.reached[3] - t.reached[2]
+        for t in (make_tile(problem, rule, rows, cols, 0, j) for j in range(cols))
+    )
+    return max(1, tall * wide)
+
+
+def _wgrad_plans(
+    problem: Problem,
+    config: Config,
+    dataflow: str,
+    kind: str,
+    samples: int,
+    rows: int,
+    cols: int,
+    rest: int,
+) -> Iterator[Plan]:
+    kernel = problem.output_plane[0] * problem.output_plane[1]
+    entries = config.pe.accumulator_entries // kernel  # (k, c) pairs held at once
+    per_output = problem.output_channels // problem.groups
+    per_input = problem.stationary_channels // problem.groups
+    if entries < 1:
+        return
+    for outputs, inputs in _channel_splits(problem, kind, rest):
+        tall = ceil_div(
+            per_output, max(1, outputs // problem.groups) if problem.groups > 1 else outputs
+        )
+        wide = ceil_div(per_input, inputs)
+        for block_outputs in _block_sizes(tall, entries, dataflow):
+            yield Plan(
+                problem=problem,
+                dataflow=dataflow,
+                kind=kind,
+                samples=samples,
+                rows=rows,
+                cols=cols,
+                outputs=outputs,
+                inputs=inputs,
+                passes=(1, 1),
+                block_outputs=block_outputs,
+                block_inputs=min(wide, max(1, entries // block_outputs)),
+                tile_rule="exact",
+            )
+
+
+def _channel_splits(problem: Problem, kind: str, rest: int) -> Iterator[tuple[int, int]]:
+    per_input = problem.stationary_channels // problem.groups
+    if kind in ("planar", "sample"):
+        yield 1, 1
+        return
+    outputs = 1
+    seen = set()
+    while outputs <= min(rest, problem.output_channels):
+        pair = (outputs, min(rest // outputs, per_input))
+        if pair not in seen:
+            seen.add(pair)
+            yield pair
+        outputs *= 2
+    top = min(rest, problem.output_channels)
+    if (top, min(rest // top, per_input)) not in seen:
+        yield top, min(rest // top, per_input)
+
+
+def _block_sizes(tall: int, entries: int, dataflow: str) -> list[int]:
+    """Output channels of an accumulator group worth trying."""
+    top = min(tall, entries)
+    if dataflow != "positional":
+        return [top]
+    sizes = {top}
+    size = 4
+    while size < top:
+        sizes.add(size)
+        size *= 2
+    return sorted(sizes)

@@ -1,0 +1,254 @@
+"""Run a trace on a machine: plan, kernels, fabric, identities, for every layer and phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gscn_sim.config import Config
+from gscn_sim.costs import block_costs
+from gscn_sim.errors import ConfigError, IdentityError
+from gscn_sim.fabric.dram import bound_cycles
+from gscn_sim.fabric.top import FabricResult, run_fabric
+from gscn_sim.geometry import Operands, Problem, count_useful, make_operands, make_problem
+from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
+from gscn_sim.mapping import Plan, choose_plan
+from gscn_sim.records import Activity, PhaseRecord, Slots
+from gscn_sim.schedule import Schedule, make_schedule
+from gscn_sim.units import ceil_div
+from workloads import Layer, Phase, Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The result of :func:`simulate`: records, the machine, and facts about the trace.
+
+    ``simpy_share`` is the part of the run's time that the discrete-event fabric took.
+    """
+
+    records: tuple[PhaseRecord, ...]
+    config: Config
+    network: str
+    trace_digest: str
+    batch_size: int
+    reuse_sparsity: float | None
+    gpu: str
+    gpu_model: str
+    simpy_share: float = field(compare=False)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row per layer and phase."""
+        from gscn_sim.tables import layer_table
+
+        return layer_table(self)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The network per phase, and the whole backward pass with and without pre-phases."""
+        from gscn_sim.tables import summary_table
+
+        return summary_table(self)
+
+
+def simulate(
+    trace: Trace,
+    config: Config,
+    phases: Sequence[str] = ("dgrad", "wgrad"),
+    *,
+    batch_size: int | None = None,
+    gpu: str = "gtx-1080ti",
+    gpu_model: str = "analytical",
+    progress: Progress | None = None,
+) -> Run:
+    """Simulate phases of every layer record of a trace.
+
+    A batch larger than what was recorded repeats the recorded samples in order.
+
+    Args:
+        phases: names of :class:`workloads.Phase`. A phase that a layer cannot run because training
+            never runs it (dgrad of the first layer) is left out.
+        batch_size: samples of an iteration; the trace's own by default.
+        progress: called with (done, total, what) before each layer record and at the end.
+
+    Raises:
+        ConfigError: an unknown phase, a batch size below 1, or a mapping that does not fit.
+        TraceError: the trace cannot be read.
+        DeadlockError, IdentityError: the simulation itself went wrong.
+    """
+    wanted = parse_phases(phases)
+    batch = trace.batch_size if batch_size is None else batch_size
+    if batch < 1:
+        raise ConfigError(f"batch size must be a positive int, got {batch}")
+    records: list[PhaseRecord] = []
+    fabric_seconds = 0.0
+    began = time.perf_counter()
+    total = len(trace.layers)
+    for done, layer in enumerate(trace.layers):
+        if progress:
+            progress(done, total, layer.name)
+        for phase in wanted:
+            if phase in layer.phases():
+                record, seconds = simulate_phase(trace.network, layer, phase, config, batch)
+                records.append(record)
+                fabric_seconds += seconds
+    if progress:
+        progress(total, total, "")
+    if not records:
+        names = ", ".join(p.value for p in wanted)
+        raise ConfigError(f"no layer of trace {trace.network!r} can run {names}")
+    elapsed = time.perf_counter() - began
+    return Run(
+        records=tuple(records),
+        config=config,
+        network=trace.network,
+        trace_digest=trace.digest,
+        batch_size=batch,
+        reuse_sparsity=trace.reuse_sparsity,
+        gpu=gpu,
+        gpu_model=gpu_model,
+        simpy_share=fabric_seconds / elapsed if elapsed else 0.0,
+    )
+
+
+def parse_phases(names: Sequence[str]) -> list[Phase]:
+    """Phases by name, in the order given, once each.
+
+    Raises:
+        ConfigError: an unknown name, or none at all.
+    """
+    found: list[Phase] = []
+    for name in names:
+        try:
+            phase = Phase(name)
+        except ValueError:
+            allowed = ", ".join(p.value for p in Phase)
+            raise ConfigError(f"unknown phase {name!r}; phases are {allowed}") from None
+        if phase not in found:
+            found.append(phase)
+    if not found:
+        raise ConfigError(f"no phase given; phases are {', '.join(p.value for p in Phase)}")
+    return found
+
+
+def simulate_phase(
+    network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
+) -> tuple[PhaseRecord, float]:
+    """Simulate one layer-phase; also return the seconds its fabric took."""
+    problem = make_problem(layer.shape, phase, batch_size)
+    operands = make_operands(layer, problem)
+    plan = choose_plan(problem, operands, config, layer.name)
+    costs = block_costs(plan, operands, config)
+    schedule = make_schedule(plan, costs, config)
+    began = time.perf_counter()
+    result = run_fabric(schedule, config)
+    seconds = time.perf_counter() - began
+    record = _record(network, layer, problem, operands, plan, schedule, result, config)
+    record.check()
+    _check_traffic(record, schedule, config)
+    return record, seconds
+
+
+def samples_in_batch(batch_size: int, recorded: int) -> Iterator[int]:
+    """Recorded sample that stands for each sample of the batch."""
+    for n in range(batch_size):
+        yield n % recorded
+
+
+def _record(
+    network: str,
+    layer: Layer,
+    problem: Problem,
+    operands: Operands,
+    plan: Plan,
+    schedule: Schedule,
+    result: FabricResult,
+    config: Config,
+) -> PhaseRecord:
+    counters = [int(v) for v in schedule.counters]
+    multipliers = config.multipliers
+    per_sample = count_useful(problem, operands)
+    times = np.bincount(
+        np.array(list(samples_in_batch(problem.batch_size, operands.samples))),
+        minlength=operands.samples,
+    )
+    expected = int(per_sample @ times)
+    steps, useful, real, pairs = (counters[i] for i in (STEPS, USEFUL, REAL_PAIRS, PAIRS))
+    slots = Slots(
+        useful=useful,
+        redundant=real - useful,
+        placeholder=pairs - real,
+        fragmentation=steps * multipliers - pairs,
+        bank_conflict=(counters[CYCLES] - steps - counters[SCAN_CYCLES]) * multipliers,
+        operand_wait=(sum(result.operand_wait) + counters[SCAN_CYCLES]) * multipliers,
+        output_wait=sum(result.output_wait) * multipliers,
+        imbalance=sum(result.imbalance) * multipliers,
+    )
+    entry_bits = 8 * config.pe.value_bytes + config.pe.index_bits
+    activity = Activity(
+        multiplications=real,
+        accumulations=useful,
+        stationary_read_bytes=ceil_div(schedule.stationary_reads * entry_bits, 8),
+        stationary_write_bytes=int(schedule.fill_bytes.sum()),
+        streamed_read_bytes=ceil_div(steps * config.pe.streamed_vector * entry_bits, 8),
+        streamed_write_bytes=ceil_div(schedule.streamed_reads * entry_bits, 8),
+        buffer_read_bytes=result.buffer_read_bytes,
+        buffer_write_bytes=result.buffer_write_bytes,
+        network_bytes=result.network_bytes,
+        partial_sums_exchanged=sum(int(g.exchanged_sums.sum()) for g in schedule.gangs),
+        drained_entries=sum(int(g.drained_entries.sum()) for g in schedule.gangs),
+        dram_read_bytes=result.dram_read_bytes,
+        dram_write_bytes=result.dram_write_bytes,
+    )
+    busiest = max((int(g.busy_cycles.sum(1).max()) for g in schedule.gangs), default=0)
+    return PhaseRecord(
+        network=network,
+        iteration=layer.iteration,
+        layer=layer.name,
+        phase=problem.phase,
+        shape=layer.shape,
+        dataflow=plan.dataflow,
+        mapping=plan.label,
+        mapping_reason=plan.reason,
+        batch_size=problem.batch_size,
+        samples_recorded=operands.samples,
+        num_pes=config.num_pes,
+        multipliers=multipliers,
+        cycles=result.cycles,
+        dense_macs=problem.dense_macs,
+        useful_products=expected,
+        steps=steps,
+        slots=slots,
+        activity=activity,
+        compute_bound_cycles=max(busiest, ceil_div(useful, config.num_pes * multipliers)),
+        dram_bound_cycles=bound_cycles(config, result.dram_read_bytes, result.dram_write_bytes),
+        pe_busy_cycles=result.busy,
+    )
+
+
+def _check_traffic(record: PhaseRecord, schedule: Schedule, config: Config) -> None:
+    """Bytes read and written must be what the schedule says must move, in whole bursts."""
+    burst = config.dram.burst_bytes
+    reads = int((-(-schedule.fill_bytes // burst)).sum())
+    writes = 0
+    for gang in schedule.gangs:
+        reads += int((-(-gang.stream_dram_bytes // burst)).sum())
+        writes += int((-(-gang.output_bytes // burst)).sum())
+    for what, bursts, got in (
+        ("read", reads, record.dram_read_bytes),
+        ("written", writes, record.dram_write_bytes),
+    ):
+        if got != bursts * burst:
+            raise IdentityError(
+                f"{record.layer} {record.phase}: {got} bytes {what}, {bursts * burst} must move"
+            )
