@@ -11,6 +11,7 @@ import simpy
 from gscn_sim.config import Config, DramConfig
 from gscn_sim.fabric.component import Component
 from gscn_sim.kernels import dram as kernel
+from gscn_sim.timeline import Timeline
 from gscn_sim.units import ceil_div
 
 FS_PER_NS = 1_000_000  # a burst is no whole cycle, nor whole ps: inside, time is whole fs
@@ -46,11 +47,18 @@ class Dram(Component):
     previous request of its ``stream`` ended; without a stream it starts a row of its own, in a
     channel and a bank drawn by a fixed hash. Counters: ``read_bytes`` and ``write_bytes`` (whole
     bursts), ``requests``, ``row_misses`` (rows opened), ``row_hits`` (bursts that found their row
-    open), ``turnarounds`` (of one channel's pins).
+    open), ``turnarounds`` (of one channel's pins). With a ``timeline``, each channel is a track.
     """
 
-    def __init__(self, env: simpy.Environment, config: Config, path: str = "dram") -> None:
+    def __init__(
+        self,
+        env: simpy.Environment,
+        config: Config,
+        path: str = "dram",
+        timeline: Timeline | None = None,
+    ) -> None:
         super().__init__(env, path)
+        self._timeline = timeline
         dram = config.dram
         self._ideal = dram.kind == "ideal"
         self._burst_bytes = dram.burst_bytes
@@ -94,6 +102,7 @@ class Dram(Component):
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
         key, channel, bank, position = self._locate(stream, bursts)
         arrival = ceil_div(now * self._fs, self._cycles) + self._controller
+        free_before = self._pins[:, kernel.FREE].copy() if self._timeline else None
         begin, end, misses, turns = kernel.serve(
             self._timing, self._pins, self._open_row, self._ready,
             arrival, key, channel, bank, position, bursts, write,
@@ -101,6 +110,8 @@ class Dram(Component):
         counters["row_misses"] += misses
         counters["row_hits"] += bursts - misses
         counters["turnarounds"] += turns
+        if free_before is not None:
+            self._draw("write" if write else "read", begin, free_before)
         return Transfer(
             start_cycle=begin * self._cycles // self._fs,
             first_cycle=ceil_div((begin + self._burst) * self._cycles, self._fs),
@@ -114,6 +125,15 @@ class Dram(Component):
             return 0
         bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self._burst_bytes
         return bursts * self._burst * self._cycles // (self._fs * self._channels)
+
+    def _draw(self, name: str, begin: int, free_before: np.ndarray) -> None:
+        """Put the channels a request used on the timeline, from its first data on any of them."""
+        assert self._timeline is not None
+        free = self._pins[:, kernel.FREE]
+        for channel in np.flatnonzero(free != free_before).tolist():
+            start = max(begin, int(free_before[channel])) * self._cycles // self._fs
+            end = int(free[channel]) * self._cycles // self._fs
+            self._timeline.span(f"{self.path}/channel {channel}", name, start, end)
 
     def _locate(self, stream: str | None, bursts: int) -> tuple[int, int, int, int]:
         """Key, first channel and first bank of the rows of a request, and its first burst there."""

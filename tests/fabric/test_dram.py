@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from math import ceil
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import ConfigError
 from gscn_sim.fabric.dram import Dram, bound_cycles
+from gscn_sim.timeline import Timeline
 
 PRESETS = ("gddr5x-484", "hbm2", "ddr4-2400", "lpddr4", "ddr4-50")
 MEBIBYTE = 1 << 20
@@ -149,29 +150,29 @@ class Twin:
         pins = Fraction(repr(self.dram.transfers_gtps)) * self.dram.channel_bits
         self.burst = Fraction(ceil(self.dram.burst_bytes * 8 / pins * 10**6), 10**6)
         self.hits = self.misses = 0
+        names = [f.name for f in fields(self.dram) if f.name.endswith("_ns")]
+        self.figures = {name: Fraction(repr(getattr(self.dram, name))) for name in names}
+        parts = ("row_precharge_ns", "refresh_ns", "row_activate_ns", "column_ns")
+        self.gap = sum((self.ns(name) for name in parts), Fraction(0))
 
     def ns(self, name: str) -> Fraction:
-        return Fraction(repr(getattr(self.dram, name)))
-
-    def gap(self) -> Fraction:
-        parts = ("row_precharge_ns", "refresh_ns", "row_activate_ns", "column_ns")
-        return sum((self.ns(name) for name in parts), Fraction(0))
+        return self.figures[name]
 
     def past_refresh(self, time: Fraction) -> Fraction:
         interval = self.ns("refresh_interval_ns")
-        if time % interval >= interval - self.gap():
+        if time % interval >= interval - self.gap:
             return (time // interval + 1) * interval
         return time
 
     def moved(self, begin: Fraction) -> Fraction:
         """End of one burst; a refresh that starts inside it stretches it."""
         interval = self.ns("refresh_interval_ns")
-        stop = begin // interval * interval + interval - self.gap()
+        stop = begin // interval * interval + interval - self.gap
         left = self.burst
         while begin + left > stop:
             left -= stop - begin
-            begin = stop + self.gap()
-            stop = begin + interval - self.gap()
+            begin = stop + self.gap
+            stop = begin + interval - self.gap
         return begin + left
 
     def serve(
@@ -234,12 +235,12 @@ class Twin:
 requests = st.lists(
     st.tuples(
         st.integers(0, 400),  # cycles since the previous request
-        st.integers(1, 6000),  # bytes
+        st.integers(1, 4000),  # bytes
         st.booleans(),  # write
         st.sampled_from([None, "a", "b", "c"]),
     ),
     min_size=1,
-    max_size=25,
+    max_size=15,
 )
 designs = st.fixed_dictionaries(
     {
@@ -256,7 +257,7 @@ designs = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(design=designs, asked=requests)
 def test_equals_the_twin_and_meets_the_bounds(
     design: dict[str, object], asked: list[tuple[int, int, bool, str | None]]
@@ -351,6 +352,22 @@ def test_turning_between_reads_and_writes_costs_bandwidth() -> None:
             write = index % 2 == 1 if turns else index >= 200
             done[turns] = dram.transfer(4096, write=write, stream=f"{write}").done_cycle
     assert done[True] > 1.05 * done[False]
+
+
+def test_each_channel_is_a_track_of_the_timeline() -> None:
+    config = preset("ddr4-50")
+    timeline = Timeline(clock_ghz=config.array.clock_ghz, num_pes=1)
+    dram = Dram(simpy.Environment(), config, timeline=timeline)
+    done = dram.read(3 * 512)
+    dram.write(256)
+    events = timeline.document()["traceEvents"]
+    names = [event["args"]["name"] for event in events if event["name"] == "thread_name"]
+    assert names == ["channel 0", "channel 1", "channel 2"]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert [span["name"] for span in spans].count("read") == 3
+    assert [span["name"] for span in spans].count("write") == 1
+    reads = [span["args"] for span in spans if span["name"] == "read"]
+    assert max(span["cycle"] + span["cycles"] for span in reads) in {done - 1, done}
 
 
 # --- edges
