@@ -25,7 +25,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def code_digest() -> str:
-    """First 16 hex digits of the SHA-256 over all source and data files that can change a result."""
+    """First 16 hex digits of the SHA-256 over all files that can change a result."""
     digest = hashlib.sha256()
     for package in ("gscn_sim", "workloads"):
         for name, file in sorted(_files(resources.files(package), package)):

@@ -55,9 +55,11 @@ class RunLike(Protocol):
     """What the tables need of a run."""
 
     @property
-    def records(self) -> Sequence[PhaseRecord]: ...
+    def records(self) -> tuple[PhaseRecord, ...]: ...
     @property
     def config(self) -> Config: ...
+    @property
+    def batch_size(self) -> int: ...
     @property
     def gpu(self) -> str: ...
     @property
@@ -66,8 +68,8 @@ class RunLike(Protocol):
 
 def layer_table(run: RunLike) -> pd.DataFrame:
     """One row per recorded iteration, layer and phase, in the order they were simulated."""
-    gpu = _gpu_times(run.records, run.gpu, run.gpu_model)
-    rows = [_row(record, run.config, gpu) for record in run.records]
+    gpu = _gpu_times(run)
+    rows = [{**_row(r, run.config, gpu), "batch_size": run.batch_size} for r in run.records]
     return _finish(rows, LAYER_COLUMNS)
 
 
@@ -84,7 +86,7 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """
     means = layer_means(table)
     present = [str(phase) for phase in Phase if (means["phase"] == phase).any()]
-    groups = {phase: (phase,) for phase in present}
+    groups: dict[str, tuple[str, ...]] = {phase: (phase,) for phase in present}
     if set(BACKWARD) <= set(present):
         groups["backward"] = BACKWARD
         if set(present) & {"pre_dgrad", "pre_wgrad"}:
@@ -111,13 +113,15 @@ def layer_means(table: pd.DataFrame) -> pd.DataFrame:
     return _finish(rows, [name for name in LAYER_COLUMNS if name in _MEAN_COLUMNS] + ["iterations"])
 
 
-def headline_row(summary: pd.DataFrame) -> Mapping[str, Any]:
+def headline_row(summary: pd.DataFrame) -> dict[str, Any]:
     """The row that stands for the run: the most complete backward pass, else the longest phase."""
     for phase in ("backward_with_pre", "backward"):
         found = summary[summary["phase"] == phase]
         if len(found):
-            return found.iloc[0].to_dict()
-    return summary.iloc[int(np.argmax(summary["seconds"]))].to_dict()
+            break
+    else:
+        found = summary.sort_values("seconds", ascending=False, kind="stable")
+    return {str(name): value for name, value in found.iloc[0].items()}
 
 
 def limited_by(row: Mapping[str, Any]) -> str:
@@ -159,23 +163,21 @@ def _row(
     return row
 
 
-def _gpu_times(
-    records: Sequence[PhaseRecord], device: str, model: str
-) -> dict[LayerShape, dict[str, float]]:
+def _gpu_times(run: RunLike) -> dict[LayerShape, dict[str, float]]:
     """The GPU's times of each distinct shape, by the columns of ``gpu.predict``.
 
     The pre-phases have none: the GPU runs ordinary back-propagation.
     """
-    shapes = list(dict.fromkeys(record.shape for record in records))
-    layers = layers_frame(shapes, records[0].batch_size)
-    rows = predict(layers, device=device, model=model).to_dict(orient="records")
+    shapes = list(dict.fromkeys(record.shape for record in run.records))
+    layers = layers_frame(shapes, run.batch_size)
+    rows = predict(layers, device=run.gpu, model=run.gpu_model).to_dict(orient="records")
     return {
         shape: {str(name): float(row[name]) for name in row if str(name).endswith("_ms")}
         for shape, row in zip(shapes, rows, strict=True)
     }
 
 
-def _finish(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+def _finish(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """The rows as a table, with the columns that follow from others."""
     frame = pd.DataFrame(rows)
     slots = frame[list(SLOTS)].sum(axis=1)

@@ -12,6 +12,10 @@ COMMANDS = {
     "verify": ("gscn_sim.cli.verify:verify", "Check the simulator on a trace's own layers."),
     "demo": ("gscn_sim.cli.demo:demo", "Train, record, simulate and compare, in two minutes."),
     "sweep": ("gscn_sim.cli.sweep:sweep", "Simulate many designs; resumes by itself."),
+    "pareto": ("gscn_sim.cli.answers:pareto", "Show a sweep's trade-offs."),
+    "best": ("gscn_sim.cli.answers:best", "Show a sweep's best designs."),
+    "sensitivity": ("gscn_sim.cli.answers:sensitivity", "Show which parameters matter."),
+    "export": ("gscn_sim.cli.answers:export", "Write a sweep's table."),
 }
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from gscn_sim.cli.options import read_assignments
+
+if TYPE_CHECKING:
+    from gscn_sim.config import Config
 
 
 @click.group()
@@ -63,10 +70,34 @@ def show(source: str, assignments: tuple[str, ...], keys: bool) -> None:
         click.echo(dump_toml(design), nl=False)
         return
     from gscn_sim.cli.show import show_table, text
-    from gscn_sim.config.loader import config_keys
 
-    show_table(
-        f"Keys of {design.name}",
-        [text("key"), text("value"), text("allowed"), text("meaning")],
-        config_keys(design),
-    )
+    columns = [text("key"), text("value"), text("allowed", "fold"), text("meaning", "fold")]
+    show_table(f"Keys of {design.name}", columns, explained_keys(design))
+
+
+def explained_keys(design: Config) -> list[dict[str, str]]:
+    """Every key of a design with its value, what is allowed, and what it means."""
+    rows = []
+    for section in dataclasses.fields(design):
+        values = getattr(design, section.name)
+        if not dataclasses.is_dataclass(values):
+            continue
+        for field in dataclasses.fields(values):
+            value = getattr(values, field.name)
+            rows.append(
+                {
+                    "key": f"{section.name}.{field.name}",
+                    "value": str(value).lower() if isinstance(value, bool) else str(value),
+                    "allowed": _allowed(field.metadata),
+                    "meaning": field.metadata["help"],
+                }
+            )
+    return rows
+
+
+def _allowed(metadata: Mapping[str, Any]) -> str:
+    if "allowed" in metadata:
+        return " ".join(metadata["allowed"])
+    if "minimum" not in metadata:
+        return "true false"
+    return f"{metadata['minimum']:,} to {metadata['maximum']:,}"

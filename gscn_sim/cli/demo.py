@@ -35,27 +35,26 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     config = read_config(source, assignments)
     device, gpu_model = read_gpu(gpu)
 
-    import gscn_sim
     import workloads
     from gscn_sim.cli.headline import headline
     from gscn_sim.cli.layers import show_run
     from gscn_sim.cli.run import save
     from gscn_sim.cli.show import progress
     from gscn_sim.output import make_folder
+    from gscn_sim.simulate import simulate
 
     out = make_folder(folder)
     trace = workloads.load(_trace(out, epochs))
     click.echo(f"\nSimulating {trace.network} on {config.name} ...", err=True)
     timeline = out / "timeline.json.gz"
     with progress() as update:
-        run = gscn_sim.simulate(
+        run = simulate(
             trace,
             config,
             phases=read_phases(None, trace),
             gpu=device,
             gpu_model=gpu_model,
             progress=update,
-            timeline=timeline,
         )
     save(run, trace, str(out / "layers.csv"), ".csv")
     save(run, trace, str(out / "run.json"), ".json")

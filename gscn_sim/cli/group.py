@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -45,12 +46,20 @@ class CommandGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.homes.items()])
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        run = functools.partial(super().main, args, prog_name, complete_var, **extra)
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        debug = "--debug" in (extra.get("args") or (args[0] if args else None) or sys.argv[1:])
+            return run(standalone_mode=False)
+        debug = "--debug" in (sys.argv[1:] if args is None else args)
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code: Any = run(standalone_mode=False)
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
             _leave(error, debug=debug)

@@ -30,8 +30,12 @@ def show_run(run: Run) -> None:
     )
     show_table(
         about,
-        [text("layer"), text("phase"), text("dataflow"), text("mapping"), *times]
-        + [number("energy_j", "energy mJ", 1e3), text("limited_by")],
+        [
+            text("layer", "fold"),
+            *(text("phase"), text("dataflow"), text("mapping", "fold")),
+            *times,
+            text("limited_by"),
+        ],
         layers.to_dict(orient="records"),  # type: ignore[arg-type]
     )
     summary = run.summary.to_dict(orient="records")
@@ -51,7 +55,9 @@ def show_run(run: Run) -> None:
     )
     show_table(
         "Where the multiplier slots went, %",
-        [text("phase")]
-        + [share(name, name.removeprefix("slots_").replace("_", " "), SLOTS) for name in SLOTS],
+        [
+            text("phase"),
+            *(share(n, n.removeprefix("slots_").replace("_", " "), SLOTS) for n in SLOTS),
+        ],
         summary,  # type: ignore[arg-type]
     )

@@ -66,23 +66,23 @@ def run(
     config = read_config(source, assignments)
     device, gpu_model = read_gpu(gpu)
 
-    import gscn_sim
     import workloads
     from gscn_sim.cli.show import progress
+    from gscn_sim.simulate import simulate
 
     trace = workloads.load(path)
     chosen = read_phases(phases, trace)
     with progress(quiet) as update:
-        result = gscn_sim.simulate(
+        result = simulate(
             trace,
             config,
             phases=chosen,
             batch_size=batch_size,
             gpu=device,
             gpu_model=gpu_model,
-            workers=workers,
             progress=update,
-            timeline=timeline,
+            **({"workers": workers} if workers > 1 else {}),  # PENDING
+            **({"timeline": timeline} if timeline else {}),  # PENDING
         )
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")

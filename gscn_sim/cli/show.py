@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 Column = tuple[str, Callable[[Mapping[str, Any]], str], str]
-"""Heading, cell text of a row, and "left" or "right"."""
+"""Heading, cell text of a row, and "left", "right", or "fold" (left, gives way when it must)."""
 
 
 def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -31,13 +31,12 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
         pad_edge=False,
     )
     for heading, _, side in columns:
-        left = side == "left"
-        # Numbers keep their line under a heading of short lines; texts give way.
+        right = side == "right"
         table.add_column(
-            heading if left else heading.replace(" ", "\n"),
-            justify="left" if left else "right",
+            heading.replace(" ", "\n") if right else heading,
+            justify="right" if right else "left",
             overflow="fold",
-            no_wrap=not left,
+            no_wrap=side != "fold",
         )
     for row in rows:
         table.add_row(*(cell(row) for _, cell, _ in columns))
@@ -50,15 +49,15 @@ def show_frame(title: str, frame: pd.DataFrame) -> None:
     """Print a whole DataFrame, numbers to four digits."""
     numbers = set(frame.select_dtypes("number").columns)
     columns: list[Column] = [
-        (str(name), _cell(str(name)), "right" if name in numbers else "left")
+        (str(name), _cell(str(name)), "right" if name in numbers else "fold")
         for name in frame.columns
     ]
     show_table(title, columns, frame.to_dict(orient="records"))  # type: ignore[arg-type]
 
 
-def text(name: str) -> Column:
+def text(name: str, side: str = "left") -> Column:
     """A column of texts under its own name."""
-    return (name.replace("_", " "), _cell(name), "left")
+    return (name.replace("_", " "), _cell(name), side)
 
 
 def number(name: str, heading: str, scale: float = 1.0, suffix: str = "") -> Column:

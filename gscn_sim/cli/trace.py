@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from workloads import GscnError
+
 if TYPE_CHECKING:
     from workloads import Layer, Trace
 
@@ -41,9 +43,9 @@ def info(path: str, form: str) -> None:
         click.echo(f"{name.replace('_', ' '):24}{value}")
     click.echo()
     columns = [
-        text("layer"),
+        text("layer", "fold"),
         number("iteration", "iter."),
-        text("shape"),
+        text("shape", "fold"),
         number("samples", "samples"),
         number("activation_density", "activation density"),
         number("gradient_density", "gradient density"),
@@ -62,6 +64,77 @@ def validate(paths: tuple[str, ...]) -> None:
     for path in paths:
         loaded = workloads.validate(path)
         click.echo(f"{path}: sound, {len(loaded.layers)} layer records of {loaded.network}")
+
+
+@trace.command()
+@click.option("--network", required=True, metavar="NAME", help="A known network, as resnet34.")
+@click.option("--batch", "batch_size", type=int, default=16, show_default=True)
+@click.option("--samples", type=int, default=2, show_default=True, help="Recorded of each batch.")
+@click.option("--activation-density", type=float, default=0.5, show_default=True)
+@click.option("--gradient-density", type=float, help="Of the gradient. Default: 0.1.")
+@click.option("--weight-density", type=float, default=1.0, show_default=True)
+@click.option(
+    "--reuse-sparsity",
+    type=float,
+    help="Instead of a gradient density: zeros of ReSprop's gradient delta, with its pre-phases.",
+)
+@click.option(
+    "--channel-imbalance",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="0: all channels are alike. 0.1: they differ about as in real gradients. Below 1.",
+)
+@click.option("--linear", is_flag=True, help="With the fully connected layers.")
+@click.option("--exact", is_flag=True, help="Exactly the wanted densities, not on average.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", metavar="PATH", required=True)
+def synth(
+    network: str,
+    batch_size: int,
+    samples: int,
+    activation_density: float,
+    gradient_density: float | None,
+    weight_density: float,
+    reuse_sparsity: float | None,
+    channel_imbalance: float,
+    linear: bool,
+    exact: bool,
+    seed: int,
+    output: str,
+) -> None:
+    """Make a trace of random masks for a known network."""
+    if reuse_sparsity is not None:
+        if gradient_density is not None:
+            raise GscnError("--reuse-sparsity and --gradient-density say the same: give one")
+        if not 0 <= reuse_sparsity <= 1:
+            raise GscnError(f"--reuse-sparsity must be from 0 to 1, got {reuse_sparsity}")
+        gradient_density = 1 - reuse_sparsity
+
+    import dataclasses
+
+    import workloads
+    from workloads.networks import conv_layers
+    from workloads.synthetic import synthesize
+
+    made = synthesize(
+        network,
+        conv_layers(network, linear=linear),
+        batch_size=batch_size,
+        samples=samples,
+        activation_density=activation_density,
+        gradient_density=0.1 if gradient_density is None else gradient_density,
+        weight_density=weight_density,
+        channel_imbalance=channel_imbalance,
+        exact=exact,
+        seed=seed,
+    )
+    if reuse_sparsity is not None:
+        made = dataclasses.replace(made, reuse_sparsity=reuse_sparsity)
+    workloads.save(made, output)
+    click.echo(
+        f"{output}: {len(made.layers)} layers of {network}, {samples} of {batch_size} samples"
+    )
 
 
 def trace_facts(loaded: Trace) -> dict[str, Any]:

@@ -15,11 +15,11 @@ def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) ->
     """Check the simulator on TRACE: functional results and every identity, pass or fail."""
     config = read_config(source, assignments)
 
-    import gscn_sim
     import workloads
     from gscn_sim.cli.show import show_frame
+    from gscn_sim.verify import verify as check
 
-    checks = gscn_sim.verify(workloads.load(path), config)
+    checks = check(workloads.load(path), config)
     failed = int((~checks["passed"].astype(bool)).sum())
     if not quiet:
         shown = checks.assign(passed=checks["passed"].map({True: "pass", False: "FAIL"}))

@@ -1,0 +1,141 @@
+"""What a sweep's table says: the trade-offs, the best designs, and which parameters matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gscn_sim.sweep.errors import SpaceError
+from gscn_sim.sweep.search import Objective
+from gscn_sim.sweep.table import axis_names, check_metric, finished
+
+MAX_LEVELS = 8
+WORKLOAD = ["network", "batch_size", "trace_digest"]
+
+
+def pareto(
+    frame: pd.DataFrame, objectives: Sequence[Objective], where: str | None = None
+) -> pd.DataFrame:
+    """The designs that no other beats in every objective, per workload, best first.
+
+    Two designs with equal values stay both. Points without a value are left out.
+    """
+    done = finished(frame, where)
+    for objective in objectives:
+        check_metric(done, objective.metric)
+    metrics = [objective.metric for objective in objectives]
+    done = done.dropna(subset=metrics)
+    signs = np.array([-1.0 if objective.maximize else 1.0 for objective in objectives])
+    kept = []
+    for _, group in done.groupby(WORKLOAD, sort=False):
+        costs = group[metrics].to_numpy(dtype=float) * signs
+        front = group[non_dominated(costs)]
+        kept.append(front.sort_values(metrics, ascending=[not o.maximize for o in objectives]))
+    return pd.concat(kept, ignore_index=True)
+
+
+def best(
+    frame: pd.DataFrame, objective: Objective, count: int = 10, where: str | None = None
+) -> pd.DataFrame:
+    """The designs with the best geometric mean of a metric over all workloads of their sweep.
+
+    One row per design, with the metric on each workload (``speedup[resnet34/16]``) when there are
+    several. A design that is missing on a workload is left out.
+
+    Raises:
+        SpaceError: the metric is unknown or has no values.
+    """
+    done = finished(frame, where)
+    check_metric(done, objective.metric)
+    labels = done["network"] + "/" + done["batch_size"].astype(str)
+    table = done.assign(_label=labels).pivot_table(
+        index=["sweep", "config_digest"], columns="_label", values=objective.metric, sort=False
+    )
+    table = table.dropna()
+    if table.empty:
+        raise SpaceError(f"no design has {objective.metric} on every workload")
+    score = np.exp(np.log(table).mean(axis=1)) if (table > 0).all(axis=None) else table.mean(axis=1)
+    order = score.sort_values(ascending=not objective.maximize, kind="stable").index[:count]
+    first = done.drop_duplicates(["sweep", "config_digest"]).set_index(["sweep", "config_digest"])
+    axes = [name for name in axis_names(done) if name not in WORKLOAD]
+    facts = ["limited_by", "area_mm2", "on_chip_bytes", "total_multipliers"]
+    facts = [name for name in facts if name != objective.metric]
+    each = table.add_prefix(f"{objective.metric}[").add_suffix("]")
+    parts = [
+        first[["point", *axes]].reindex(order),
+        score.reindex(order).rename(objective.metric),
+        each.reindex(order) if table.shape[1] > 1 else pd.DataFrame(index=order),
+        first[facts].reindex(order),
+    ]
+    return pd.concat(parts, axis=1).reset_index(level="sweep").reset_index(drop=True)
+
+
+def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> pd.DataFrame:
+    """How much of a metric's variation each axis explains by itself, largest first.
+
+    ``share`` is the variance of the means at the axis's levels over the total variance (eta
+    squared, the first-order effect; what is left over is interaction of axes). ``lowest_mean`` and
+    ``highest_mean`` are those means' extremes, ``at_lowest`` and ``at_highest`` their levels. A
+    continuous axis is cut into eight levels of equally many points.
+
+    Raises:
+        SpaceError: the metric is unknown, or no axis takes more than one value.
+    """
+    done = finished(frame, where)
+    check_metric(done, metric)
+    done = done.dropna(subset=[metric])
+    axes = axis_names(done)
+    if not axes:
+        raise SpaceError("every axis has one value only: nothing to compare")
+    total = float(done[metric].var(ddof=0))
+    rows = []
+    for axis in axes:
+        effects = main_effects(done, metric, axis)
+        weights = effects["points"] / effects["points"].sum()
+        centre = float((weights * effects["mean"]).sum())
+        between = float((weights * (effects["mean"] - centre) ** 2).sum())
+        low, high = int(effects["mean"].argmin()), int(effects["mean"].argmax())
+        rows.append(
+            {
+                "axis": axis,
+                "levels": len(effects),
+                "share": between / total if total else 0.0,
+                "lowest_mean": effects["mean"].iloc[low],
+                "highest_mean": effects["mean"].iloc[high],
+                "at_lowest": str(effects["level"].iloc[low]),
+                "at_highest": str(effects["level"].iloc[high]),
+            }
+        )
+    table = pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable")
+    return table.reset_index(drop=True)
+
+
+def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
+    """Mean, lowest and highest of a metric at each level of one axis."""
+    values = frame[axis]
+    if values.nunique() > MAX_LEVELS and pd.api.types.is_numeric_dtype(values):
+        levels = pd.qcut(values.astype(float), MAX_LEVELS, duplicates="drop").astype(str)
+    else:
+        levels = values.astype(object)
+    grouped = frame.groupby(levels, sort=False)[metric]
+    effects = grouped.agg(points="count", mean="mean", lowest="min", highest="max")
+    return effects.rename_axis("level").reset_index()
+
+
+def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows no other row beats: at most equal everywhere and below somewhere.
+
+    In lexicographic order only an earlier row can beat a later one.
+    """
+    keep = np.zeros(len(costs), dtype=bool)
+    front = np.empty((0, costs.shape[1]))
+    for row in np.lexsort(costs.T[::-1]):
+        cost = costs[row]
+        beaten = (front <= cost).all(axis=1) & (front < cost).any(axis=1)
+        if not beaten.any():
+            keep[row] = True
+            front = np.vstack([front, cost])
+    return keep

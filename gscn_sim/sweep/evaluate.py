@@ -1,0 +1,88 @@
+"""Running one point: the default of the functions that a sweep can evaluate points with."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gscn_sim.sweep.errors import SpaceError
+from gscn_sim.sweep.points import Point
+from gscn_sim.sweep.schema import METRICS
+from gscn_sim.sweep.store import Outcome
+from workloads import GscnError, Phase, Trace, load
+
+if TYPE_CHECKING:
+    from gscn_sim.simulate import Run
+
+Metrics = dict[str, float | str]
+Evaluate = Callable[[Point], Metrics]
+"""A function that can be pickled by name; a GscnError it raises becomes the point's error."""
+
+
+def evaluate(point: Point) -> Metrics:
+    """Simulate a point and return its metrics."""
+    from gscn_sim.simulate import simulate
+
+    assert point.config is not None
+    run = simulate(
+        _trace(point.workload.path, point.workload.digest),
+        point.config,
+        phases=tuple(Phase(name) for name in point.setting.phases),
+        batch_size=point.workload.batch_size,
+        gpu=point.setting.gpu,
+        gpu_model=point.setting.gpu_model,
+    )
+    return metrics(run)
+
+
+def metrics(run: Run) -> Metrics:
+    """The metrics of a run: its headline row, the backward pass alone, and the design's cost."""
+    from gscn_sim.energy import area_mm2
+    from gscn_sim.tables import headline_row
+
+    head = headline_row(run.summary)
+    values = {name: head[name] for name in METRICS if name in head}
+    backward = run.summary[run.summary["phase"] == "backward"]
+    for name in ("seconds", "speedup"):
+        values[f"backward_{name}"] = backward[name].iloc[0] if len(backward) else float("nan")
+    config = run.config
+    values |= {
+        "area_mm2": area_mm2(config).total,
+        "on_chip_bytes": config.on_chip_bytes,
+        "total_multipliers": config.num_pes * config.multipliers,
+        "num_pes": config.num_pes,
+        "dram_gbps": config.dram.peak_gbps,
+    }
+    numbers = {name: float(value) for name, value in values.items()}
+    return {**numbers, "scope": str(head["phase"]), "limited_by": str(head["limited_by"])}
+
+
+def outcome(evaluate: Evaluate, point: Point) -> Outcome:
+    """Evaluate a point; whatever goes wrong becomes its row."""
+    if point.config is None:
+        return Outcome(metrics=None, error=point.error)
+    start = time.perf_counter()
+    try:
+        found = evaluate(point)
+    except GscnError as error:
+        text = " ".join(str(error).split())
+        return Outcome(metrics=None, error=text, elapsed_seconds=time.perf_counter() - start)
+    except Exception as error:
+        text = f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Outcome(metrics=None, error=text, elapsed_seconds=time.perf_counter() - start)
+    return Outcome(metrics=found, elapsed_seconds=time.perf_counter() - start)
+
+
+@functools.lru_cache(maxsize=4)
+def _trace(path: str, digest: str) -> Trace:
+    """The trace, loaded once a process.
+
+    Raises:
+        SpaceError: the file is another than at the start of the sweep.
+    """
+    trace = load(path)
+    if trace.digest != digest:
+        raise SpaceError(f"{path}: has changed since the sweep began")
+    return trace

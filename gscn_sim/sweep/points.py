@@ -1,0 +1,64 @@
+"""What one point of a sweep is, and how it is recognised again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gscn_sim.config import Config
+from gscn_sim.config.loader import flatten_config
+from gscn_sim.sweep.space import Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A trace at one batch size."""
+
+    path: str
+    network: str
+    digest: str
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all points of a sweep have in common."""
+
+    phases: tuple[str, ...]
+    gpu: str
+    gpu_model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One design on one workload; ``config`` is None where no machine has its values."""
+
+    position: int
+    params: Params
+    config: Config | None
+    workload: Workload
+    setting: Setting
+    error: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of all that decides the result but the code: equal points have equal keys."""
+        machine = self.params if self.config is None else flatten_config(self.config)
+        return digest(
+            {
+                "machine": machine,
+                "trace": self.workload.digest,
+                "batch_size": self.workload.batch_size,
+                "phases": sorted(self.setting.phases),
+                "gpu": [self.setting.gpu, self.setting.gpu_model],
+            }
+        )
+
+
+def digest(value: Any) -> str:
+    """First 32 hex digits of the SHA-256 of a value's canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

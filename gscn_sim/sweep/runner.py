@@ -1,0 +1,271 @@
+"""A sweep: designs from a search, on every workload, into a store."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gscn_sim.provenance import code_digest, versions
+from gscn_sim.sweep.errors import SpaceError
+from gscn_sim.sweep.evaluate import Evaluate, evaluate
+from gscn_sim.sweep.points import Point, Setting, Workload
+from gscn_sim.sweep.schedulers import InProcess, Processes, Scheduler
+from gscn_sim.sweep.search import Design, Objective, make_search
+from gscn_sim.sweep.space import Space
+from gscn_sim.sweep.store import Store
+
+POLL_SECONDS = 0.5
+DEFAULT_OBJECTIVES = (
+    Objective(metric="speedup", maximize=True),
+    Objective(metric="energy_j", maximize=False),
+    Objective(metric="area_mm2", maximize=False),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a sweep is; ``message`` is a sentence for people, if there is one to say."""
+
+    finished: int
+    failed: int
+    reused: int
+    total: int | None
+    message: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that a sweep is to do, but for how."""
+
+    space: Space
+    workloads: Sequence[Workload]
+    setting: Setting
+    search: str = "grid"
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
+    budget: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.workloads:
+            raise SpaceError("a sweep needs at least one trace")
+        if self.search != "grid" and self.budget is None:
+            raise SpaceError(f"--search {self.search} needs a --budget, as 200 or 30min")
+
+    def description(self) -> dict[str, Any]:
+        """What makes it the same sweep again; neither budget nor workers do."""
+        searched = self.search in ("nsga2", "tpe")
+        return {
+            "space": self.space.description(),
+            "workloads": [[w.network, w.digest, w.batch_size] for w in self.workloads],
+            "setting": [sorted(self.setting.phases), self.setting.gpu, self.setting.gpu_model],
+            "search": self.search,
+            "seed": None if self.search == "grid" else self.seed,
+            "objectives": [[o.metric, o.maximize] for o in self.objectives] if searched else None,
+        }
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    report: Report
+    total: int | None
+    started: float = field(default_factory=time.monotonic)
+    finished: int = 0
+    failed: int = 0
+    reused: int = 0
+
+    def say(self, message: str = "") -> None:
+        self.report(
+            Progress(
+                finished=self.finished,
+                failed=self.failed,
+                reused=self.reused,
+                total=self.total,
+                message=message,
+            )
+        )
+
+    def estimate(self, workers: int) -> None:
+        """After the first few points: how long the rest will take."""
+        ran = self.finished - self.reused
+        if self.total is None or ran != 2 * workers:
+            return
+        left = self.total - self.finished
+        pace = (time.monotonic() - self.started) / ran
+        self.say(f"{pace:.2g} s a point: about {_minutes(pace * left)} for the other {left:,}")
+
+
+def run_sweep(
+    plan: Plan,
+    path: str | Path,
+    *,
+    workers: int = 1,
+    minutes: float | None = None,
+    retry_failed: bool = False,
+    evaluate: Evaluate = evaluate,
+    scheduler: Scheduler | None = None,
+    report: Report = lambda progress: None,
+    command: str | None = None,
+) -> int:
+    """Run what is missing of a sweep into the store ``path``; return the sweep's number there.
+
+    After ``minutes`` no new point is started. Points that failed are rows with their error and are
+    left alone unless ``retry_failed``.
+
+    Raises:
+        SpaceError: the constraints allow no design.
+        StoreError: the store cannot be used.
+    """
+    search = make_search(
+        plan.search,
+        plan.space,
+        budget=plan.budget,
+        objectives=plan.objectives,
+        seed=plan.seed,
+    )
+    if scheduler is None:
+        scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)
+    with Store(path, code=code_digest(), versions=versions()) as store:
+        sweep = store.sweep_id(plan.description(), command)
+        tally = _Tally(report=report, total=_total(plan))
+        for message in _notices(store, sweep, plan):
+            tally.say(message)
+        deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        for designs in search.batches():
+            batch = _Batch(plan, store, sweep, tally, deadline, retry_failed)
+            batch.run(designs, scheduler, workers)
+            search.tell(batch.scores())
+            if time.monotonic() >= deadline:
+                tally.say(f"stopped after {minutes:g} minutes; the same command goes on")
+                break
+        if not tally.finished and time.monotonic() < deadline:
+            raise SpaceError("no design meets the constraints")
+        tally.say()
+        return sweep
+
+
+class _Batch:
+    """Points that are proposed together: claimed, run or looked up, and scored."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        sweep: int,
+        tally: _Tally,
+        deadline: float,
+        retry_failed: bool,
+    ) -> None:
+        self.plan, self.store, self.sweep, self.tally = plan, store, sweep, tally
+        self.deadline, self.retry_failed = deadline, retry_failed
+        self.elsewhere: list[Point] = []
+        self.points: list[Point] = []
+
+    def run(self, designs: Iterable[Design], scheduler: Scheduler, workers: int) -> None:
+        """Bring every point of the designs to an end, here or by waiting for who has it."""
+        waiting: Iterable[Point] = self._points(designs)
+        while True:
+            for point, outcome in scheduler.results(self._claimed(waiting)):
+                self.store.finish(point, outcome)
+                self.tally.finished += 1
+                self.tally.failed += outcome.metrics is None
+                self.tally.say()
+                self.tally.estimate(workers)
+            if not self.elsewhere or time.monotonic() >= self.deadline:
+                return
+            waiting, self.elsewhere = self.elsewhere, []
+            time.sleep(POLL_SECONDS)
+
+    def scores(self) -> Mapping[int, Sequence[float] | None]:
+        """Per design and objective the geometric mean over the workloads; grids need none."""
+        if self.plan.search not in ("nsga2", "tpe"):
+            return {}
+        found: dict[int, list[dict[str, Any] | None]] = {}
+        for point in self.points:
+            design = point.position // len(self.plan.workloads)
+            found.setdefault(design, []).append(self.store.result(point))
+        return {design: self._score(rows) for design, rows in found.items()}
+
+    def _score(self, rows: Sequence[dict[str, Any] | None]) -> Sequence[float] | None:
+        scores = []
+        for objective in self.plan.objectives:
+            values = [row[objective.metric] if row else None for row in rows]
+            numbers = [v for v in values if v is not None and v > 0 and math.isfinite(v)]
+            if len(numbers) < len(values):
+                return None
+            scores.append(math.exp(sum(map(math.log, numbers)) / len(numbers)))
+        return scores
+
+    def _points(self, designs: Iterable[Design]) -> Iterator[Point]:
+        for design in designs:
+            for index, workload in enumerate(self.plan.workloads):
+                point = Point(
+                    position=design.position * len(self.plan.workloads) + index,
+                    params=design.params,
+                    config=design.config,
+                    workload=workload,
+                    setting=self.plan.setting,
+                    error=design.error,
+                )
+                if self.plan.search in ("nsga2", "tpe"):
+                    self.points.append(point)
+                yield point
+
+    def _claimed(self, points: Iterable[Point]) -> Iterator[Point]:
+        """The points that are ours to run, each claimed when it is asked for."""
+        for point in points:
+            if time.monotonic() >= self.deadline:
+                return
+            claim = self.store.claim(self.sweep, point, retry_failed=self.retry_failed)
+            if claim == "mine":
+                yield point
+            elif claim == "other":
+                self.elsewhere.append(point)
+            else:
+                self.tally.finished += 1
+                self.tally.reused += 1
+                self.tally.say()
+
+
+def _total(plan: Plan) -> int | None:
+    """How many points there will be, None if the constraints or the search decide on the way."""
+    if plan.search != "grid":
+        return None if plan.budget is None else plan.budget * len(plan.workloads)
+    designs = plan.space.grid_size()
+    if plan.space.constraints:
+        designs = sum(_is_allowed(plan.space, params) for params in plan.space.grid())
+    return min(designs, plan.budget or designs) * len(plan.workloads)
+
+
+def _is_allowed(space: Space, params: Mapping[str, Any]) -> bool:
+    from gscn_sim.errors import ConfigError
+
+    try:
+        return space.allows(space.design(params))
+    except ConfigError:
+        return True  # it becomes a row with this error
+
+
+def _notices(store: Store, sweep: int, plan: Plan) -> Iterator[str]:
+    """What a resumed sweep should know before it goes on."""
+    if store.other_code(sweep):
+        yield "the simulator has changed since this sweep last ran: its points are run again"
+    for workload in plan.workloads:
+        count = store.earlier_traces(workload.path, workload.digest)
+        if count:
+            yield (
+                f"{workload.path} has changed: {count} points here are of its earlier content "
+                "and are kept, but are not used"
+            )
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

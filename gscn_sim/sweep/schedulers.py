@@ -1,0 +1,115 @@
+"""Who evaluates the points: this process, or several on this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol
+
+from gscn_sim.sweep.evaluate import Evaluate, outcome
+from gscn_sim.sweep.points import Point
+from gscn_sim.sweep.store import Outcome
+
+Results = Iterator[tuple[Point, Outcome]]
+MAX_DEATHS = 2
+
+
+class Scheduler(Protocol):
+    """Evaluates points in any order; takes the next one only when it has room for it."""
+
+    def results(self, points: Iterator[Point]) -> Results: ...
+
+
+class InProcess:
+    """One point after the other, here."""
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self.evaluate = evaluate
+
+    def results(self, points: Iterator[Point]) -> Results:
+        for point in points:
+            yield point, outcome(self.evaluate, point)
+
+
+class Processes:
+    """Worker processes on this machine; they end with this process, however it ends.
+
+    A point during which a worker dies is tried once more, alone, and then fails.
+    """
+
+    def __init__(self, evaluate: Evaluate, workers: int) -> None:
+        self.evaluate, self.workers = evaluate, workers
+
+    def results(self, points: Iterator[Point]) -> Results:
+        suspects: list[Point] = []
+        pool = self._pool(self.workers)
+        flying: dict[Future[Outcome], Point] = {}
+        try:
+            more = True
+            while more or flying:
+                while more and len(flying) <= self.workers:  # one more waits, so that none idles
+                    point = next(points, None)
+                    more = point is not None
+                    if point is not None:
+                        flying[pool.submit(outcome, self.evaluate, point)] = point
+                done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                broken = False
+                for future in done:
+                    point = flying.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        suspects.append(point)
+                        broken = True
+                    else:
+                        yield point, future.result()
+                if broken:
+                    suspects.extend(flying.values())
+                    flying.clear()
+                    _end(pool)
+                    pool = self._pool(self.workers)
+                    yield from self._alone(suspects)
+                    suspects.clear()
+        finally:
+            _end(pool)
+
+    def _alone(self, points: list[Point]) -> Results:
+        """Evaluate points that may have killed a worker, each in a process of its own."""
+        for point in points:
+            pool = self._pool(1)
+            try:
+                yield point, pool.submit(outcome, self.evaluate, point).result()
+            except BrokenProcessPool:
+                text = f"the worker process died {MAX_DEATHS} times (out of memory?)"
+                yield point, Outcome(metrics=None, error=text)
+            finally:
+                _end(pool)
+
+    def _pool(self, workers: int) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,59 @@
+"""The tables of a store, and what each point's row holds."""
+
+from __future__ import annotations
+
+SCHEMA_VERSION = 1
+
+# Metrics of a finished point, in the order of the exported table; all numbers but the last two.
+METRICS = (
+    *("cycles", "seconds", "gpu_seconds", "speedup", "speedup_low", "speedup_high"),
+    *("backward_seconds", "backward_speedup", "utilization", "work_reduction"),
+    *("slots_useful", "slots_redundant", "slots_placeholder", "slots_fragmentation"),
+    *("slots_bank_conflict", "slots_operand_wait", "slots_output_wait", "slots_imbalance"),
+    *("dram_read_bytes", "dram_write_bytes", "energy_j", "energy_dram_j", "area_mm2"),
+    *("on_chip_bytes", "total_multipliers", "num_pes", "dram_gbps"),
+)
+TEXT_METRICS = ("scope", "limited_by")
+
+_METRIC_COLUMNS = ",\n    ".join(
+    [f"{name} REAL" for name in METRICS] + [f"{name} TEXT" for name in TEXT_METRICS]
+)
+SCHEMA = f"""
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE configs (digest TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE sweeps (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    command TEXT,
+    description TEXT NOT NULL
+);
+CREATE TABLE owners (id TEXT PRIMARY KEY, host TEXT, pid INTEGER, heartbeat REAL NOT NULL);
+CREATE TABLE points (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL,
+    code TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('running', 'done', 'failed')),
+    owner TEXT,
+    error TEXT,
+    network TEXT NOT NULL,
+    trace TEXT NOT NULL,
+    trace_digest TEXT NOT NULL,
+    batch_size INTEGER NOT NULL,
+    phases TEXT NOT NULL,
+    gpu TEXT NOT NULL,
+    gpu_model TEXT NOT NULL,
+    config_digest TEXT,
+    versions TEXT NOT NULL,
+    runs INTEGER NOT NULL DEFAULT 1,
+    elapsed_seconds REAL,
+    {_METRIC_COLUMNS},
+    UNIQUE (key, code)
+);
+CREATE TABLE members (
+    sweep INTEGER NOT NULL REFERENCES sweeps (id),
+    position INTEGER NOT NULL,
+    point INTEGER NOT NULL REFERENCES points (id),
+    params TEXT NOT NULL,
+    PRIMARY KEY (sweep, position)
+) WITHOUT ROWID;
+"""
