@@ -181,6 +181,8 @@ def test_shape_replaces_the_geometry_and_is_checked() -> None:
     assert layer_from_arrays("a", activation=activation, shape=shape).shape == shape
     with pytest.raises(ShapeError, match=r"'a': activation must be \[n, 2, 7, 7\], got \[1, 2, 6"):
         layer_from_arrays("a", activation=activation[:, :, :6], shape=shape)
+    with pytest.raises(LayerError, match="'a' must have at least one sample"):
+        layer_from_arrays("a", activation=activation[:0], shape=shape)
     with pytest.raises(LayerError, match="'a' must have an activation or a gradient"):
         layer_from_arrays("a", weight=np.ones(shape.weight_shape), shape=shape)
 

@@ -198,3 +198,12 @@ def test_values_that_are_not_those_of_the_masks(
             Trace(network="a", batch_size=2, layers=[layer]), tmp_path / "o", values=True
         )
     assert listing(tmp_path) == {}
+
+
+def test_more_metadata_than_a_reader_takes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workloads.writer, "MAX_METADATA_BYTES", 100)
+    with pytest.raises(TraceError, match="metadata must take at most 100 bytes, got .* 3 layers"):
+        workloads.save(small_trace(), tmp_path / "out")
+    assert listing(tmp_path) == {}
