@@ -204,6 +204,6 @@ def test_more_metadata_than_a_reader_takes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workloads.writer, "MAX_METADATA_BYTES", 100)
-    with pytest.raises(TraceError, match="metadata must take at most 100 bytes, got .* 3 layers"):
+    with pytest.raises(TraceError, match=r"metadata must take at most 100 bytes, got .* 3 layers"):
         workloads.save(small_trace(), tmp_path / "out")
     assert listing(tmp_path) == {}
