@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gscn_sim.config import Config
 from gscn_sim.geometry import Ints, Operands
@@ -164,12 +166,14 @@ def positional_arguments(
     )
 
 
-def channels_last(operands: Operands, sample: int) -> tuple[np.ndarray, np.ndarray]:
-    """Activation [H, W, C] and gradient [P, Q, K] masks of one sample."""
-    gradient = operands.streamed[sample]  # [groups, P, Q, K / groups]
-    groups, p, q, per_group = gradient.shape
-    last = np.ascontiguousarray(gradient.transpose(1, 2, 0, 3)).reshape(p, q, groups * per_group)
-    return np.ascontiguousarray(operands.stationary[sample].transpose(1, 2, 0)), last
+def channels_last(
+    stationary: NDArray[Any], streamed: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """One sample's [C, H, W] and [groups, P, Q, K / groups] as [H, W, C] and [P, Q, K]."""
+    groups, p, q, per_group = streamed.shape
+    gradient = np.ascontiguousarray(streamed.transpose(1, 2, 0, 3))
+    activation = np.ascontiguousarray(stationary.transpose(1, 2, 0))
+    return activation, gradient.reshape(p, q, groups * per_group)
 
 
 def _positional_costs(
@@ -184,7 +188,7 @@ def _positional_costs(
     nothing = np.empty((0, 0, 0), np.float64)
     sums = np.empty((0, 0, 0, 0), np.float64)
     for sample in range(n):
-        activation, gradient = channels_last(operands, sample)
+        activation, gradient = channels_last(operands.stationary[sample], operands.streamed[sample])
         positional_tiles(
             activation,
             gradient,

@@ -7,6 +7,7 @@ Along each axis a stationary coordinate y and a streamed coordinate r meet at th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,7 @@ def make_operands(layer: Layer, problem: Problem) -> Operands:
         ConfigError: the layer lacks an operand that the phase needs.
     """
     shape, phase = problem.shape, problem.phase
+    dense_weights = layer.weight is None or layer.weight.nonzeros == layer.weight.size
     if phase.is_pre_phase:
         activation = np.ones((1, *shape.activation_shape), np.uint8)
         gradient = np.ones((1, *shape.gradient_shape), np.uint8)
@@ -131,11 +133,15 @@ def make_operands(layer: Layer, problem: Problem) -> Operands:
         lists = np.arange(shape.groups)
     else:
         stationary = activation if phase is Phase.FORWARD else gradient
-        streamed = _weight_lists(layer, problem)[None]
         per_group = problem.stationary_channels // shape.groups
-        lists = np.arange(streamed.shape[1])
-        if layer.weight is not None:
-            lists = lists // per_group
+        if dense_weights:  # every channel of a group meets the same list
+            per_output = problem.output_channels // shape.groups
+            streamed = np.ones((1, shape.groups, shape.R, shape.S, per_output), np.uint8)
+            lists = np.arange(shape.groups)
+        else:
+            assert layer.weight is not None
+            streamed = weight_lists(layer.weight.dense().view(np.uint8), problem)[None]
+            lists = np.arange(problem.stationary_channels) // per_group
     per_group = problem.stationary_channels // shape.groups
     by_channel = len(lists) == problem.stationary_channels and not problem.is_wgrad
     channel = np.arange(problem.stationary_channels)
@@ -144,8 +150,8 @@ def make_operands(layer: Layer, problem: Problem) -> Operands:
         streamed=np.ascontiguousarray(streamed),
         list_of_channel=channel if by_channel else channel // per_group,
         group_of_list=lists.astype(np.int64),
-        is_dense=phase.is_pre_phase and (problem.is_wgrad or layer.weight is None),
-        dense_weights=layer.weight is None,
+        is_dense=phase.is_pre_phase and (problem.is_wgrad or dense_weights),
+        dense_weights=dense_weights,
     )
 
 
@@ -163,19 +169,15 @@ def _by_group(gradient: Bytes, groups: int) -> Bytes:
     return split.transpose(0, 1, 3, 4, 2)
 
 
-def _weight_lists(layer: Layer, problem: Problem) -> Bytes:
-    """[J, R, S, outputs / groups]: one list a reduction channel, or one a group if dense."""
+def weight_lists(weight: NDArray[Any], problem: Problem) -> NDArray[Any]:
+    """Weights [K, C / groups, R, S] as [J, R, S, outputs / groups], a list a reduction channel."""
     shape = problem.shape
     groups = shape.groups
-    per_output = problem.output_channels // groups
-    if layer.weight is None:
-        return np.ones((groups, shape.R, shape.S, per_output), np.uint8)
-    weight = layer.weight.dense().view(np.uint8)
     if problem.phase is Phase.FORWARD:
         split = weight.reshape(groups, shape.K // groups, shape.C // groups, shape.R, shape.S)
-        return split.transpose(0, 2, 3, 4, 1).reshape(shape.C, shape.R, shape.S, per_output)
-    # dgrad: weight[k, c_local, r, s] is already one list a reduction channel k.
-    return weight.transpose(0, 2, 3, 1)
+        lists = split.transpose(0, 2, 3, 4, 1)
+        return lists.reshape(shape.C, shape.R, shape.S, shape.K // groups)
+    return weight.transpose(0, 2, 3, 1)  # dgrad: a filter's channels are its outputs
 
 
 def count_useful(problem: Problem, operands: Operands) -> Ints:

@@ -86,7 +86,8 @@ class GlobalBuffer(Component):
             if size_bytes:
                 self.counters["write_bytes"] += size_bytes
                 done = self.dram.read(size_bytes, stream=gang.path)
-            gang.buffered[r].succeed(done)
+            gang.buffered_cycle[r] = done
+            gang.buffered[r].succeed()
 
     def _stream(self, gang: GangState) -> Generator[simpy.Event]:
         for r, size_bytes in enumerate(gang.gang.stream_bytes.tolist()):
@@ -96,5 +97,5 @@ class GlobalBuffer(Component):
                 yield gang.buffered[r]
             self.counters["read_bytes"] += size_bytes
             arrived = self.network.transfer(size_bytes)
-            yield from self._until(max(gang.buffered[r].value, arrived))
+            yield from self._until(max(gang.buffered_cycle[r], arrived))
             gang.streamed[r].succeed()

@@ -12,9 +12,9 @@ class GangState(Component):
     """Events of each round of a gang.
 
     started: every PE has begun the round. finished: every PE has computed it. buffered: the
-    streamed operand is on its way to the global buffer (value: the cycle at which it is there).
-    streamed: it has arrived at the PEs. drained: every PE's accumulators are post-processed. written: the
-    round's outputs are in DRAM.
+    streamed operand is on its way to the global buffer (there at ``buffered_cycle``).
+    streamed: it has arrived at the PEs. drained: every PE's accumulators are post-processed.
+    written: the round's outputs are in DRAM.
     """
 
     def __init__(self, env: simpy.Environment, gang: Gang, number: int) -> None:
@@ -31,6 +31,7 @@ class GangState(Component):
         self._missing_finish = [len(gang.pes)] * gang.rounds
         self._missing_drain = [len(gang.pes)] * gang.rounds
         self.drained_cycle = [0] * gang.rounds
+        self.buffered_cycle = [0] * gang.rounds
         self.first_round_of_fill: dict[int, int] = {}
         for r, fill in enumerate(gang.fill.tolist()):
             self.first_round_of_fill.setdefault(fill, r)

@@ -42,10 +42,10 @@ def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str
             if best is None or cycles < best[0]:
                 best = cycles, plan
     if best is None:
-        kernel = problem.shape.R * problem.shape.S
+        needed = _least_entries(problem, config)
         raise ConfigError(
             f"layer {layer}, {problem.phase}: no tile fits: pe.accumulator_entries must be at "
-            f"least {kernel} for a {problem.shape.R}x{problem.shape.S} filter, "
+            f"least {needed} to hold one output channel of the smallest tile, "
             f"got {config.pe.accumulator_entries}"
         )
     cycles, plan = best
@@ -171,6 +171,13 @@ def _held_outputs(problem: Problem, rule: str, rows: int, cols: int) -> int:
         for t in (make_tile(problem, rule, rows, cols, 0, j) for j in range(cols))
     )
     return max(1, tall * wide)
+
+
+def _least_entries(problem: Problem, config: Config) -> int:
+    """Accumulator entries without which a layer-phase cannot run."""
+    if problem.is_wgrad:
+        return problem.output_plane[0] * problem.output_plane[1]
+    return _held_outputs(problem, config.mapping.tile_rule, *problem.stationary_plane)
 
 
 def _wgrad_plans(
