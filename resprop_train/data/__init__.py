@@ -1,0 +1,27 @@
+"""The data sets that the command line offers, by name; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from resprop_train.data.bundled import digits, mnist5k, pictures
+from resprop_train.data.source import Dataset, Source
+from resprop_train.errors import TrainError
+
+__all__ = ["BUNDLED", "DATASETS", "LOCAL", "Dataset", "Source", "load_dataset"]
+
+BUNDLED = {"digits": digits, "mnist5k": mnist5k, "pictures": pictures}
+LOCAL: tuple[str, ...] = ()
+"""Data sets that are read from a folder of the user's."""
+DATASETS = (*BUNDLED, *LOCAL)
+
+
+def load_dataset(name: str, folder: Path | None = None) -> Dataset:
+    """Return a data set.
+
+    Raises:
+        TrainError: the name is unknown, a package or folder is missing, a file is damaged.
+    """
+    if name not in DATASETS:
+        raise TrainError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}")
+    return BUNDLED[name]()
