@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,11 @@ def test_imports_respect_the_floors(module: str, path: Path) -> None:
             assert any(module == a or module.startswith(a + ".") for a in allowed), (
                 f"{module} imports {library}, which belongs to {', '.join(allowed)}"
             )
+
+
+def test_every_package_is_listed_for_installation() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    present = {m if p.name == "__init__.py" else m.rpartition(".")[0] for m, p in modules()}
+    assert listed == present

@@ -9,7 +9,7 @@ from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.geometry import Operands, Problem
 from gscn_sim.mapping.estimate import Estimator
-from gscn_sim.mapping.plan import Plan, make_tile
+from gscn_sim.mapping.plan import Plan, held_outputs
 from gscn_sim.units import ceil_div
 
 
@@ -118,7 +118,7 @@ def _map_plans(
     wanted = min(ceil_div(problem.output_channels, outputs), 8)
     last = 0
     for passes in _pass_grids(problem, rows, cols):
-        held = _held_outputs(problem, rule, rows * passes[0], cols * passes[1])
+        held = held_outputs(problem, rule, rows * passes[0], cols * passes[1])
         block = min(entries // held, problem.output_channels) if held else 0
         if block < 1 or block <= last:
             continue
@@ -157,27 +157,11 @@ def _pass_grids(problem: Problem, rows: int, cols: int) -> list[tuple[int, int]]
             x = min(2 * x, wide)
 
 
-def _held_outputs(problem: Problem, rule: str, rows: int, cols: int) -> int:
-    """Accumulator entries one output channel needs in the largest tile."""
-    height, width = problem.output_plane
-    if rule == "padded":
-        return ceil_div(height, rows) * ceil_div(width, cols)
-    tall = max(
-        t.reached[1] - t.reached[0]
-        for t in (make_tile(problem, rule, rows, cols, i, 0) for i in range(rows))
-    )
-    wide = max(
-        t.reached[3] - t.reached[2]
-        for t in (make_tile(problem, rule, rows, cols, 0, j) for j in range(cols))
-    )
-    return max(1, tall * wide)
-
-
 def _least_entries(problem: Problem, config: Config) -> int:
     """Accumulator entries without which a layer-phase cannot run."""
     if problem.is_wgrad:
         return problem.output_plane[0] * problem.output_plane[1]
-    return _held_outputs(problem, config.mapping.tile_rule, *problem.stationary_plane)
+    return held_outputs(problem, config.mapping.tile_rule, *problem.stationary_plane)
 
 
 def _wgrad_plans(

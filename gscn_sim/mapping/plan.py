@@ -87,6 +87,14 @@ class Plan:
         return f"{self.kind} n{self.samples} {self.rows}x{self.cols} k{self.outputs}{inputs}{extra}"
 
     @cached_property
+    def held_outputs(self) -> int:
+        """Accumulator entries that one output channel needs in the largest tile."""
+        if self.problem.is_wgrad:
+            return self.problem.output_plane[0] * self.problem.output_plane[1]
+        rows, cols = self.rows * self.passes[0], self.cols * self.passes[1]
+        return held_outputs(self.problem, self.tile_rule, rows, cols)
+
+    @cached_property
     def tiles(self) -> list[Tile]:
         """Tiles in the order (row, pass row, column, pass column)."""
         rows, cols = self.rows * self.passes[0], self.cols * self.passes[1]
@@ -149,20 +157,22 @@ def make_tile(problem: Problem, rule: str, rows: int, cols: int, i: int, j: int)
     parts that differ by at most one position; with ``padded`` the padded plane is cut into equal
     parts, rounded up (only where the plane is the input).
     """
-    stationary, streamed, reached, owned = [], [], [], []
+    stationary: list[int] = []
+    streamed: list[int] = []
+    reached: list[int] = []
+    owned: list[int] = []
     for axis, (parts, index) in enumerate(((rows, i), (cols, j))):
-        size = problem.streamed_plane[axis] if problem.is_wgrad else problem.stationary_plane[axis]
-        low, high = _cut(problem, rule, axis, size, parts, index)
+        low, high = cut(problem, rule, axis, parts, index)
         output = problem.output_plane[axis]
         if problem.is_wgrad:
             streamed += [low, high]
-            stationary += _window(problem, axis, low, high)
+            stationary += window(problem, axis, low, high)
             reached += [0, output]
             owned += [0, output]
         else:
             stationary += [low, high]
             streamed += [0, problem.streamed_plane[axis]]
-            reached += _reach(problem, axis, low, high)
+            reached += reach(problem, axis, low, high)
             owned += [index * output // parts, (index + 1) * output // parts]
     return Tile(
         stationary=_four(stationary),
@@ -184,9 +194,9 @@ def padded_tile_size(problem: Problem, axis: int, parts: int) -> int:
     return ceil_div(problem.stationary_plane[axis] + 2 * pad, parts)
 
 
-def _cut(
-    problem: Problem, rule: str, axis: int, size: int, parts: int, index: int
-) -> tuple[int, int]:
+def cut(problem: Problem, rule: str, axis: int, parts: int, index: int) -> tuple[int, int]:
+    """Part ``index`` of ``parts`` of the plane that is split, along one axis."""
+    size = problem.streamed_plane[axis] if problem.is_wgrad else problem.stationary_plane[axis]
     if rule == "padded" and not problem.is_wgrad:
         side, pad = padded_tile_size(problem, axis, parts), problem.shape.padding[axis]
         low = min(max(index * side - pad, 0), size)
@@ -194,8 +204,8 @@ def _cut(
     return index * size // parts, (index + 1) * size // parts
 
 
-def _window(problem: Problem, axis: int, low: int, high: int) -> list[int]:
-    """Input positions that gradients low..high can meet."""
+def window(problem: Problem, axis: int, low: int, high: int) -> tuple[int, int]:
+    """Input positions that gradients low..high can meet (wgrad)."""
     shape = problem.shape
     kernel = (shape.R, shape.S)[axis]
     size = problem.stationary_plane[axis]
@@ -203,21 +213,33 @@ def _window(problem: Problem, axis: int, low: int, high: int) -> list[int]:
     last = (high - 1) * shape.stride[axis] - shape.padding[axis]
     last += (kernel - 1) * shape.dilation[axis]
     if high <= low:
-        return [0, 0]
+        return 0, 0
     start = min(max(first, 0), size)
-    return [start, max(start, min(last + 1, size))]
+    return start, max(start, min(last + 1, size))
 
 
-def _reach(problem: Problem, axis: int, low: int, high: int) -> list[int]:
+def reach(problem: Problem, axis: int, low: int, high: int) -> tuple[int, int]:
     """Outputs that stationary positions low..high can reach, clipped to the output."""
     if high <= low:
-        return [0, 0]
+        return 0, 0
     alpha, beta, gamma, div, output = (int(v) for v in problem.axes[axis])
     ends = [gamma * r for r in (0, problem.streamed_plane[axis] - 1)]
     first = -(-(alpha * low + beta + min(ends)) // div)
     last = (alpha * (high - 1) + beta + max(ends)) // div
     start = min(max(first, 0), output)
-    return [start, max(start, min(last + 1, output))]
+    return start, max(start, min(last + 1, output))
+
+
+def held_outputs(problem: Problem, rule: str, rows: int, cols: int) -> int:
+    """Accumulator entries that one output channel needs in the largest tile of a grid."""
+    sides = []
+    for axis, parts in enumerate((rows, cols)):
+        if rule == "padded":
+            sides.append(ceil_div(problem.output_plane[axis], parts))
+            continue
+        spans = (reach(problem, axis, *cut(problem, rule, axis, parts, i)) for i in range(parts))
+        sides.append(max(1, max(high - low for low, high in spans)))
+    return sides[0] * sides[1]
 
 
 def _area(region: tuple[int, int, int, int]) -> int:
