@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import sys
@@ -46,6 +45,14 @@ class CommandGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.homes.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader has left. Python would complain again when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from None
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -60,7 +67,6 @@ class CommandGroup(click.Group):
         debug = "--debug" in (sys.argv[1:] if args is None else args)
         try:
             code: Any = run(standalone_mode=False)
-            sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
             _leave(error, debug=debug)
         sys.exit(code if isinstance(code, int) else 0)
@@ -74,10 +80,6 @@ def _leave(error: BaseException, *, debug: bool) -> NoReturn:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         _say("interrupted")
         sys.exit(INTERRUPTED)
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        # The reader has left. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     if isinstance(error, click.ClickException):
         _say(f"error: {error.format_message()}")
         sys.exit(error.exit_code)

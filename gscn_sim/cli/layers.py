@@ -9,6 +9,17 @@ from gscn_sim.cli.show import number, share, show_table, text
 if TYPE_CHECKING:
     from gscn_sim.simulate import Run
 
+_SLOT_HEADINGS = (
+    ("slots_useful", "useful"),
+    ("slots_redundant", "redun- dant"),
+    ("slots_placeholder", "place- holder"),
+    ("slots_fragmentation", "fragmen- tation"),
+    ("slots_bank_conflict", "bank conflict"),
+    ("slots_operand_wait", "operand wait"),
+    ("slots_output_wait", "output wait"),
+    ("slots_imbalance", "imba- lance"),
+)
+
 
 def show_run(run: Run) -> None:
     """Print the layers, the summary and the slot breakdown on stdout."""
@@ -55,9 +66,6 @@ def show_run(run: Run) -> None:
     )
     show_table(
         "Where the multiplier slots went, %",
-        [
-            text("phase"),
-            *(share(n, n.removeprefix("slots_").replace("_", " "), SLOTS) for n in SLOTS),
-        ],
+        [text("phase"), *(share(name, heading, SLOTS) for name, heading in _SLOT_HEADINGS)],
         summary,  # type: ignore[arg-type]
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
+import click
+
 if TYPE_CHECKING:
     import pandas as pd
 
 WIDTH = 100
+FOLD_WIDTH = 8
+RULED = "    \n    \n -- \n    \n    \n    \n    \n    \n"
+"""Nothing but a line of hyphens under the headings, which every terminal can show."""
 Column = tuple[str, Callable[[Mapping[str, Any]], str], str]
 """Heading, cell text of a row, and "left", "right", or "fold" (left, gives way when it must)."""
 
@@ -26,7 +33,7 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
     table = Table(
         title=title,
         title_justify="left",
-        box=box.SIMPLE_HEAD,
+        box=box.Box(RULED, ascii=True),
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
@@ -37,19 +44,24 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
             justify="right" if right else "left",
             overflow="fold",
             no_wrap=side != "fold",
+            min_width=FOLD_WIDTH if side == "fold" else None,
         )
     for row in rows:
         table.add_row(*(cell(row) for _, cell, _ in columns))
     width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
-    console.print(table)
+    screen = io.StringIO()
+    Console(file=screen, width=width, highlight=False, markup=False, emoji=False).print(table)
+    lines = (line.rstrip() for line in screen.getvalue().splitlines())
+    click.echo("\n".join(lines))
 
 
 def show_frame(title: str, frame: pd.DataFrame) -> None:
     """Print a whole DataFrame, numbers to four digits."""
     numbers = set(frame.select_dtypes("number").columns)
     columns: list[Column] = [
-        (str(name), _cell(str(name)), "right" if name in numbers else "fold")
+        (re.sub(r"[_.]", " ", str(name)), _cell(str(name)), "right")
+        if name in numbers
+        else text(str(name), "fold")
         for name in frame.columns
     ]
     show_table(title, columns, frame.to_dict(orient="records"))  # type: ignore[arg-type]

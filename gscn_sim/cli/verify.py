@@ -16,10 +16,11 @@ def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) ->
     config = read_config(source, assignments)
 
     import workloads
-    from gscn_sim.cli.show import show_frame
+    from gscn_sim.cli.show import progress, show_frame
     from gscn_sim.verify import verify as check
 
-    checks = check(workloads.load(path), config)
+    with progress(quiet) as update:
+        checks = check(workloads.load(path), config, progress=update)
     failed = int((~checks["passed"].astype(bool)).sum())
     if not quiet:
         shown = checks.assign(passed=checks["passed"].map({True: "pass", False: "FAIL"}))

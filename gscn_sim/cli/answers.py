@@ -1,0 +1,140 @@
+"""``gscn-sim pareto``, ``best``, ``sensitivity``, ``export``: what a sweep's store says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gscn_sim.cli.sweep import OBJECTIVES
+from workloads import GscnError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what every question to a store takes."""
+    for option in (
+        click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json."),
+        click.option(
+            "--format", "form", type=click.Choice(("table", "csv", "json")), default="table"
+        ),
+        click.option(
+            "--where",
+            metavar="EXPR",
+            help="Only points that meet it, as 'area_mm2 < 400'; names with dots in backticks.",
+        ),
+        click.option("--sweep", "number", type=int, metavar="N", help="One sweep of the store."),
+    ):
+        command = option(command)
+    return click.argument("path", metavar="DIR")(command)
+
+
+@click.command()
+@store_options
+@click.option("--objective", default=OBJECTIVES, show_default=True)
+def pareto(
+    path: str, number: int | None, where: str | None, form: str, output: str | None, objective: str
+) -> None:
+    """Show the designs that no other beats in every objective."""
+    from gscn_sim.sweep import pareto as pareto_of
+    from gscn_sim.sweep import parse_objectives, sweep_table
+    from gscn_sim.sweep.schema import METRICS
+    from gscn_sim.sweep.table import axis_names
+
+    objectives = parse_objectives(objective, METRICS)
+    frame = sweep_table(path, number)
+    front = pareto_of(frame, objectives, where)
+    metrics = [o.metric for o in objectives]
+    brief = front[["point", *axis_names(frame), *metrics, "limited_by"]]
+    answer(front, brief, f"{len(front)} designs that no other beats", form, output)
+
+
+@click.command()
+@store_options
+@click.option("--metric", default="speedup", show_default=True, help="NAME, NAME:max or NAME:min.")
+@click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--save-config", metavar="FILE", help="Write the best design as a TOML file.")
+def best(
+    path: str,
+    number: int | None,
+    where: str | None,
+    form: str,
+    output: str | None,
+    metric: str,
+    count: int,
+    save_config: str | None,
+) -> None:
+    """Show the designs with the best metric (geometric mean over traces and batches)."""
+    from gscn_sim.sweep import best as best_of
+    from gscn_sim.sweep import parse_objectives, sweep_table
+    from gscn_sim.sweep.schema import METRICS
+
+    objectives = parse_objectives(metric, METRICS)
+    if len(objectives) > 1:
+        raise GscnError(f"--metric must be one metric, got {metric!r}; pareto takes several")
+    top = best_of(sweep_table(path, number), objectives[0], count, where)
+    if save_config is not None:
+        _save_config(save_config, path, int(top["point"].iloc[0]), int(top["sweep"].iloc[0]))
+    brief = top.drop(columns="sweep")
+    answer(top, brief, f"Best {len(top)} by {objectives[0].metric}", form, output)
+
+
+@click.command()
+@store_options
+@click.option("--metric", default="speedup", show_default=True)
+def sensitivity(
+    path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
+) -> None:
+    """Show which parameters matter: how much of the metric's variation each explains."""
+    from gscn_sim.sweep import sensitivity as sensitivity_of
+    from gscn_sim.sweep import sweep_table
+
+    frame = sensitivity_of(sweep_table(path, number), metric, where)
+    answer(frame, frame, f"Main effects on {metric}", form, output)
+
+
+@click.command()
+@store_options
+def export(path: str, number: int | None, where: str | None, form: str, output: str | None) -> None:
+    """Print or write the whole table of a store."""
+    from gscn_sim.sweep import sweep_table
+    from gscn_sim.sweep.table import axis_names, finished
+
+    frame = sweep_table(path, number)
+    if where is not None:
+        frame = finished(frame, where)
+    brief = frame[["sweep", "point", *axis_names(frame), "speedup", "energy_j", "status"]]
+    answer(frame, brief, f"{len(frame)} points", form, output)
+
+
+def answer(
+    frame: pd.DataFrame, brief: pd.DataFrame, title: str, form: str, output: str | None
+) -> None:
+    """Print a table as people or machines want it, and write it whole if asked to."""
+    from gscn_sim.cli.options import command_line
+    from gscn_sim.cli.show import show_frame
+    from gscn_sim.output import records, to_json, write_table
+    from gscn_sim.provenance import code_digest, versions
+
+    if output is not None:
+        origin = {"command": command_line(), "versions": versions(), "code": code_digest()}
+        write_table(output, frame, {"provenance": origin})
+    if form == "json":
+        click.echo(to_json(records(frame)))
+    elif form == "csv":
+        click.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
+    else:
+        show_frame(title, brief)
+
+
+def _save_config(target: str, path: str, point: int, sweep: int) -> None:
+    from gscn_sim.config import dump_toml, load_config
+    from gscn_sim.output import write_text
+    from gscn_sim.sweep import point_config
+
+    values = point_config(path, point, sweep)
+    design = load_config("gscn", {key: value for key, value in values.items() if key != "name"})
+    write_text(target, dump_toml(design))

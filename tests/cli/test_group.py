@@ -1,0 +1,140 @@
+"""The group: lazy subcommands, and what an error looks like to the shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gscn_sim.cli import COMMANDS, main
+from gscn_sim.cli.group import CommandGroup
+from gscn_sim.errors import DeadlockError
+from workloads import GscnError
+
+HEAVY = ("pandas", "scipy", "simpy", "numba", "torch", "rich", "matplotlib", "optuna", "sqlite3")
+
+
+def group_that_raises(error: BaseException) -> CommandGroup:
+    """A group with one command ``boom`` that raises."""
+
+    class Group(CommandGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+            def boom() -> None:
+                raise error
+
+            return click.Command(cmd_name, callback=boom)
+
+    options = [click.Option(["--debug"], is_flag=True, expose_value=False)]
+    return Group(name="g", commands={"boom": ("", "")}, params=options)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (GscnError("x.npz: too\nshort"), 2, "error: x.npz: too short"),
+        (
+            DeadlockError("cycle 7: waiting forever: pe[0]"),
+            1,
+            "internal error: DeadlockError: cycle 7: waiting forever: pe[0] (--debug shows where)",
+        ),
+        (ZeroDivisionError("oops"), 1, "internal error: ZeroDivisionError: oops (--debug shows"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (click.UsageError("no such thing"), 2, "error: no such thing"),
+        (MemoryError(), 1, "internal error: MemoryError"),
+    ],
+)
+def test_each_kind_of_error_has_its_line_and_code(error, code, line):
+    result = CliRunner().invoke(group_that_raises(error), ["boom"])
+    assert result.exit_code == code
+    assert result.stdout == ""
+    said = result.stderr.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith(line)
+
+
+def test_debug_shows_the_traceback():
+    result = CliRunner().invoke(group_that_raises(ValueError("deep")), ["--debug", "boom"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert result.stderr.strip().splitlines()[-1] == "internal error: ValueError: deep"
+
+
+def test_an_unknown_command_is_one_line():
+    result = CliRunner().invoke(main, ["runn"])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "runn" in result.stderr
+
+
+def test_no_command_shows_the_help():
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 2
+    assert "Commands:" in result.stderr
+
+
+def test_help_lists_every_command_without_heavy_imports():
+    code = (
+        "import sys; from gscn_sim.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    for name in COMMANDS:
+        assert f"\n  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"gpu"}))
+def test_every_command_has_help(name):
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+
+
+def test_version_is_the_package_s():
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert "version" in result.stdout
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = "from gscn_sim.cli import main; main(['config', 'show', '--keys'])"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", command], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+def test_ctrl_c_ends_with_130():
+    code = (
+        "import click, time\n"
+        "from gscn_sim.cli.group import CommandGroup\n"
+        "class Group(CommandGroup):\n"
+        "    def get_command(self, ctx, name):\n"
+        "        def nap():\n"
+        "            click.echo('ready')\n"
+        "            time.sleep(30)\n"
+        "        return click.Command(name, callback=nap)\n"
+        "Group(name='g', commands={'nap': ('', '')}).main(['nap'])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.split() == [b"interrupted"]
