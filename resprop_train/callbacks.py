@@ -69,6 +69,14 @@ class RecordSteps(Callback):
         self.wanted = sorted(set(steps))
         self.due = 0
 
+    def on_start(self, trainer: Trainer) -> None:
+        """Refuse steps that lie before a resumed run's first one."""
+        if self.wanted and self.wanted[0] < trainer.step:
+            raise TrainError(
+                f"record must name steps from {trainer.step} on, where the run is resumed, "
+                f"got {self.wanted[0]}"
+            )
+
     def on_step_start(self, trainer: Trainer) -> None:
         """Arm the recorder."""
         while self.wanted and self.wanted[0] <= trainer.step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,31 +33,59 @@ class OneLineErrors(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def training_options(command: Any) -> Any:
+    """All options of a training run; those left out keep the recipe's values."""
+    flag: dict[str, Any] = {"is_flag": True, "default": None}
+    file, folder = click.Path(path_type=Path), click.Path(path_type=Path)
+    options = [
+        click.option("--model", default="resnet8", help="Network; an unknown name lists all."),
+        click.option("--dataset", default="digits", help="Data set; an unknown name lists all."),
+        click.option("--data-folder", type=folder, help="Where a local data set is."),
+        click.option("--preset", default="default", help="default, or paper: its SGD recipe."),
+        click.option("--reuse-sparsity", type=float, default=0.9, help="Zeros wanted, 0 <= s < 1."),
+        click.option("--dense", is_flag=True, help="Train with ordinary back-propagation."),
+        click.option("--rule", help="Threshold rule; an unknown name lists all."),
+        click.option("--warmup-epochs", type=float, help="Length of the gradual warm-up."),
+        click.option("--dense-edges", **flag, help="First and last step of an epoch ordinary."),
+        click.option("--linear", **flag, help="Fully connected layers reuse gradients too."),
+        click.option("--epochs", type=int, help="Length of training."),
+        click.option("--steps", "max_steps", type=int, help="Stop after so many steps."),
+        click.option("--batch-size", type=int),
+        click.option("--accumulate", type=int, help="Batches for one update."),
+        click.option("--learning-rate", type=float),
+        click.option("--lr-schedule", help="constant, cosine or step."),
+        click.option("--momentum", type=float),
+        click.option("--weight-decay", type=float),
+        click.option("--amp", **flag, help="Mixed precision."),
+        click.option("--channels-last", **flag, help="Memory order N, H, W, C."),
+        click.option("--recalibrate", type=int, help="Batches to renew batch-norm before a test."),
+        click.option("--evaluate-every", type=int, help="Epochs between tests; 0 for none."),
+        click.option("--seed", type=int, default=0),
+        click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
+        click.option("--threads", type=int, help="CPU threads; without it as many as cores."),
+        click.option("--trace", type=file, help="Trace to write."),
+        click.option("--record", default="last", help="Steps to record: 0,100-103,last"),
+        click.option("--record-samples", type=int, default=2, help="Samples of a batch to record."),
+        click.option("--record-values", is_flag=True, help="Record values, not only masks."),
+        click.option("--log", type=folder, help="Folder for steps.csv, epochs.csv, layers.csv."),
+        click.option("--tensorboard", is_flag=True, help="Event files in the log folder too."),
+        click.option("--cosine", is_flag=True, help="Log how far the hybrid gradient turns."),
+        click.option("--checkpoint", type=file, help="File to save the whole state of the run in."),
+        click.option("--checkpoint-every", type=int, default=0, help="Steps; 0: each epoch."),
+        click.option("--resume", is_flag=True, help="Go on from the checkpoint, if it exists."),
+        click.option("--summary-json", type=file, help="Write the summary as JSON too."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group(
     cls=OneLineErrors,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
-@click.option("--model", default="resnet8", help="Network; an unknown name lists all.")
-@click.option("--dataset", default="digits", help="Data set; an unknown name lists all.")
-@click.option("--reuse-sparsity", type=float, default=0.9, help="Zeros wanted, 0 <= s < 1.")
-@click.option("--dense", is_flag=True, help="Train with ordinary back-propagation.")
-@click.option("--rule", help="Threshold rule; an unknown name lists all.")
-@click.option("--warmup-epochs", type=float, help="Length of the gradual warm-up.")
-@click.option("--epochs", type=int, help="Length of training.")
-@click.option("--steps", "max_steps", type=int, help="Stop after so many steps.")
-@click.option("--batch-size", type=int)
-@click.option("--learning-rate", type=float)
-@click.option("--seed", type=int, default=0)
-@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-@click.option("--threads", type=int, help="CPU threads; without it as many as cores.")
-@click.option("--trace", "trace_path", type=click.Path(path_type=Path), help="Trace to write.")
-@click.option("--record", "record_steps", default="last", help="Steps to record: 0,100-103,last")
-@click.option("--record-samples", type=int, default=2, help="Samples of a batch to record.")
-@click.option("--record-values", is_flag=True, help="Record values, not only masks.")
-@click.option(
-    "--summary-json", type=click.Path(path_type=Path), help="Write the summary as JSON too."
-)
+@training_options
 @click.pass_context
 def main(context: click.Context, **options: Any) -> None:
     """Train a network with ReSprop and record its sparse gradients."""
@@ -68,34 +97,50 @@ def train(
     *,
     model: str,
     dataset: str,
+    data_folder: Path | None,
+    preset: str,
     dense: bool,
     device: str,
     threads: int | None,
-    trace_path: Path | None,
-    record_steps: str,
+    trace: Path | None,
+    record: str,
     record_samples: int,
     record_values: bool,
     summary_json: Path | None,
     **settings: Any,
 ) -> None:
     """Train once as the options say, and print what came out."""
-    from resprop_train.recipe import Recipe
-    from resprop_train.run import Recording, train_once
+    from resprop_train.errors import TrainError
+    from resprop_train.recipe import PRESETS, Recipe
+    from resprop_train.run import Files, Recording, check_writable, train_once
 
     if threads is not None:
         set_threads(threads)
-    settings = {name: value for name, value in settings.items() if value is not None}
+    if preset not in PRESETS:
+        raise TrainError(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    names = ("log", "tensorboard", "cosine", "checkpoint", "checkpoint_every", "resume")
+    files = {name: settings.pop(name) for name in names}
+    given = {name: value for name, value in settings.items() if value is not None}
     if dense:
-        settings["reuse_sparsity"] = None
-    recipe = Recipe(**settings)
+        given["reuse_sparsity"] = None
+    recipe = Recipe(**(PRESETS[preset] | given))
+    recording = None
+    if trace is not None:
+        recording = Recording(
+            path=trace, steps=record, samples=record_samples, values=record_values
+        )
     if summary_json is not None:
         check_writable(summary_json)
-    recording = None
-    if trace_path is not None:
-        recording = Recording(
-            path=trace_path, steps=record_steps, samples=record_samples, values=record_values
-        )
-    summary = train_once(model, dataset, recipe, device=device, recording=recording)
+    summary = train_once(
+        model,
+        dataset,
+        recipe,
+        data_folder=data_folder,
+        device=device,
+        files=Files(recording=recording, **files),
+    )
+    if int(os.environ.get("RANK", "0")) != 0:
+        return
     click.echo(report(summary))
     if summary_json is not None:
         write_json(summary_json, summary)
@@ -143,19 +188,6 @@ def report(summary: dict[str, Any]) -> str:
             f"{trace['size_bytes'] / 1e3:.0f} kB"
         )
     return "\n".join(lines)
-
-
-def check_writable(path: Path) -> None:
-    """Raise TrainError unless a file can be made beside ``path``."""
-    from tempfile import TemporaryFile
-
-    from resprop_train.errors import TrainError
-
-    try:
-        with TemporaryFile(dir=path.resolve().parent):
-            pass
-    except OSError as error:
-        raise TrainError(f"{path}: cannot write: {error.strerror or error}") from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

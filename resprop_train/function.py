@@ -13,6 +13,7 @@ they are computed in the backward pass, from the P and W of the forward pass, wi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Protocol
 
 import torch
@@ -81,7 +82,7 @@ class Conv2dOperator:
 
     def macs(self, gradient: Tensor, weight: Tensor) -> int:
         """K * P * Q * C/groups * R * S."""
-        return gradient[0].numel() * weight[0].numel()
+        return prod(gradient.shape[1:]) * weight[0].numel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class LinearOperator:
 
     def macs(self, gradient: Tensor, weight: Tensor) -> int:
         """K * C for each position."""
-        return gradient[0].numel() * weight.shape[1]
+        return prod(gradient.shape[1:]) * weight.shape[1]
 
 
 class ReSprop(torch.autograd.Function):

@@ -121,6 +121,8 @@ class Reuse:
         """Why this step has to be an ordinary one, or None if the reused gradient can be used."""
         if not self.enabled:
             return "off"
+        if gradient.shape[0] == 0:
+            return "empty"
         if sample is None:
             return "first"
         if tuple(gradient.shape) != self.shape:
@@ -155,12 +157,15 @@ class Reuse:
             self.dense_steps[step.dense_because] += 1
         self.last = step
         self.steps += 1
+        self.shape = tuple(gradient.shape)
+        if gradient.shape[0] == 0:
+            self.sample = None
+            return
         draw = random.Random(f"{self.seed}/{self.name}/{self.steps}")
         index = draw.randrange(gradient.shape[0])
         sample = gradient[index : index + 1].clone(memory_format=torch.preserve_format)
         # An overflow under mixed precision must not live on into the next iteration.
         self.sample = sample if bool(sample.sum().isfinite()) else None
-        self.shape = tuple(gradient.shape)
 
     def reset(self) -> None:
         """Forget the reused gradient: the next step is an ordinary one."""

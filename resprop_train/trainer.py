@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -141,6 +141,7 @@ class Trainer:
         self.reports: list[EpochReport] = []
         self.loss = math.nan
         self._loss_sum, self._loss_count = 0.0, 0
+        self._ended_at = 0
 
     @property
     def epoch(self) -> float:
@@ -150,15 +151,42 @@ class Trainer:
     def run(self) -> list[EpochReport]:
         """Train to the end; returns the evaluations."""
         self._call("on_start")
-        while self.step < self.total_steps:
+        while True:
+            boundary = self.step % self.steps_per_epoch == 0 or self.step >= self.total_steps
+            if boundary and self.step > self._ended_at:
+                self._end_of_epoch((self.step - 1) // self.steps_per_epoch)
+                self._ended_at = self.step
+            if self.step >= self.total_steps:
+                break
             epoch, first = divmod(self.step, self.steps_per_epoch)
             for pictures, labels in self._batches(epoch, first):
                 self._step(pictures, labels)
                 if self.step >= self.total_steps:
                     break
-            self._end_of_epoch(epoch)
         self._call("on_end")
         return self.reports
+
+    def progress(self) -> dict[str, Any]:
+        """Where the run is and what it has summed up, as plain values."""
+        return {
+            "step": self.step,
+            "ended_at": self._ended_at,
+            "loss": self.loss,
+            "loss_sum": self._loss_sum,
+            "loss_count": self._loss_count,
+            "whole_run": self.whole_run.state_dict(),
+            "after_warm_up": self.after_warm_up.state_dict(),
+            "reports": [asdict(report) for report in self.reports],
+        }
+
+    def load_progress(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.step, self._ended_at = state["step"], state["ended_at"]
+        self.loss = state["loss"]
+        self._loss_sum, self._loss_count = state["loss_sum"], state["loss_count"]
+        self.whole_run.load_state_dict(state["whole_run"])
+        self.after_warm_up.load_state_dict(state["after_warm_up"])
+        self.reports = list(state["reports"])
 
     def reuses_in(self, step: int) -> bool:
         """Whether the schedule lets that step reuse gradients at all."""
@@ -237,7 +265,7 @@ class Trainer:
     def _end_of_epoch(self, epoch: int) -> None:
         last = self.step >= self.total_steps
         every = self.recipe.evaluate_every
-        if every == 0 or not (last or (epoch + 1) % every == 0):
+        if self.rank != 0 or every == 0 or not (last or (epoch + 1) % every == 0):
             return
         if self.recipe.recalibrate:
             batches = self._batches(epoch, 0)
