@@ -22,7 +22,7 @@ def bank(kind, o, n_positions, position, channel, y, x, num_banks):  # type: ign
     hash of that program, on absolute coordinates (isakedo/DNNsim, commit 4748a60).
     """
     address = o * n_positions + position
-    if kind == MODULO:
+    if kind == MODULO or num_banks == 1:
         return address % num_banks
     if kind == XOR:
         folded = 0
