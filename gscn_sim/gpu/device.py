@@ -27,6 +27,9 @@ class Device:
     l2_bytes: int
     shared_bytes_per_sm: int
     launch_overhead_us: float
+    achieved_bandwidth: float
+    cudnn: int
+    wgrad_narrow_side: str
     source: str
     measured_as: str = ""
     measured_network_as: str = ""
@@ -44,8 +47,13 @@ class Device:
 
     @property
     def bytes_per_ms(self) -> float:
-        """DRAM bytes a millisecond."""
+        """DRAM bytes a millisecond at the nominal bandwidth."""
         return self.bandwidth_gb_s * 1e6
+
+    @property
+    def achieved_bytes_per_ms(self) -> float:
+        """DRAM bytes a millisecond that kernels reach."""
+        return self.bytes_per_ms * self.achieved_bandwidth
 
 
 def device_names() -> list[str]:

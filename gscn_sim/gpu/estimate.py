@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from gscn_sim.gpu.layers import Array
 
+BOUNDS = ("compute", "memory", "launch")
+"""What can take the largest part of a time."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Estimate:

@@ -6,41 +6,70 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gscn_sim.gpu.device import load_device
+from gscn_sim.gpu.analytical import analytical
+from gscn_sim.gpu.coefficients import Fit, load_fits
+from gscn_sim.gpu.device import Device, load_device
 from gscn_sim.gpu.errors import GpuError
-from gscn_sim.gpu.layers import checked_layers
+from gscn_sim.gpu.estimate import Estimate
+from gscn_sim.gpu.layers import Layers, checked_layers
 from gscn_sim.gpu.roofline import roofline
+from gscn_sim.gpu.warn import unmeasured
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 PASSES = ("forward", "dgrad", "wgrad")
-MODELS = ("roofline",)
+MODELS = ("analytical", "roofline")
 
 
 def predict(
-    layers: pd.DataFrame, device: str = "gtx-1080ti", model: str = "roofline"
+    layers: pd.DataFrame,
+    device: str | Device = "gtx-1080ti",
+    model: str = "analytical",
+    fits: Mapping[str, Fit] | None = None,
 ) -> pd.DataFrame:
     """Predict the fp32 time of each layer's three passes on a GPU.
 
     ``layers`` has columns N, C, H, W, K, R, S, pad_h, pad_w, stride_h, stride_w and may have
     dilation_h, dilation_w, groups. Returned are its columns and, for each pass (forward, dgrad,
-    wgrad), ``<pass>_ms``, ``<pass>_algorithm``, ``<pass>_bound`` and the band ``<pass>_low_ms`` to
-    ``<pass>_high_ms``.
+    wgrad), ``<pass>_ms``, ``<pass>_algorithm``, ``<pass>_bound`` (compute, memory or launch) and
+    ``<pass>_low_ms`` to ``<pass>_high_ms``, between which 80 % of the measured layers lay when the
+    model had not seen their shape (NaN on a device without measurements). Last comes ``warning``:
+    what sets the layer apart from all measured ones, or nothing.
+
+    ``device`` is a name or a description of another GPU; the analytical model needs one with fitted
+    coefficients (``fits``, by default those shipped).
 
     Raises:
         GpuError: unknown device or model, a missing column, or an impossible value (row from 1).
     """
     if model not in MODELS:
         raise GpuError(f"GPU model must be one of {', '.join(MODELS)}, got {model!r}")
-    gpu = load_device(device)
+    gpu = load_device(device) if isinstance(device, str) else device
+    known = load_fits() if fits is None else fits
+    fit = known.get(gpu.name)
     sizes = checked_layers(layers)
     result = layers.copy()
     for name in PASSES:
-        estimate = roofline(sizes, gpu)
+        estimate = _estimate(sizes, name, gpu, model, fit)
+        low, high = fit.bands[model][name] if fit else (np.nan, np.nan)
         result[f"{name}_ms"] = estimate.time_ms
         result[f"{name}_algorithm"] = estimate.algorithm
         result[f"{name}_bound"] = estimate.bound
-        result[f"{name}_low_ms"] = np.nan
-        result[f"{name}_high_ms"] = np.nan
+        result[f"{name}_low_ms"] = estimate.time_ms * low
+        result[f"{name}_high_ms"] = estimate.time_ms * high
+    result["warning"] = unmeasured(sizes, fit.ranges if fit else {})
     return result
+
+
+def _estimate(layers: Layers, phase: str, gpu: Device, model: str, fit: Fit | None) -> Estimate:
+    if model == "roofline":
+        return roofline(layers, gpu)
+    if fit is None:
+        raise GpuError(
+            f"device {gpu.name} has no fitted coefficients for the analytical model; "
+            "use the roofline, or measure layers and fit"
+        )
+    return analytical(layers, phase, gpu, fit.coefficients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gscn_sim.gpu.device import Device
-from gscn_sim.gpu.estimate import Estimate
+from gscn_sim.gpu.estimate import BOUNDS, Estimate
 from gscn_sim.gpu.layers import Layers
 
 
@@ -22,5 +22,5 @@ def roofline(layers: Layers, device: Device) -> Estimate:
     return Estimate(
         time_ms=launch_ms + np.maximum(compute_ms, memory_ms),
         algorithm=np.full(len(layers), "roofline", dtype=object),
-        bound=np.array(["compute", "memory", "launch"], dtype=object)[parts.argmax(axis=0)],
+        bound=np.array(BOUNDS, dtype=object)[parts.argmax(axis=0)],
     )

@@ -1,0 +1,243 @@
+"""Direct algorithm families: implicit matrix products over the pixels of a convolution.
+
+Each family says to which layers and pass it applies and what it costs; the fastest one wins. N, C,
+H, W, K, R, S, P, Q as everywhere; with groups, C and K below are those of one group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gscn_sim.gpu.coefficients import Coefficients
+from gscn_sim.gpu.device import Device
+from gscn_sim.gpu.gemm import Tiles, ceil_div, gemm_ms
+from gscn_sim.gpu.layers import Array, Layers
+
+Flags = NDArray[np.bool_]
+IMPLICIT_TILES: Tiles = ((128, 128), (128, 64), (128, 32), (64, 128), (32, 128))
+WGRAD_TILES: Tiles = ((128, 128), (64, 128), (32, 128))
+WGRAD_POINTWISE_TILES: dict[str, Tiles] = {
+    "channels": ((128, 128), (128, 64)),
+    "filters": ((128, 128), (64, 128)),
+}
+PIXELS_PER_LOAD = 16
+"""wgrad reduces over the pixels of one image at a time, in aligned pieces of this many."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cost:
+    """Milliseconds of a pass by one algorithm, one entry a layer; infinite where it cannot run."""
+
+    compute_ms: Array
+    memory_ms: Array
+    launch_ms: Array
+    overlapped: bool
+    """Whether computation hides memory time (the longer counts) or the two add up."""
+
+    @property
+    def time_ms(self) -> Array:
+        """Total time."""
+        both = np.maximum(self.compute_ms, self.memory_ms)
+        if not self.overlapped:
+            both = self.compute_ms + self.memory_ms
+        return self.launch_ms + both
+
+    @property
+    def bound(self) -> NDArray[np.intp]:
+        """Which part is the largest: 0 compute, 1 memory, 2 launch."""
+        return np.stack([self.compute_ms, self.memory_ms, self.launch_ms]).argmax(axis=0)
+
+
+class Algorithm(Protocol):
+    """One way to compute some passes of some layers."""
+
+    name: str
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        """Which layers it can compute in this pass (``forward``, ``dgrad`` or ``wgrad``)."""
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        """What it costs, whether it applies or not."""
+
+
+def _dense_ms(
+    device: Device, c: Coefficients, m: Array, n: Array, k: Array, groups: Array
+) -> Array:
+    return gemm_ms(
+        device,
+        m,
+        n,
+        k,
+        batch=groups,
+        tiles=IMPLICIT_TILES,
+        efficiency=c.gemm_efficiency,
+        prologue_steps=c.prologue_steps,
+        load_cost=c.load_cost,
+        tail_tiles=c.tail_tiles,
+    )
+
+
+def _operands_once(
+    layers: Layers, device: Device, compute_ms: Array, *, exposed: float | None = None
+) -> Cost:
+    """One kernel that moves each operand through DRAM once."""
+    memory_ms = layers.operand_bytes / device.achieved_bytes_per_ms
+    return Cost(
+        compute_ms=compute_ms,
+        memory_ms=memory_ms if exposed is None else memory_ms * exposed,
+        launch_ms=np.full(len(layers), device.launch_overhead_us / 1e3),
+        overlapped=exposed is None,
+    )
+
+
+def is_single_pixel(layers: Layers) -> Flags:
+    """Fully connected layers: 1x1 filters on 1x1 images."""
+    return is_pointwise(layers) & (layers.H * layers.W * layers.P * layers.Q == 1)
+
+
+def is_unit_stride(layers: Layers) -> Flags:
+    """Layers whose stride is 1 in both directions."""
+    return (layers.stride_h == 1) & (layers.stride_w == 1)
+
+
+def is_pointwise(layers: Layers) -> Flags:
+    """Layers with 1x1 filters."""
+    return (layers.R == 1) & (layers.S == 1)
+
+
+class ImplicitGemm:
+    """cuDNN's IMPLICIT_PRECOMP_GEMM: [K x CRS] by [CRS x NPQ]; dgrad: [C x KRS] by [KRS x NHW]."""
+
+    name = "implicit_gemm"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        if phase == "dgrad":
+            return is_unit_stride(layers)
+        return np.full(len(layers), phase == "forward")
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        filters, channels = layers.K / layers.groups, layers.C / layers.groups
+        if phase == "dgrad":
+            m, n, k = channels, layers.N * layers.H * layers.W, filters
+        else:
+            m, n, k = filters, layers.N * layers.P * layers.Q, channels
+        taps = layers.R * layers.S
+        return _operands_once(layers, device, _dense_ms(device, c, m, n, k * taps, layers.groups))
+
+
+class MatrixProduct:
+    """A fully connected layer as one plain matrix product in every pass, its reduction split."""
+
+    name = "matrix_product"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        return is_single_pixel(layers)
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        sizes = {"N": layers.N, "C": layers.C / layers.groups, "K": layers.K / layers.groups}
+        m, n, k = (
+            sizes[axis] for axis in {"forward": "KNC", "dgrad": "CNK", "wgrad": "KCN"}[phase]
+        )
+        compute_ms = gemm_ms(
+            device,
+            m,
+            n,
+            k,
+            batch=layers.groups,
+            tiles=IMPLICIT_TILES,
+            efficiency=c.gemm_efficiency,
+            prologue_steps=c.prologue_steps,
+            load_cost=c.load_cost,
+            tail_tiles=c.tail_tiles,
+            atomic_bytes_per_ms=c.atomic_gb_s * 1e6,
+            atomic_when_unsplit=False,
+        )
+        return _operands_once(layers, device, compute_ms)
+
+
+class ZeroInsertedGemm:
+    """dgrad of a strided layer as a dense convolution of the gradient with zeros inserted.
+
+    The work is stride_h * stride_w times that of the forward pass. 1x1 filters meet whole rows of
+    zeros, which measured times show to be skipped; larger ones do not.
+    """
+
+    name = "zero_inserted_gemm"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        return ~is_unit_stride(layers) & (phase == "dgrad")
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        steps = layers.K / layers.groups * layers.R * layers.S
+        compute_ms = gemm_ms(
+            device,
+            layers.C / layers.groups,
+            layers.N * layers.H * layers.W,
+            np.where(is_pointwise(layers), steps / layers.stride_h, steps),
+            batch=layers.groups,
+            tiles=IMPLICIT_TILES,
+            efficiency=c.gemm_efficiency,
+            prologue_steps=c.strided_prologue_steps,
+            load_cost=c.load_cost,
+            tail_tiles=c.tail_tiles,
+        )
+        return _operands_once(layers, device, compute_ms)
+
+
+class ScatterGemm:
+    """dgrad as [CRS x K] by [K x NPQ], every product added atomically to its input pixel.
+
+    Serves strided layers and few channels. Not offered for 1x1 filters: measured times of strided
+    1x1 layers exclude it.
+    """
+
+    name = "scatter_gemm"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        return ~is_pointwise(layers) & (phase == "dgrad")
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        rows = layers.C / layers.groups * layers.R * layers.S
+        pixels = layers.N * layers.P * layers.Q
+        gemm = _dense_ms(device, c, rows, pixels, layers.K / layers.groups, layers.groups)
+        scatter = 4 * rows * layers.groups * pixels / (c.atomic_gb_s * 1e6)
+        return _operands_once(layers, device, gemm + scatter)
+
+
+class SplitReductionGemm:
+    """wgrad as [K x NPQ] by [NPQ x CRS], the long reduction split over tiles that add atomically.
+
+    1x1 filters are served by other tile sizes than larger ones, and which of the two sides may be
+    64 wide depends on what was compiled for the chip (``wgrad_narrow_side`` of the device).
+    """
+
+    name = "split_reduction_gemm"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        return np.full(len(layers), phase == "wgrad")
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        steps = layers.N * ceil_div(layers.P * layers.Q, PIXELS_PER_LOAD) * PIXELS_PER_LOAD
+
+        def compute_ms(tiles: Tiles) -> Array:
+            return gemm_ms(
+                device,
+                layers.K / layers.groups,
+                layers.C / layers.groups * layers.R * layers.S,
+                steps,
+                batch=layers.groups,
+                tiles=tiles,
+                efficiency=c.wgrad_gemm_efficiency,
+                prologue_steps=c.prologue_steps,
+                load_cost=c.wgrad_load_cost,
+                tail_tiles=c.tail_tiles,
+                atomic_bytes_per_ms=c.atomic_gb_s * 1e6,
+            )
+
+        pointwise = WGRAD_POINTWISE_TILES[device.wgrad_narrow_side]
+        best = np.where(is_pointwise(layers), compute_ms(pointwise), compute_ms(WGRAD_TILES))
+        return _operands_once(layers, device, best, exposed=c.wgrad_exposed_memory)

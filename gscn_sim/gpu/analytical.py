@@ -1,0 +1,53 @@
+"""The analytical model: every family of algorithms, the fastest wins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gscn_sim.gpu.algorithms import (
+    Algorithm,
+    ImplicitGemm,
+    MatrixProduct,
+    ScatterGemm,
+    SplitReductionGemm,
+    ZeroInsertedGemm,
+)
+from gscn_sim.gpu.coefficients import Coefficients
+from gscn_sim.gpu.device import Device
+from gscn_sim.gpu.estimate import BOUNDS, Estimate
+from gscn_sim.gpu.layers import Layers, take
+from gscn_sim.gpu.transforms import FourierTiles, FusedWinograd, NonfusedWinograd
+
+
+def algorithms() -> tuple[Algorithm, ...]:
+    """The families to choose from."""
+    return (
+        ImplicitGemm(),
+        MatrixProduct(),
+        ZeroInsertedGemm(),
+        ScatterGemm(),
+        SplitReductionGemm(),
+        FusedWinograd(),
+        NonfusedWinograd(filter_size=3, output_size=4),
+        NonfusedWinograd(filter_size=5, output_size=2),
+        FourierTiles(32),
+        FourierTiles(16),
+    )
+
+
+def analytical(layers: Layers, phase: str, device: Device, c: Coefficients) -> Estimate:
+    """Time of one pass (``forward``, ``dgrad`` or ``wgrad``) by the fastest algorithm."""
+    time_ms = np.full(len(layers), np.inf)
+    algorithm = np.full(len(layers), "", dtype=object)
+    bound = np.full(len(layers), "", dtype=object)
+    for candidate in algorithms():
+        rows = np.flatnonzero(candidate.applies(layers, phase, device))
+        if not rows.size:
+            continue
+        cost = candidate.cost(take(layers, rows), phase, device, c)
+        faster = cost.time_ms < time_ms[rows]
+        winners = rows[faster]
+        time_ms[winners] = cost.time_ms[faster]
+        algorithm[winners] = candidate.name
+        bound[winners] = np.array(BOUNDS, dtype=object)[cost.bound[faster]]
+    return Estimate(time_ms=time_ms, algorithm=algorithm, bound=bound)

@@ -1,0 +1,149 @@
+"""The fitted coefficients: what each one means, its plausible range, and the file they live in."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from gscn_sim.gpu.errors import GpuError
+
+SHIPPED = resources.files("gscn_sim.gpu") / "data" / "coefficients.toml"
+
+
+def _coefficient(low: float, typical: float, high: float, meaning: str) -> Any:
+    return field(metadata={"low": low, "typical": typical, "high": high, "meaning": meaning})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Coefficients:
+    """The twelve numbers fitted for a device.
+
+    ``low`` and ``high`` bound the fit; ``typical`` is where it starts and what it is drawn to when
+    the measurements do not decide. Efficiencies are relative to the peak at nominal boost clock:
+    cards in the table sustained up to 1.1 times that clock, and operand loads are charged apart.
+    """
+
+    gemm_efficiency: float = _coefficient(
+        0.7, 1.1, 1.4, "rate of an implicit GEMM's inner loop / peak, loads not counted"
+    )
+    prologue_steps: float = _coefficient(
+        10, 50, 120, "reduction steps that a tile's prologue and epilogue take"
+    )
+    load_cost: float = _coefficient(
+        2, 12, 40, "multiply-adds' time to load one operand of a reduction step, forward and dgrad"
+    )
+    tail_tiles: float = _coefficient(
+        0.1, 0.45, 1.0, "128x128 tiles' work by which an SM's last wave runs unfilled"
+    )
+    strided_prologue_steps: float = _coefficient(
+        40, 140, 300, "prologue_steps of a zero-inserted dgrad, which builds index tables"
+    )
+    wgrad_gemm_efficiency: float = _coefficient(
+        0.6, 1.2, 1.6, "rate of the inner loop of wgrad's split-K GEMM / peak, loads not counted"
+    )
+    wgrad_load_cost: float = _coefficient(
+        5, 33, 80, "load_cost of wgrad, whose operands both have to be transposed"
+    )
+    wgrad_exposed_memory: float = _coefficient(
+        0.02, 0.8, 1.5, "part of wgrad's DRAM time that computation does not hide"
+    )
+    atomic_gb_s: float = _coefficient(
+        60, 190, 1500, "bytes added atomically a second: scattering dgrad, split-K partial sums"
+    )
+    fused_winograd_efficiency: float = _coefficient(
+        0.6, 0.85, 1.1, "rate of the fused F(2x2,3x3) kernel's multiplications / peak"
+    )
+    transformed_gemm_efficiency: float = _coefficient(
+        0.7,
+        1.0,
+        1.3,
+        "rate of the batched GEMM on Winograd-transformed tiles / peak, without loads",
+    )
+    transform_bandwidth: float = _coefficient(
+        0.5, 1.0, 2.5, "bytes a second moved by transforms / DRAM peak (above 1: partly from L2)"
+    )
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
+            if not low <= value <= high:
+                raise GpuError(f"{f.name} must be from {low} to {high}, got {value}")
+
+
+def coefficient_table() -> list[tuple[str, float, float, float, str]]:
+    """Name, lowest, typical and highest value and meaning of every coefficient."""
+    keys = ("low", "typical", "high", "meaning")
+    return [(f.name, *(f.metadata[key] for key in keys)) for f in fields(Coefficients)]
+
+
+def typical_coefficients() -> Coefficients:
+    """The values a fit starts from."""
+    return Coefficients(**{name: typical for name, _, typical, _, _ in coefficient_table()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """One device's entry of the data file.
+
+    ``bands`` maps model and pass to the ratios measured / predicted that 10 % and 90 % of the
+    measured layers stay below; for the analytical model each layer was predicted by a fit that had
+    not seen its shape. ``errors`` maps pass to its figures; ``ranges`` maps a size to its smallest
+    and largest measured value.
+    """
+
+    coefficients: Coefficients
+    bands: Mapping[str, Mapping[str, tuple[float, float]]]
+    errors: Mapping[str, Mapping[str, float]]
+    ranges: Mapping[str, tuple[float, float]]
+    fitted_on: str
+
+
+def load_fits(path: Path | None = None) -> dict[str, Fit]:
+    """Read a file written by ``write_fits``; the package's own without a path.
+
+    Raises:
+        GpuError: the file is missing or is not such a file.
+    """
+    try:
+        text = SHIPPED.read_text() if path is None else path.read_text()
+        return {name: _fit(table) for name, table in tomllib.loads(text)["device"].items()}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise GpuError(f"cannot read coefficients {path}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise GpuError(
+            f"{path} is not a file of fitted coefficients as 'gpu fit' writes it: {error}"
+        ) from error
+
+
+def _fit(table: Mapping[str, Any]) -> Fit:
+    return Fit(
+        coefficients=Coefficients(**table["coefficients"]),
+        bands={m: {p: (b[0], b[1]) for p, b in t.items()} for m, t in table["bands"].items()},
+        errors=table["errors"],
+        ranges={name: (low, high) for name, (low, high) in table["ranges"].items()},
+        fitted_on=table["fitted_on"],
+    )
+
+
+def format_fits(fits: Mapping[str, Fit], heading: str) -> str:
+    """The text of the data file: one table a device, with what it was fitted on and its errors."""
+    lines = [f"# {line}" for line in heading.splitlines()]
+    for device, fit in fits.items():
+        lines += ["", f"[device.{device}]", f'fitted_on = "{fit.fitted_on}"']
+        lines += ["", f"[device.{device}.coefficients]"]
+        meanings = {name: meaning for name, _, _, _, meaning in coefficient_table()}
+        for name, value in asdict(fit.coefficients).items():
+            lines.append(f"{name} = {value:.6g} # {meanings[name]}")
+        for name, errors in fit.errors.items():
+            lines += ["", f"[device.{device}.errors.{name}]"]
+            lines += [f"{key} = {value:.6g}" for key, value in errors.items()]
+        for model, bands in fit.bands.items():
+            lines += ["", f"[device.{device}.bands.{model}]"]
+            lines += [f"{key} = [{low:.6g}, {high:.6g}]" for key, (low, high) in bands.items()]
+        lines += ["", f"[device.{device}.ranges]"]
+        lines += [f'"{key}" = [{low:.10g}, {high:.10g}]' for key, (low, high) in fit.ranges.items()]
+    return "\n".join(lines) + "\n"

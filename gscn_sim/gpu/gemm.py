@@ -1,0 +1,68 @@
+"""Time of a tiled matrix product on a GPU's SMs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gscn_sim.gpu.device import Device
+from gscn_sim.gpu.layers import Array
+
+Tiles = tuple[tuple[int, int], ...]
+LARGE_TILE = 128 * 128
+REDUCTION_STEP = 8
+"""Reduction steps that a tile's loop takes at once: shorter reductions are padded."""
+LEAST_SPLIT = 64
+"""Shortest reduction that a split may leave to one tile."""
+
+
+def ceil_div(numerator: Array | float, denominator: Array | float) -> Array:
+    """Smallest whole numbers not below the quotients."""
+    return np.asarray(np.ceil(np.asarray(numerator, dtype=float) / denominator))
+
+
+def gemm_ms(
+    device: Device,
+    m: Array,
+    n: Array,
+    k: Array,
+    *,
+    tiles: Tiles,
+    efficiency: float,
+    prologue_steps: Array | float,
+    load_cost: float,
+    tail_tiles: float,
+    batch: Array | float = 1.0,
+    outputs_per_entry: int = 1,
+    atomic_bytes_per_ms: float | None = None,
+    atomic_when_unsplit: bool = True,
+) -> Array:
+    """Time of ``batch`` products of an m x k and a k x n matrix, by the best tile size.
+
+    The busiest SM computes its share of tiles (at least one, padding included) and part of one more
+    wave that does not fill it. A reduction step of a tile costs its multiply-adds and the loads of
+    its two operands; a tile also costs its prologue. With ``atomic_bytes_per_ms`` the reduction may
+    be split over 1, 2, 4, ... 1024 tiles, each of which adds its outputs to memory atomically
+    (without ``atomic_when_unsplit`` only where there are several).
+    ``outputs_per_entry`` is for kernels that compute several products (Winograd's 16) in one tile.
+    """
+    rate_per_sm = device.peak_flops_per_ms / device.sms * efficiency
+    best = np.full(np.broadcast(m, n, k, batch).shape, np.inf)
+    splits: list[Array | float] = [1.0]
+    if atomic_bytes_per_ms is not None:
+        most = np.maximum(1, np.floor(k / LEAST_SPLIT))
+        splits = [np.minimum(2.0**power, most) for power in range(11)]
+    for split in splits:
+        steps = ceil_div(k / split, REDUCTION_STEP) * REDUCTION_STEP + prologue_steps
+        added_ms: Array | float = 0.0
+        if atomic_bytes_per_ms is not None:
+            added_ms = 4 * m * n * batch * split / atomic_bytes_per_ms
+            if not atomic_when_unsplit:
+                added_ms = np.where(np.asarray(split) > 1, added_ms, 0.0)
+        for rows, columns in tiles:
+            tiles_per_sm = ceil_div(m, rows) * ceil_div(n, columns) * batch * split / device.sms
+            outputs = np.maximum(tiles_per_sm, 1) * rows * columns * outputs_per_entry
+            with_tail = outputs + tail_tiles * LARGE_TILE
+            slowdown = 1 + load_cost * (1 / rows + 1 / columns)
+            time_ms = 2 * with_tail * steps * slowdown / rate_per_sm + added_ms
+            best = np.minimum(best, time_ms)
+    return best

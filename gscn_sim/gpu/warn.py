@@ -1,0 +1,47 @@
+"""Which layers lie far from all that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gscn_sim.gpu.layers import Array, Layers
+
+FAR = 2.0
+"""A size beyond twice the largest or below half the smallest measured one is far outside."""
+_RANGED = ("N", "C", "K", "R", "S")
+
+
+def ranged_sizes(layers: Layers) -> dict[str, Array]:
+    """The sizes whose ranges are kept: N, C, K, R, S, output pixels and operations."""
+    sizes = {name: getattr(layers, name) for name in _RANGED}
+    return {**sizes, "output pixels": layers.P * layers.Q, "operations": layers.flops}
+
+
+def size_ranges(layers: Layers) -> dict[str, tuple[float, float]]:
+    """Smallest and largest of each such size."""
+    return {name: (float(v.min()), float(v.max())) for name, v in ranged_sizes(layers).items()}
+
+
+def unmeasured(layers: Layers, ranges: Mapping[str, tuple[float, float]]) -> NDArray[np.object_]:
+    """For each layer, what sets it apart from every measured one, or an empty text."""
+    words: list[list[str]] = [[] for _ in range(len(layers))]
+    for name, sizes in ranged_sizes(layers).items():
+        if name not in ranges:
+            continue
+        low, high = ranges[name]
+        for row in np.flatnonzero((sizes < low / FAR) | (sizes > high * FAR)):
+            words[row].append(f"{name} {sizes[row]:.4g} is far from {low:.4g} to {high:.4g}")
+    strided = (layers.stride_h > 1) | (layers.stride_w > 1)
+    kinds = {
+        "groups": layers.groups > 1,
+        "dilation": (layers.dilation_h > 1) | (layers.dilation_w > 1),
+        "stride above 2": (layers.stride_h > 2) | (layers.stride_w > 2),
+        "strided 3x3": strided & (layers.R == 3) & (layers.S == 3),
+    }
+    for name, flags in kinds.items():
+        for row in np.flatnonzero(flags):
+            words[row].append(f"{name} was not measured")
+    return np.array(["; ".join(parts) for parts in words], dtype=object)
