@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[int, int, str], None]
+
+LOOK_AHEAD = 3  # layer-phases prepared ahead of the fabric; bounds memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +73,7 @@ def simulate(
     batch_size: int | None = None,
     gpu: str = "gtx-1080ti",
     gpu_model: str = "analytical",
+    workers: int = 2,
     progress: Progress | None = None,
 ) -> Run:
     """Simulate phases of every layer record of a trace.
@@ -79,6 +84,7 @@ def simulate(
         phases: names of :class:`workloads.Phase`. A phase that a layer cannot run because training
             never runs it (dgrad of the first layer) is left out.
         batch_size: samples of an iteration; the trace's own by default.
+        workers: threads for the kernels; results do not depend on it.
         progress: called with (done, total, what) before each layer record and at the end.
 
     Raises:
@@ -93,17 +99,20 @@ def simulate(
     records: list[PhaseRecord] = []
     fabric_seconds = 0.0
     began = time.perf_counter()
-    total = len(trace.layers)
-    for done, layer in enumerate(trace.layers):
-        if progress:
-            progress(done, total, layer.name)
-        for phase in wanted:
-            if phase in layer.phases():
-                record, seconds = simulate_phase(trace.network, layer, phase, config, batch)
-                records.append(record)
-                fabric_seconds += seconds
+    dense: dict[object, PhaseRecord] = {}
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for layer, phase, prepared in _prepare_ahead(pool, trace, config, wanted, batch, progress):
+            if prepared is None:  # a dense phase of a shape that has been simulated
+                first = dense[_dense_key(layer, phase)]
+                records.append(replace(first, layer=layer.name, iteration=layer.iteration))
+                continue
+            record, seconds = finish_phase(trace.network, layer, prepared.result(), config)
+            fabric_seconds += seconds
+            records.append(record)
+            if phase.is_pre_phase:
+                dense[_dense_key(layer, phase)] = record
     if progress:
-        progress(total, total, "")
+        progress(len(trace.layers), len(trace.layers), "")
     if not records:
         names = ", ".join(p.value for p in wanted)
         raise ConfigError(f"no layer of trace {trace.network!r} can run {names}")
@@ -119,6 +128,44 @@ def simulate(
         gpu_model=gpu_model,
         simpy_share=fabric_seconds / elapsed if elapsed else 0.0,
     )
+
+
+def _prepare_ahead(
+    pool: ThreadPoolExecutor,
+    trace: Trace,
+    config: Config,
+    phases: list[Phase],
+    batch_size: int,
+    progress: Progress | None,
+) -> Iterator[tuple[Layer, Phase, Future[PreparedPhase] | None]]:
+    """Start the kernels of a few layer-phases ahead, in the order of the trace.
+
+    The kernels release the interpreter lock, so they run while the fabric of an earlier layer-phase
+    does. Only the layers in flight are in memory.
+    """
+    waiting: deque[tuple[Layer, Phase, Future[PreparedPhase] | None]] = deque()
+    seen: set[object] = set()
+    for done, layer in enumerate(trace.layers):
+        if progress:
+            progress(done, len(trace.layers), layer.name)
+        for phase in phases:
+            if phase not in layer.phases():
+                continue
+            key = _dense_key(layer, phase)
+            future = None
+            if not phase.is_pre_phase or key not in seen:
+                future = pool.submit(prepare_phase, layer, phase, config, batch_size)
+            seen.add(key)
+            waiting.append((layer, phase, future))
+            if len(waiting) > LOOK_AHEAD:
+                yield waiting.popleft()
+    yield from waiting
+
+
+def _dense_key(layer: Layer, phase: Phase) -> object:
+    """What a pre-phase's cost depends on: it is dense but for the weights."""
+    weight = layer.weight if phase is Phase.PRE_DGRAD else None
+    return phase, layer.shape, weight
 
 
 def parse_phases(names: Sequence[str]) -> list[Phase]:
@@ -141,22 +188,43 @@ def parse_phases(names: Sequence[str]) -> list[Phase]:
     return found
 
 
-def simulate_phase(
-    network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
-) -> tuple[PhaseRecord, float]:
-    """Simulate one layer-phase; also return the seconds its fabric took."""
+@dataclass(frozen=True, kw_only=True)
+class PreparedPhase:
+    """A layer-phase with its plan and schedule, ready for the fabric."""
+
+    problem: Problem
+    operands: Operands
+    plan: Plan
+    schedule: Schedule
+
+
+def prepare_phase(layer: Layer, phase: Phase, config: Config, batch_size: int) -> PreparedPhase:
+    """Plan a layer-phase, run its kernels, and lay out its schedule."""
     problem = make_problem(layer.shape, phase, batch_size)
     operands = make_operands(layer, problem)
     plan = choose_plan(problem, operands, config, layer.name)
-    costs = block_costs(plan, operands, config)
-    schedule = make_schedule(plan, costs, config)
+    schedule = make_schedule(plan, block_costs(plan, operands, config), config)
+    return PreparedPhase(problem=problem, operands=operands, plan=plan, schedule=schedule)
+
+
+def finish_phase(
+    network: str, layer: Layer, prepared: PreparedPhase, config: Config
+) -> tuple[PhaseRecord, float]:
+    """Run the fabric, check every identity; also return the seconds the fabric took."""
     began = time.perf_counter()
-    result = run_fabric(schedule, config)
+    result = run_fabric(prepared.schedule, config)
     seconds = time.perf_counter() - began
-    record = _record(network, layer, problem, operands, plan, schedule, result, config)
+    record = _record(network, layer, prepared, result, config)
     record.check()
-    _check_traffic(record, schedule, config)
+    _check_traffic(record, prepared.schedule, config)
     return record, seconds
+
+
+def simulate_phase(
+    network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
+) -> PhaseRecord:
+    """Simulate one layer-phase."""
+    return finish_phase(network, layer, prepare_phase(layer, phase, config, batch_size), config)[0]
 
 
 def samples_in_batch(batch_size: int, recorded: int) -> Iterator[int]:
@@ -168,13 +236,12 @@ def samples_in_batch(batch_size: int, recorded: int) -> Iterator[int]:
 def _record(
     network: str,
     layer: Layer,
-    problem: Problem,
-    operands: Operands,
-    plan: Plan,
-    schedule: Schedule,
+    prepared: PreparedPhase,
     result: FabricResult,
     config: Config,
 ) -> PhaseRecord:
+    problem, operands = prepared.problem, prepared.operands
+    plan, schedule = prepared.plan, prepared.schedule
     counters = [int(v) for v in schedule.counters]
     multipliers = config.multipliers
     per_sample = count_useful(problem, operands)

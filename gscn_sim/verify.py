@@ -71,7 +71,7 @@ def _identities(
 ) -> list[dict[str, object]]:
     where = {"layer": layer.name, "phase": phase.value}
     try:
-        record, _ = simulate_phase(trace.network, layer, phase, config, trace.batch_size)
+        record = simulate_phase(trace.network, layer, phase, config, trace.batch_size)
     except IdentityError as error:
         return [
             {"check": "identities", **where, "expected": "hold", "got": str(error), "passed": False}
