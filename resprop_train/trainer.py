@@ -149,7 +149,9 @@ class Trainer:
         return self.step / self.steps_per_epoch
 
     def run(self) -> list[EpochReport]:
-        """Train to the end; returns the evaluations."""
+        """Train to the end; returns the evaluations. Sets torch's generator (dropout) at step 0."""
+        if self.step == 0:
+            torch.manual_seed(self.recipe.seed * self.ranks + self.rank)
         self._call("on_start")
         while True:
             boundary = self.step % self.steps_per_epoch == 0 or self.step >= self.total_steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import pickle
 import tarfile
@@ -40,6 +41,8 @@ class _OnlyArrays(pickle.Unpickler):
                 return np.empty(0).__reduce__()[0]
             if name in ("ndarray", "dtype"):
                 return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):  # how old protocols write bytes
+            return codecs.encode
         raise pickle.UnpicklingError(f"unexpected object {module}.{name}")
 
 

@@ -140,6 +140,14 @@ def test_another_shape_makes_the_step_dense_and_is_counted(shape: tuple[int, ...
     assert reuse.dense_steps == {"first": 1, "shape": 2}
 
 
+def test_a_batch_without_samples_is_passed_over() -> None:
+    layer = convert(integer_layer({"kernel_size": 3}), 0.9)
+    (reuse,) = reuse_layers(layer).values()
+    for batch in (4, 0, 4, 4):
+        gradients(layer, torch.randn(batch, 4, 6, 6), torch.randn(batch, 8, 4, 4))
+    assert reuse.dense_steps == {"first": 2, "empty": 1}
+
+
 def test_overflow_is_not_reused() -> None:
     layer = convert(integer_layer({"kernel_size": 3}), 0.9)
     (reuse,) = reuse_layers(layer).values()
