@@ -138,6 +138,9 @@ def _cartesian_costs(
             entries[sample, row, busy] = part_entries
             if by_channel:
                 channels[row][sample, busy] = part_channels
+    if operands.dense_weights and not problem.is_wgrad:
+        # One list stands for all channels of a convolution group; each streams weights of its own.
+        entries[..., 1] *= problem.stationary_channels // problem.groups
     return BlockCosts(
         index=index,
         counters=counters.transpose(0, 2, 1, 3),
