@@ -1,0 +1,189 @@
+"""The compiled kernels against loops over plain lists and queues stepped cycle by cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles.cartesian import Convolution, Cost, Machine, cartesian_group
+from oracles.cases import layers, pe_overrides
+from oracles.positional import positional_group, stored_entries
+
+from gscn_sim.config import Config, load_config
+from gscn_sim.costs import BlockCosts, block_costs
+from gscn_sim.errors import ConfigError
+from gscn_sim.geometry import make_operands, make_problem
+from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
+from gscn_sim.mapping import Block, Plan, choose_plan
+from workloads import Layer, Phase, layer_from_arrays
+
+
+def machine_of(config: Config) -> Machine:
+    pe = config.pe
+    return Machine(
+        stationary_vector=pe.stationary_vector,
+        streamed_vector=pe.streamed_vector,
+        banks=pe.accumulator_banks,
+        depth=pe.bank_queue_depth,
+        bank_hash=pe.bank_hash,
+        index_bits=pe.index_bits,
+        anticipator_vectors=pe.anticipator_vectors,
+    )
+
+
+def blocks_of(plan: Plan) -> list[Block]:
+    return [b for split in plan.blocks_of_split for row in split for b in row if b is not None]
+
+
+def kernel_answer(costs: BlockCosts, sample: int, t: int, block: Block) -> Cost:
+    b = costs.index[block]
+    counters = costs.counters[sample, t, b]
+    by_channel = costs.channel_cycles.get(b)
+    return Cost(
+        cycles=int(counters[CYCLES]),
+        steps=int(counters[STEPS]),
+        useful=int(counters[USEFUL]),
+        pairs=int(counters[PAIRS]),
+        real_pairs=int(counters[REAL_PAIRS]),
+        scan_cycles=int(counters[SCAN_CYCLES]),
+        stationary_entries=int(costs.stationary_entries[sample, t, b]),
+        streamed_entries=int(costs.streamed_entries[sample, t, b]),
+        channel_cycles=() if by_channel is None else tuple(by_channel[sample, t].tolist()),
+    )
+
+
+def prepare(layer: Layer, phase: str, overrides: dict[str, Any]) -> tuple[Config, Plan, BlockCosts]:
+    config = load_config("gscn", {"policy.barrier": "input_channel", **overrides})
+    problem = make_problem(layer.shape, Phase(phase), layer.n_samples)
+    operands = make_operands(layer, problem)
+    try:
+        plan = choose_plan(problem, operands, config, layer.name)
+    except ConfigError:  # the smallest tile needs more accumulators
+        config = load_config(
+            "gscn", {"policy.barrier": "input_channel", **overrides, "pe.accumulator_entries": 4096}
+        )
+        plan = choose_plan(problem, operands, config, layer.name)
+    return config, plan, block_costs(plan, operands, config)
+
+
+@pytest.mark.parametrize("dataflow", ["cartesian", "anticipated"])
+@pytest.mark.parametrize("phase", ["forward", "dgrad", "wgrad"])
+@settings(max_examples=60)
+@given(
+    layer=layers(),
+    pe=pe_overrides(),
+    grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    kind=st.sampled_from(("planar", "channel", "mixed")),
+    rule=st.sampled_from(("exact", "exact", "padded")),
+)
+def test_cartesian_and_anticipated(
+    phase: str,
+    dataflow: str,
+    layer: Layer,
+    pe: dict[str, Any],
+    grid: tuple[int, int],
+    kind: str,
+    rule: str,
+) -> None:
+    overrides = {
+        **pe,
+        "array.pe_rows": grid[0],
+        "array.pe_cols": grid[1],
+        "mapping.kind": kind,
+        "mapping.tile_rule": rule,
+        f"dataflow.{phase}": dataflow,
+    }
+    config, plan, costs = prepare(layer, phase, overrides)
+    machine = machine_of(config)
+    activation, gradient = layer.values("activation"), layer.values("gradient")
+    weight = layer.values("weight")
+    for sample in range(layer.n_samples):
+        stationary = gradient[sample] if phase == "dgrad" else activation[sample]
+        conv = Convolution(layer.shape, phase, stationary != 0, gradient[sample] != 0, weight != 0)
+        for t, tile in enumerate(plan.tiles):
+            for block in blocks_of(plan):
+                expected = Cost()
+                if not tile.is_empty:
+                    expected = cartesian_group(
+                        conv,
+                        (block.c0, block.c1),
+                        (block.o0, block.o1),
+                        tile.stationary,
+                        tile.streamed,
+                        tile.reached,
+                        machine,
+                        anticipated=dataflow == "anticipated",
+                    )
+                if phase == "wgrad" or tile.is_empty:
+                    expected.channel_cycles = ()
+                got = kernel_answer(costs, sample, t, block)
+                if tile.is_empty:
+                    got.channel_cycles = ()
+                assert got == expected, (tile, block)
+
+
+@settings(max_examples=120)
+@given(
+    layer=layers(),
+    pe=pe_overrides(),
+    grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    kind=st.sampled_from(("planar", "channel", "mixed")),
+)
+def test_positional(layer: Layer, pe: dict[str, Any], grid: tuple[int, int], kind: str) -> None:
+    overrides = {
+        **pe,
+        "array.pe_rows": grid[0],
+        "array.pe_cols": grid[1],
+        "mapping.kind": kind,
+        "dataflow.wgrad": "positional",
+    }
+    config, plan, costs = prepare(layer, "wgrad", overrides)
+    activation, gradient = layer.values("activation"), layer.values("gradient")
+    blocks = blocks_of(plan)
+    widest = max(b.c1 - b.c0 for b in blocks)
+    for sample in range(layer.n_samples):
+        for t, tile in enumerate(plan.tiles):
+            for block in blocks:
+                channels = block.c0, block.c1
+                expected = positional_group(
+                    layer.shape,
+                    activation[sample],
+                    gradient[sample],
+                    channels,
+                    (block.o0, block.o1),
+                    tile.streamed,
+                    machine_of(config),
+                    widest,
+                )
+                expected.stationary_entries = stored_entries(
+                    activation[sample] != 0, tile.stationary, channels, config.pe.index_bits
+                )
+                assert kernel_answer(costs, sample, t, block) == expected, (tile, block)
+
+
+def test_a_group_that_repeats_costs_the_same_each_time() -> None:
+    """Equal channels are walked once; 20 equal ones cost as in the oracle, queues carried over."""
+    rng = np.random.default_rng(1)
+    plane = rng.random((1, 1, 5, 5)) < 0.6
+    layer = layer_from_arrays(
+        "layer",
+        activation=np.repeat(plane, 20, axis=1).astype(float),
+        weight=np.ones((6, 20, 3, 3)),
+        padding=(1, 1),
+    )
+    overrides = {"pe.accumulator_banks": 5, "pe.bank_queue_depth": 40, "array.pe_rows": 1}
+    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar"}
+    config, plan, costs = prepare(layer, "forward", overrides)
+    conv = Convolution(
+        layer.shape, "forward", layer.values("activation")[0], None, np.ones((6, 20, 3, 3))
+    )
+    (block,) = blocks_of(plan)
+    (tile,) = plan.tiles
+    expected = cartesian_group(
+        conv, (0, 20), (0, 6), tile.stationary, tile.streamed, tile.reached, machine_of(config)
+    )
+    assert len(set(expected.channel_cycles)) > 1  # the queues are fuller after the first
+    assert kernel_answer(costs, 0, 0, block) == expected
