@@ -56,15 +56,15 @@ class Schedule:
     """All gangs, and the stationary fills that they share.
 
     ``fill_bytes`` [fills] come from DRAM over the network, in order for each ``fill_owner`` (a
-    gang, or -1 if several use it); ``prefetch`` tells whether the buffers hold two fills, so that
-    the next one can be loaded while the present one is used.
+    gang, or -1 if several use it); the buffers hold ``fills_held`` of them at a time, so that the
+    next ones can be loaded while the present one is used.
     ``counters`` are the kernels' totals over the whole layer-phase.
     """
 
     gangs: list[Gang]
     fill_bytes: Ints
     fill_owner: Ints
-    prefetch: bool
+    fills_held: int
     counters: Ints
     stationary_reads: int
     streamed_reads: int
@@ -195,7 +195,7 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
         gangs=gangs,
         fill_bytes=np.array(fills, np.int64),
         fill_owner=_owners(gangs, len(fills)),
-        prefetch=not resident or 2 * largest <= capacity,
+        fills_held=max(1, capacity // max(largest, 1)) if resident else 2,
         counters=totals,
         stationary_reads=stationary_reads,
         streamed_reads=streamed_reads,
@@ -300,7 +300,7 @@ def _wgrad_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
         gangs=gangs,
         fill_bytes=np.array(fills, np.int64),
         fill_owner=_owners(gangs, len(fills)),
-        prefetch=not resident or 2 * largest <= capacity,
+        fills_held=max(1, capacity // max(largest, 1)) if resident else 2,
         counters=totals,
         stationary_reads=stationary_reads,
         streamed_reads=streamed_reads,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,7 @@ from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STE
 from gscn_sim.mapping import Plan, choose_plan
 from gscn_sim.records import Activity, PhaseRecord, Slots
 from gscn_sim.schedule import Schedule, make_schedule
+from gscn_sim.timeline import Timeline
 from gscn_sim.units import ceil_div
 from workloads import Layer, Phase, Trace
 
@@ -75,6 +77,7 @@ def simulate(
     gpu_model: str = "analytical",
     workers: int = 2,
     progress: Progress | None = None,
+    timeline: str | Path | None = None,
 ) -> Run:
     """Simulate phases of every layer record of a trace.
 
@@ -86,6 +89,8 @@ def simulate(
         batch_size: samples of an iteration; the trace's own by default.
         workers: threads for the kernels; results do not depend on it.
         progress: called with (done, total, what) before each layer record and at the end.
+
+        timeline: file to write a trace-event timeline of the sampled PEs, drains and DRAM to.
 
     Raises:
         ConfigError: an unknown phase, a batch size below 1, or a mapping that does not fit.
@@ -100,19 +105,28 @@ def simulate(
     fabric_seconds = 0.0
     began = time.perf_counter()
     dense: dict[object, PhaseRecord] = {}
+    recorder = None
+    if timeline is not None:
+        recorder = Timeline(clock_ghz=config.array.clock_ghz, num_pes=config.num_pes)
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        for layer, phase, prepared in _prepare_ahead(pool, trace, config, wanted, batch, progress):
+        for layer, phase, prepared in _prepare_ahead(
+            pool, trace, config, wanted, batch, progress, timeline is not None
+        ):
             if prepared is None:  # a dense phase of a shape that has been simulated
                 first = dense[_dense_key(layer, phase)]
                 records.append(replace(first, layer=layer.name, iteration=layer.iteration))
                 continue
-            record, seconds = finish_phase(trace.network, layer, prepared.result(), config)
+            record, seconds = finish_phase(
+                trace.network, layer, prepared.result(), config, recorder
+            )
             fabric_seconds += seconds
             records.append(record)
             if phase.is_pre_phase:
                 dense[_dense_key(layer, phase)] = record
     if progress:
         progress(len(trace.layers), len(trace.layers), "")
+    if recorder is not None and timeline is not None:
+        recorder.save(timeline)
     if not records:
         names = ", ".join(p.value for p in wanted)
         raise ConfigError(f"no layer of trace {trace.network!r} can run {names}")
@@ -137,11 +151,13 @@ def _prepare_ahead(
     phases: list[Phase],
     batch_size: int,
     progress: Progress | None,
+    every_phase: bool,
 ) -> Iterator[tuple[Layer, Phase, Future[PreparedPhase] | None]]:
     """Start the kernels of a few layer-phases ahead, in the order of the trace.
 
     The kernels release the interpreter lock, so they run while the fabric of an earlier layer-phase
-    does. Only the layers in flight are in memory.
+    does. Only the layers in flight are in memory. A dense phase of a shape that came before needs
+    no preparation, unless ``every_phase`` is to run (for a timeline).
     """
     waiting: deque[tuple[Layer, Phase, Future[PreparedPhase] | None]] = deque()
     seen: set[object] = set()
@@ -153,7 +169,7 @@ def _prepare_ahead(
                 continue
             key = _dense_key(layer, phase)
             future = None
-            if not phase.is_pre_phase or key not in seen:
+            if not phase.is_pre_phase or key not in seen or every_phase:
                 future = pool.submit(prepare_phase, layer, phase, config, batch_size)
             seen.add(key)
             waiting.append((layer, phase, future))
@@ -208,12 +224,20 @@ def prepare_phase(layer: Layer, phase: Phase, config: Config, batch_size: int) -
 
 
 def finish_phase(
-    network: str, layer: Layer, prepared: PreparedPhase, config: Config
+    network: str,
+    layer: Layer,
+    prepared: PreparedPhase,
+    config: Config,
+    timeline: Timeline | None = None,
 ) -> tuple[PhaseRecord, float]:
     """Run the fabric, check every identity; also return the seconds the fabric took."""
     began = time.perf_counter()
-    result = run_fabric(prepared.schedule, config)
+    result = run_fabric(prepared.schedule, config, timeline)
     seconds = time.perf_counter() - began
+    if timeline is not None:
+        start, name = timeline.origin_cycle, f"{layer.name} {prepared.problem.phase}"
+        timeline.span("layer/phase", name, 0, result.cycles)
+        timeline.origin_cycle = start + result.cycles
     record = _record(network, layer, prepared, result, config)
     record.check()
     _check_traffic(record, prepared.schedule, config)

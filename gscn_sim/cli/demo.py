@@ -55,6 +55,7 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
             gpu=device,
             gpu_model=gpu_model,
             progress=update,
+            timeline=timeline,
         )
     save(run, trace, str(out / "layers.csv"), ".csv")
     save(run, trace, str(out / "run.json"), ".json")

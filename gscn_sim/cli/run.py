@@ -43,9 +43,9 @@ FORMATS = ("table", "csv", "json")
 @click.option(
     "--workers",
     type=click.IntRange(min=1, max=1024),
-    default=1,
+    default=2,
     show_default=True,
-    help="Processes that simulate.",
+    help="Threads for the kernels; results do not depend on it.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def run(
@@ -81,8 +81,8 @@ def run(
             gpu=device,
             gpu_model=gpu_model,
             progress=update,
-            **({"workers": workers} if workers > 1 else {}),  # PENDING
-            **({"timeline": timeline} if timeline else {}),  # PENDING
+            workers=workers,
+            timeline=timeline,
         )
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")

@@ -17,10 +17,10 @@ class GlobalBuffer(Component):
     """Fills stationary buffers, and streams the other operand to each gang.
 
     Operands arrive channel by channel and are used in that order: a round may begin when its fill
-    begins to arrive, and cannot end before all of it is there. If the buffers hold two fills, the
-    next one may be loaded while the present one is in use; otherwise it takes the place of the
-    present one, channel by channel, during that one's last round. A gang's stream for a round may
-    travel once all its PEs have begun the round before: the FIFOs hold no more.
+    begins to arrive, and cannot end before all of it is there. As many fills are loaded ahead as
+    the buffers hold; if they hold one, the next takes its place, channel by channel, during its
+    last round. A gang's stream for a round may travel once all its PEs have begun the round before:
+    the FIFOs hold no more.
     """
 
     def __init__(
@@ -70,12 +70,13 @@ class GlobalBuffer(Component):
 
     def _room(self, gang: GangState, index: int) -> simpy.Event | None:
         """What a gang must have done before this fill can take the place of an older one."""
-        first = gang.first_round_of_fill.get(index, 0)
-        if first == 0:
+        place = gang.fill_order.get(index, 0)
+        held = self.schedule.fills_held
+        if place == 0 or place < held:
             return None
-        if self.schedule.prefetch:  # its half is free once the fill before this one is in use
-            return gang.started[gang.first_round_of_present_fill(first - 1)]
-        return gang.started[first - 1]
+        if held == 1:
+            return gang.started[gang.first_round[place] - 1]
+        return gang.started[gang.first_round[place - held + 1]]
 
     def _prefetch(self, gang: GangState) -> Generator[simpy.Event]:
         """Read streams from DRAM a few rounds ahead of their use."""

@@ -9,15 +9,23 @@ import simpy
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
+from gscn_sim.timeline import Timeline
 
 
 class Drain(Component):
     """Writes a gang's rounds in order, each once all its PEs have post-processed it."""
 
-    def __init__(self, env: simpy.Environment, gang: GangState, dram: Dram) -> None:
+    def __init__(
+        self,
+        env: simpy.Environment,
+        gang: GangState,
+        dram: Dram,
+        timeline: Timeline | None = None,
+    ) -> None:
         super().__init__(env, f"{gang.path}.drain")
         self.gang = gang
         self.dram = dram
+        self.timeline = timeline
         self.process = env.process(self._run())
 
     def _run(self) -> Generator[simpy.Event]:
@@ -29,7 +37,10 @@ class Drain(Component):
             if ready > env.now:
                 yield env.timeout(ready - int(env.now))
             if size_bytes:
+                before = int(env.now)
                 done = self.dram.write(size_bytes, stream=self.path)
+                if self.timeline is not None:
+                    self.timeline.span(f"drain/{self.path}", "write", before, done, round=r)
                 if done > env.now:
                     yield env.timeout(done - int(env.now))
             state.written[r].succeed()

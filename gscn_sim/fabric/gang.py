@@ -32,13 +32,12 @@ class GangState(Component):
         self._missing_drain = [len(gang.pes)] * gang.rounds
         self.drained_cycle = [0] * gang.rounds
         self.buffered_cycle = [0] * gang.rounds
-        self.first_round_of_fill: dict[int, int] = {}
+        self.fill_order: dict[int, int] = {}
+        self.first_round: list[int] = []  # of each fill, in order of use
         for r, fill in enumerate(gang.fill.tolist()):
-            self.first_round_of_fill.setdefault(fill, r)
-
-    def first_round_of_present_fill(self, r: int) -> int:
-        """First round that uses the same fill as round ``r``."""
-        return self.first_round_of_fill[int(self.gang.fill[r])]
+            if fill not in self.fill_order:
+                self.fill_order[fill] = len(self.first_round)
+                self.first_round.append(r)
 
     def start(self, r: int) -> None:
         """A PE begins round ``r``."""

@@ -10,6 +10,7 @@ from gscn_sim.config import Config
 from gscn_sim.fabric.buffer import GlobalBuffer
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.gang import GangState
+from gscn_sim.timeline import Timeline
 
 
 class ProcessingElement(Component):
@@ -31,6 +32,7 @@ class ProcessingElement(Component):
         gang: GangState,
         buffer: GlobalBuffer,
         config: Config,
+        timeline: Timeline | None = None,
     ) -> None:
         super().__init__(env, f"pe[{number}]")
         self.gang = gang
@@ -41,6 +43,8 @@ class ProcessingElement(Component):
         self.serial_exchange = config.policy.halo == "serial"
         self.busy = self.operand_wait = self.output_wait = self.imbalance = 0
         self.done_cycle = 0
+        self.timeline = timeline if timeline is not None and timeline.shows(number) else None
+        self.track = f"pe/{number}"
         self.process = env.process(self._run())
 
     def _run(self) -> Generator[simpy.Event]:
@@ -63,8 +67,9 @@ class ProcessingElement(Component):
                 yield env.timeout(drained[r - sets] - before)
             if r >= sets + 2 and not state.written[r - sets - 2].processed:
                 yield state.written[r - sets - 2]
-            self.output_wait += int(env.now) - before
+            self.output_wait += self._since(before, "output wait")
             state.start(r)
+            before = int(env.now)
             cycles = busy[r]
             if lockstep[r] >= 0:
                 self.imbalance += lockstep[r] - cycles
@@ -74,18 +79,20 @@ class ProcessingElement(Component):
                 self.busy += cycles
             if cycles:
                 yield env.timeout(cycles)
+            self._since(before, "compute")
             yield from self._wait_operand(filled[fill[r]])
             yield from self._wait_operand(state.streamed[r])
             state.finish(r)
             if self.meets and not state.finished[r].processed:
                 before = int(env.now)
                 yield state.finished[r]
-                self.imbalance += int(env.now) - before
+                self.imbalance += self._since(before, "imbalance")
             work = drain[r]
             if self.serial_exchange:
                 if exchange[r]:
-                    self.output_wait += exchange[r]
+                    before = int(env.now)
                     yield env.timeout(exchange[r])
+                    self.output_wait += self._since(before, "output wait")
             else:
                 work += exchange[r]
             last_drained = max(last_drained, int(env.now)) + work
@@ -97,4 +104,11 @@ class ProcessingElement(Component):
         if not event.processed:
             before = int(self.env.now)
             yield event
-            self.operand_wait += int(self.env.now) - before
+            self.operand_wait += self._since(before, "operand wait")
+
+    def _since(self, before: int, what: str) -> int:
+        """Cycles since ``before``, put on the timeline."""
+        now = int(self.env.now)
+        if self.timeline is not None:
+            self.timeline.span(self.track, what, before, now)
+        return now - before

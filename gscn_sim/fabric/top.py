@@ -15,6 +15,7 @@ from gscn_sim.fabric.gang import GangState
 from gscn_sim.fabric.network import BroadcastNetwork
 from gscn_sim.fabric.pe import ProcessingElement
 from gscn_sim.schedule import Schedule
+from gscn_sim.timeline import Timeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +37,25 @@ class FabricResult:
     network_bytes: int
 
 
-def run_fabric(schedule: Schedule, config: Config) -> FabricResult:
+def run_fabric(
+    schedule: Schedule, config: Config, timeline: Timeline | None = None
+) -> FabricResult:
     """Execute a schedule.
 
     Raises:
         DeadlockError: some component waits forever; the message names it.
     """
     env = simpy.Environment()
-    dram = Dram(env, config)
+    dram = Dram(env, config, timeline=timeline)
     network = BroadcastNetwork(env, config.network.operand_bytes_per_cycle)
     gangs = [GangState(env, gang, i) for i, gang in enumerate(schedule.gangs)]
     buffer = GlobalBuffer(env, schedule, dram, network, gangs, config.buffer.rounds_ahead)
     pes = [
-        ProcessingElement(env, number, row, state, buffer, config)
+        ProcessingElement(env, number, row, state, buffer, config, timeline)
         for state in gangs
         for row, number in enumerate(state.gang.pes.tolist())
     ]
-    drains = [Drain(env, state, dram) for state in gangs]
+    drains = [Drain(env, state, dram, timeline) for state in gangs]
     run_to_end(
         env,
         {

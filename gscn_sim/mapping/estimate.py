@@ -29,6 +29,8 @@ class Estimator:
         ideal = config.dram.kind == "ideal"
         peak = config.dram.peak_gbps / config.array.clock_ghz
         self._dram_bytes_per_cycle = 1e12 if ideal else 0.9 * peak
+        wait_ns = config.dram.controller_ns + config.dram.row_activate_ns + config.dram.column_ns
+        self._latency_cycles = 0 if ideal else config.cycles(wait_ns)
         self._network_bytes_per_cycle = config.network.operand_bytes_per_cycle or 1e12
         self._drain_rate = config.drain.entries_per_cycle or 1e9
         self._vectors: dict[tuple[int, bool], Floats] = {}
@@ -74,7 +76,9 @@ class Estimator:
         dram = (maps + weights * rereads + outputs_bytes) / self._dram_bytes_per_cycle
         network = (maps + weights * visits) / self._network_bytes_per_cycle
         first = self._stationary_bytes / visits / self._dram_bytes_per_cycle
-        return max(compute, dram, network) + first + blocks * footprint
+        held = max(1.0, pe.stationary_buffer_bytes / max(tile_entries * self._entry_bytes, 1.0))
+        latency = self._latency_cycles * visits / held
+        return max(compute, dram, network, latency) + first + blocks * footprint
 
     def _grid(self, plan: Plan) -> tuple[float, float]:
         """Stationary vectors of the slowest tile, and entries of the fullest, for a tile grid."""
