@@ -20,7 +20,7 @@ def _coefficient(low: float, typical: float, high: float, meaning: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coefficients:
-    """The twelve numbers fitted for a device.
+    """The ten numbers fitted for a device.
 
     ``low`` and ``high`` bound the fit; ``typical`` is where it starts and what it is drawn to when
     the measurements do not decide. Efficiencies are relative to the peak at nominal boost clock:
@@ -34,19 +34,13 @@ class Coefficients:
         10, 50, 120, "reduction steps that a tile's prologue and epilogue take"
     )
     load_cost: float = _coefficient(
-        2, 12, 40, "multiply-adds' time to load one operand of a reduction step, forward and dgrad"
-    )
-    tail_tiles: float = _coefficient(
-        0.1, 0.45, 1.0, "128x128 tiles' work by which an SM's last wave runs unfilled"
-    )
-    strided_prologue_steps: float = _coefficient(
-        40, 140, 300, "prologue_steps of a zero-inserted dgrad, which builds index tables"
+        1, 12, 40, "multiply-adds' time to load one operand of a reduction step, forward and dgrad"
     )
     wgrad_gemm_efficiency: float = _coefficient(
-        0.6, 1.2, 1.6, "rate of the inner loop of wgrad's split-K GEMM / peak, loads not counted"
+        0.6, 1.2, 1.8, "rate of the inner loop of wgrad's split-K GEMM / peak, loads not counted"
     )
     wgrad_load_cost: float = _coefficient(
-        5, 33, 80, "load_cost of wgrad, whose operands both have to be transposed"
+        1, 30, 80, "load_cost of wgrad, whose operands both have to be transposed"
     )
     wgrad_exposed_memory: float = _coefficient(
         0.02, 0.8, 1.5, "part of wgrad's DRAM time that computation does not hide"
@@ -55,16 +49,16 @@ class Coefficients:
         60, 190, 1500, "bytes added atomically a second: scattering dgrad, split-K partial sums"
     )
     fused_winograd_efficiency: float = _coefficient(
-        0.6, 0.85, 1.1, "rate of the fused F(2x2,3x3) kernel's multiplications / peak"
+        0.4, 0.85, 1.1, "rate of the fused F(2x2,3x3) kernel's multiplications / peak"
     )
     transformed_gemm_efficiency: float = _coefficient(
         0.7,
         1.0,
-        1.3,
+        1.45,
         "rate of the batched GEMM on Winograd-transformed tiles / peak, without loads",
     )
     transform_bandwidth: float = _coefficient(
-        0.5, 1.0, 2.5, "bytes a second moved by transforms / DRAM peak (above 1: partly from L2)"
+        0.5, 1.0, 4.0, "bytes a second moved by transforms / DRAM peak (above 1: partly from L2)"
     )
 
     def __post_init__(self) -> None:
@@ -102,6 +96,50 @@ class Fit:
     fitted_on: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryLayers:
+    """Parts of the DRAM peak that memory-bound layers reach, fitted on measured networks.
+
+    ``bandwidth`` is that of all layers but max pooling, whose backward kernel searches the maxima
+    again and reaches ``pool_bandwidth``.
+    """
+
+    bandwidth: float
+    pool_bandwidth: float
+
+    def __post_init__(self) -> None:
+        for name, least in (("bandwidth", 0.3), ("pool_bandwidth", 0.05)):
+            value = getattr(self, name)
+            if not least <= value <= 1.0:
+                raise GpuError(f"memory_layers.{name} must be from {least} to 1, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryFit:
+    """The data file's entry on memory-bound layers; ``errors`` maps a network to percents."""
+
+    coefficients: MemoryLayers
+    errors: Mapping[str, Mapping[str, float]]
+    fitted_on: str
+
+
+def load_memory_fit(path: Path | None = None) -> MemoryFit:
+    """Read the entry on memory-bound layers; of the package's own file without a path.
+
+    Raises:
+        GpuError: the file is missing or is not such a file.
+    """
+    table = _read(path, "memory_layers")
+    try:
+        return MemoryFit(
+            coefficients=MemoryLayers(**table["coefficients"]),
+            errors=table["errors"],
+            fitted_on=table["fitted_on"],
+        )
+    except (KeyError, TypeError) as error:
+        raise _not_a_fit(path, error) from error
+
+
 def load_fits(path: Path | None = None) -> dict[str, Fit]:
     """Read a file written by ``write_fits``; the package's own without a path.
 
@@ -109,14 +147,26 @@ def load_fits(path: Path | None = None) -> dict[str, Fit]:
         GpuError: the file is missing or is not such a file.
     """
     try:
+        return {name: _fit(table) for name, table in _read(path, "device").items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _not_a_fit(path, error) from error
+
+
+def _read(path: Path | None, key: str) -> dict[str, Any]:
+    try:
         text = SHIPPED.read_text() if path is None else path.read_text()
-        return {name: _fit(table) for name, table in tomllib.loads(text)["device"].items()}
+        table = tomllib.loads(text)[key]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise GpuError(f"cannot read coefficients {path}: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise GpuError(
-            f"{path} is not a file of fitted coefficients as 'gpu fit' writes it: {error}"
-        ) from error
+    except KeyError as error:
+        raise _not_a_fit(path, error) from error
+    if not isinstance(table, dict):
+        raise _not_a_fit(path, TypeError(f"{key} is no table"))
+    return table
+
+
+def _not_a_fit(path: Path | None, error: Exception) -> GpuError:
+    return GpuError(f"{path} is not a file of coefficients as 'gpu fit' writes it: {error}")
 
 
 def _fit(table: Mapping[str, Any]) -> Fit:
@@ -129,9 +179,15 @@ def _fit(table: Mapping[str, Any]) -> Fit:
     )
 
 
-def format_fits(fits: Mapping[str, Fit], heading: str) -> str:
-    """The text of the data file: one table a device, with what it was fitted on and its errors."""
+def format_fits(fits: Mapping[str, Fit], memory: MemoryFit, heading: str) -> str:
+    """The text of the data file: what was fitted, on what, and with what error."""
     lines = [f"# {line}" for line in heading.splitlines()]
+    lines += ["", "[memory_layers]", f'fitted_on = "{memory.fitted_on}"']
+    lines += ["", "[memory_layers.coefficients]"]
+    lines += [f"{name} = {value:.6g}" for name, value in asdict(memory.coefficients).items()]
+    for name, errors in memory.errors.items():
+        lines += ["", f"[memory_layers.errors.{name}]"]
+        lines += [f"{key} = {value:.4g}" for key, value in errors.items()]
     for device, fit in fits.items():
         lines += ["", f"[device.{device}]", f'fitted_on = "{fit.fitted_on}"']
         lines += ["", f"[device.{device}.coefficients]"]

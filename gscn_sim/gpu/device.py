@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from gscn_sim.gpu.errors import GpuError
@@ -37,8 +39,13 @@ class Device:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, int | float) and value <= 0:
+            if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise GpuError(f"device {self.name}: {field.name} must be positive, got {value}")
+        if self.wgrad_narrow_side not in ("channels", "filters"):
+            raise GpuError(
+                f"device {self.name}: wgrad_narrow_side must be channels or filters, "
+                f"got {self.wgrad_narrow_side!r}"
+            )
 
     @property
     def peak_flops_per_ms(self) -> float:
@@ -63,12 +70,41 @@ def device_names() -> list[str]:
 
 
 def load_device(name: str) -> Device:
-    """Read a device's data file.
+    """Read the data file of a device that ships with the package.
 
     Raises:
         GpuError: the device is unknown; the message lists those that are known.
     """
     if name not in device_names():
         raise GpuError(f"GPU device must be one of {', '.join(device_names())}, got {name!r}")
-    table: dict[str, Any] = tomllib.loads((_DATA / f"{name}.toml").read_text())
+    return _device(name, (_DATA / f"{name}.toml").read_text(), name)
+
+
+def find_device(name: str) -> Device:
+    """A device by its name, or by the path of a data file like those that ship.
+
+    Raises:
+        GpuError: unknown name, or a file that is missing, unreadable or incomplete.
+    """
+    if not name.endswith(".toml"):
+        return load_device(name)
+    try:
+        return _device(Path(name).stem, Path(name).read_text(), name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise GpuError(f"{name}: cannot be read as a device: {error}") from error
+
+
+def _device(name: str, text: str, where: str) -> Device:
+    known = {f.name: f for f in fields(Device) if f.name != "name"}
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise GpuError(f"{where}: cannot be read as a device: {error}") from error
+    needed = {key for key, f in known.items() if f.default is MISSING}
+    if wrong := sorted((needed - table.keys()) | (table.keys() - known.keys())):
+        raise GpuError(f"{where}: a device has the keys {', '.join(known)}; check {wrong[0]}")
+    for key, value in table.items():
+        types: Any = {"str": str, "int": int, "float": (int, float)}[str(known[key].type)]
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise GpuError(f"{where}: {key} must be of type {known[key].type}, got {value!r}")
     return Device(name=name, **table)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,18 @@ from gscn_sim.gpu.analytical import analytical
 from gscn_sim.gpu.coefficients import (
     Coefficients,
     Fit,
+    MemoryFit,
     coefficient_table,
+    format_fits,
+    load_fits,
     typical_coefficients,
 )
-from gscn_sim.gpu.device import Device, load_device
+from gscn_sim.gpu.device import Device, device_names, load_device
 from gscn_sim.gpu.errors import GpuError
 from gscn_sim.gpu.layers import Array, checked_layers
 from gscn_sim.gpu.measured import SHAPE, measured_layers
+from gscn_sim.gpu.network_fit import DEVICE as MEMORY_DEVICE
+from gscn_sim.gpu.network_fit import fit_memory_layers
 from gscn_sim.gpu.prediction import PASSES
 from gscn_sim.gpu.roofline import roofline
 from gscn_sim.gpu.warn import size_ranges
@@ -27,6 +32,7 @@ from gscn_sim.gpu.warn import size_ranges
 if TYPE_CHECKING:
     import pandas as pd
 
+HEADING = "Coefficients of the analytical GPU model. Made by: gscn-sim gpu fit"
 PASS_WEIGHT = {"forward": 0.5, "dgrad": 1.0, "wgrad": 1.0}
 """The baseline is for backward passes; forward ones help to place the shared coefficients."""
 OUTLIER_SCALE = 0.15
@@ -127,7 +133,8 @@ def fit_device(
     if not len(table):
         raise GpuError(f"no measured layers for device {device.name}: nothing to fit")
     coefficients = fit_coefficients(device, table, typical_coefficients())
-    held_out = leave_one_shape_out(device, table, coefficients, progress)
+    # Each held-out fit starts afresh: a start that has seen the shape would leak it.
+    held_out = leave_one_shape_out(device, table, typical_coefficients(), progress)
     layers = checked_layers(table)
     bands: dict[str, dict[str, tuple[float, float]]] = {"analytical": {}, "roofline": {}}
     errors: dict[str, dict[str, float]] = {}
@@ -156,15 +163,72 @@ def _band(ratio: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FitResult:
+    """All that a fit gives: coefficients, and each layer predicted without its shape."""
+
+    fits: Mapping[str, Fit]
+    memory: MemoryFit
+    held_out: pd.DataFrame
+
+    def coefficients(self) -> pd.DataFrame:
+        """One row a device and coefficient: its value and its plausible range."""
+        import pandas as pd
+
+        rows = [
+            {
+                "device": device,
+                "coefficient": name,
+                "value": getattr(one.coefficients, name),
+                "lowest": low,
+                "highest": high,
+                "meaning": meaning,
+            }
+            for device, one in self.fits.items()
+            for name, low, _, high, meaning in coefficient_table()
+        ]
+        return pd.DataFrame(rows)
+
+    def errors(self) -> pd.DataFrame:
+        """One row a device and pass: errors in percent, as fitted and held out."""
+        import pandas as pd
+
+        rows = [
+            {"device": device, "pass": name, **figures}
+            for device, one in self.fits.items()
+            for name, figures in one.errors.items()
+        ]
+        return pd.DataFrame(rows)
+
+    def text(self) -> str:
+        """The data file."""
+        return format_fits(self.fits, self.memory, HEADING)
+
+
 def fit(
-    devices: Sequence[str], progress: Callable[[str, float], None] = lambda device, done: None
-) -> tuple[dict[str, Fit], pd.DataFrame]:
-    """Fit devices by name; returns their fits and all leave-one-shape-out predictions."""
+    devices: Sequence[str] | None = None,
+    progress: Callable[[str, float], None] = lambda device, done: None,
+) -> FitResult:
+    """Fit devices by name (default: all that were measured), each with cross-validation.
+
+    ``progress`` is called with a device and the fraction of its cross-validation that is done. The
+    memory-bound layers are fitted on networks measured on the GTX 1080 Ti, whose convolutions'
+    coefficients are those just fitted or else those shipped.
+
+    Raises:
+        GpuError: an unknown device, or one without measured layers.
+    """
     import pandas as pd
 
+    names = device_names() if devices is None else list(devices)
     fits: dict[str, Fit] = {}
     tables = []
-    for name in devices:
+    for name in names:
         fits[name], held_out = fit_device(load_device(name), partial(progress, name))
         tables.append(held_out.assign(device=name))
-    return fits, pd.concat(tables, ignore_index=True)
+    known = fits if MEMORY_DEVICE in fits else load_fits()
+    return FitResult(
+        fits=fits,
+        memory=fit_memory_layers(known),
+        held_out=pd.concat(tables, ignore_index=True),
+    )

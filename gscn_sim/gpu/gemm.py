@@ -11,6 +11,9 @@ Tiles = tuple[tuple[int, int], ...]
 LARGE_TILE = 128 * 128
 REDUCTION_STEP = 8
 """Reduction steps that a tile's loop takes at once: shorter reductions are padded."""
+TAIL_TILES = 0.4
+"""128x128 tiles' work by which an SM's last wave runs unfilled. Assumed; Pascal fits give 0.3-0.5.
+"""
 LEAST_SPLIT = 64
 """Shortest reduction that a split may leave to one tile."""
 
@@ -30,7 +33,6 @@ def gemm_ms(
     efficiency: float,
     prologue_steps: Array | float,
     load_cost: float,
-    tail_tiles: float,
     batch: Array | float = 1.0,
     outputs_per_entry: int = 1,
     atomic_bytes_per_ms: float | None = None,
@@ -61,7 +63,7 @@ def gemm_ms(
         for rows, columns in tiles:
             tiles_per_sm = ceil_div(m, rows) * ceil_div(n, columns) * batch * split / device.sms
             outputs = np.maximum(tiles_per_sm, 1) * rows * columns * outputs_per_entry
-            with_tail = outputs + tail_tiles * LARGE_TILE
+            with_tail = outputs + TAIL_TILES * LARGE_TILE
             slowdown = 1 + load_cost * (1 / rows + 1 / columns)
             time_ms = 2 * with_tail * steps * slowdown / rate_per_sm + added_ms
             best = np.minimum(best, time_ms)

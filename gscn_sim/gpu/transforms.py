@@ -77,7 +77,6 @@ class FusedWinograd:
             efficiency=c.fused_winograd_efficiency,
             prologue_steps=c.prologue_steps / 2,
             load_cost=0.0,
-            tail_tiles=c.tail_tiles,
             outputs_per_entry=16,
         )
         launch_ms = device.launch_overhead_us / 1e3
@@ -121,7 +120,6 @@ class NonfusedWinograd:
             efficiency=c.transformed_gemm_efficiency,
             prologue_steps=c.prologue_steps,
             load_cost=c.load_cost,
-            tail_tiles=c.tail_tiles,
         )
         return Cost(
             compute_ms=compute_ms,
@@ -165,7 +163,6 @@ class FourierTiles:
             efficiency=c.transformed_gemm_efficiency * COMPLEX_ISSUE_EFFICIENCY / 4,
             prologue_steps=c.prologue_steps / 2,
             load_cost=c.load_cost,
-            tail_tiles=c.tail_tiles,
         )
         return Cost(
             compute_ms=compute_ms,

@@ -1,0 +1,201 @@
+"""``gscn-sim gpu``: times of layers on a GPU, the fit behind them, and how good it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gscn_sim.gpu.errors import GpuError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PREDICT = "predict"
+
+
+class _DefaultToPredict(click.Group):
+    """A group whose first argument, when it names no subcommand, is a table to predict."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = [_PREDICT, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_DefaultToPredict)
+def gpu() -> None:
+    """Predict a GPU's times for a table of layers: gscn-sim gpu LAYERS.csv --device NAME.
+
+    Columns of the table: N, C, H, W, K, R, S, pad_h, pad_w, stride_h, stride_w and, if wanted,
+    dilation_h, dilation_w, groups.
+    """
+
+
+@gpu.command(_PREDICT)
+@click.argument("layers", type=click.Path(path_type=Path), metavar="LAYERS.csv")
+@click.option("--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml")
+@click.option(
+    "--model",
+    type=click.Choice(("analytical", "roofline")),
+    default="analytical",
+    show_default=True,
+    help="The roofline serves any device; the other needs fitted coefficients.",
+)
+@click.option("--coefficients", type=click.Path(path_type=Path), help="A file 'gpu fit' wrote.")
+@click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json.")
+@click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
+def predict_command(
+    layers: Path,
+    device: str,
+    model: str,
+    coefficients: Path | None,
+    output: str | None,
+    form: str,
+) -> None:
+    """Predict the forward, dgrad and wgrad times of every layer of a table."""
+    from gscn_sim.gpu.coefficients import load_fits
+    from gscn_sim.gpu.device import find_device
+    from gscn_sim.gpu.prediction import predict
+
+    gpu_device = find_device(device)
+    fits = None if coefficients is None else load_fits(coefficients)
+    result = predict(_read_table(layers), gpu_device, model, fits)
+    for row, text in enumerate(result["warning"], start=1):
+        if text:
+            click.echo(f"warning: row {row}: {text}", err=True)
+    title = f"{len(result)} layers on {gpu_device.title}, model {model}, times in ms"
+    if len(result) and result["dgrad_low_ms"].notna().all():
+        title = f"{title}\n{_bands(result)}"
+    _answer(result, title, output, form)
+
+
+@gpu.command()
+@click.option("--device", "devices", multiple=True, metavar="NAME", help="Default: all measured.")
+@click.option("-o", "--output", default="coefficients.toml", show_default=True, metavar="PATH")
+@click.option("--held-out", metavar="PATH", help="Write each layer predicted without its shape.")
+def fit(devices: tuple[str, ...], output: str, held_out: str | None) -> None:
+    """Fit the coefficients on the measured layers, with cross-validation by shape."""
+    from gscn_sim.gpu.fitting import fit as fit_devices
+    from gscn_sim.output import write_table, write_text
+
+    seen: set[str] = set()
+
+    def progress(device: str, _done: float) -> None:
+        if device not in seen:
+            seen.add(device)
+            click.echo(f"fitting {device}, leaving out one shape at a time ...", err=True)
+
+    result = fit_devices(devices or None, progress)
+    write_text(output, result.text())
+    if held_out is not None:
+        write_table(held_out, result.held_out, {"made_by": "gscn-sim gpu fit"})
+    errors = result.errors().drop(columns="held_out_layers").round(1)
+    errors.columns = [name.removesuffix("_percent") for name in errors.columns]
+    click.echo("errors in percent, as fitted and held out (shapes left out of the fit)")
+    click.echo(_text(errors))
+    click.echo(f"wrote {output}")
+
+
+@gpu.command()
+@click.option("--device", "devices", multiple=True, metavar="NAME", help="Default: all measured.")
+@click.option("--model", type=click.Choice(("analytical", "roofline")), default="analytical")
+@click.option("--coefficients", type=click.Path(path_type=Path), help="A file 'gpu fit' wrote.")
+@click.option("--by", type=click.Choice(("filter", "layer", "network")), default="filter")
+@click.option("--plot", metavar="PATH", help="Write a scatter plot: .svg, .png or .pdf.")
+@click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json.")
+@click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
+def report(
+    devices: tuple[str, ...],
+    model: str,
+    coefficients: Path | None,
+    by: str,
+    plot: str | None,
+    output: str | None,
+    form: str,
+) -> None:
+    """Compare predicted with measured times: per device, pass and filter size."""
+    from gscn_sim.gpu import reporting
+    from gscn_sim.gpu.coefficients import load_fits
+    from gscn_sim.output import whole_file
+
+    names = devices or None
+    fits = None if coefficients is None else load_fits(coefficients)
+    if by == "network":
+        result, title = reporting.network_report(names), "whole backward passes, times in ms"
+    elif by == "layer":
+        result, title = reporting.compare_layers(names, model, fits), "layers, times in ms"
+    else:
+        result, title = reporting.report(names, model, fits), "errors in percent"
+    if plot is not None:
+        suffix = Path(plot).suffix.lower().removeprefix(".")
+        if suffix not in ("svg", "png", "pdf"):
+            raise GpuError(f"{plot}: a plot's name must end in .svg, .png or .pdf")
+        picture = reporting.scatter_plot(reporting.compare_layers(names, model, fits), suffix)
+        with whole_file(plot) as file:
+            file.write(picture)
+    _answer(result, f"{title}, model {model}", output, form)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, comment="#")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise GpuError(f"{path}: cannot be read as a CSV table of layers: {reason}") from error
+
+
+def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> None:
+    from gscn_sim.cli.options import command_line
+    from gscn_sim.output import records, to_json, write_table
+    from gscn_sim.provenance import code_digest, versions
+
+    if output is not None:
+        sidecar = {"command": command_line(), "versions": versions(), "code": code_digest()}
+        write_table(output, result, sidecar)
+    if form == "json":
+        click.echo(to_json(records(result)))
+    elif form == "csv":
+        click.echo(result.to_csv(index=False, lineterminator="\n"), nl=False)
+    else:
+        click.echo(title)
+        click.echo(_text(_brief(result)))
+
+
+def _brief(result: pd.DataFrame) -> pd.DataFrame:
+    """What fits 100 columns: of a prediction, shapes, backward times, algorithms and bounds."""
+    if "dgrad_algorithm" not in result.columns:
+        hidden = [c for c in ("pad_h", "pad_w", "stride_w", "measured_source") if c in result]
+        return result.drop(columns=hidden).round(3)
+    columns: dict[str, Any] = {
+        "N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]
+    }
+    for phase in ("dgrad", "wgrad"):
+        columns[f"{phase}_ms"] = result[f"{phase}_ms"].map("{:.3f}".format)
+        columns[f"{phase} by"] = result[f"{phase}_algorithm"]
+        columns["bound" if phase == "dgrad" else "bound "] = result[f"{phase}_bound"]
+    return result[[]].assign(**columns)
+
+
+def _label(row: dict[Any, Any]) -> str:
+    image = "x".join(f"{row[axis]:.0f}" for axis in "NCHW")
+    stride = f"/{row['stride_h']:.0f}" if row["stride_h"] > 1 else ""
+    return f"{image}, {row['K']:.0f} {row['R']:.0f}x{row['S']:.0f}{stride}"
+
+
+def _bands(result: pd.DataFrame) -> str:
+    """The band of each pass relative to its prediction, the same for every layer."""
+    first = result.iloc[0]
+    parts = [
+        f"{phase} {first[f'{phase}_low_ms'] / first[f'{phase}_ms']:.2f} to "
+        f"{first[f'{phase}_high_ms'] / first[f'{phase}_ms']:.2f}"
+        for phase in ("forward", "dgrad", "wgrad")
+    ]
+    return f"measured / predicted of 80 % of the measured layers: {', '.join(parts)}"
+
+
+def _text(frame: pd.DataFrame) -> str:
+    return frame.to_string(index=False)
