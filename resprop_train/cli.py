@@ -200,3 +200,63 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             file.write((json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise TrainError(f"{path}: cannot write: {error.strerror or error}") from None
+
+
+@main.command()
+@click.option("--model", default="resnet8")
+@click.option("--dataset", default="digits")
+@click.option("--data-folder", type=click.Path(path_type=Path), help="Where a local data set is.")
+@click.option("--rule", default="mean-density", help="Threshold rule.")
+@click.option("--reuse-sparsity", default="0.5,0.7,0.8,0.9,0.95", help="Values, with commas.")
+@click.option("--warmup-epochs", type=float, default=9.0, help="Compared with no warm-up.")
+@click.option("--only-warm-up", is_flag=True, help="Leave out the runs without warm-up.")
+@click.option("--epochs", type=int, default=30)
+@click.option("--batch-size", type=int, default=128)
+@click.option("--learning-rate", type=float, default=0.1)
+@click.option("--seeds", type=int, default=5)
+@click.option("--device", default="auto")
+@click.option("--threads", type=int, help="CPU threads; without it as many as cores.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("results/study"))
+def study(
+    *,
+    data_folder: Path | None,
+    reuse_sparsity: str,
+    device: str,
+    threads: int | None,
+    output: Path,
+    **settings: Any,
+) -> None:
+    """Compare accuracy with ordinary training; goes on where an earlier study stopped."""
+    import shlex
+
+    from resprop_train.errors import TrainError
+    from resprop_train.study import carry_out, compare, plan, write_results
+
+    if threads is not None:
+        set_threads(threads)
+    try:
+        values = [float(part) for part in reuse_sparsity.split(",")]
+    except ValueError:
+        raise TrainError(f"reuse_sparsity must be like 0.8,0.9, got {reuse_sparsity!r}") from None
+    runs = plan(reuse_sparsities=values, **settings)
+    try:
+        done = carry_out(
+            runs,
+            output,
+            data_folder=data_folder,
+            device=device,
+            report=lambda line: click.echo(line, err=True),
+        )
+        rows = compare(done)
+        write_results(rows, output, command=f"resprop-train {shlex.join(sys.argv[1:])}")
+    except OSError as error:
+        raise TrainError(f"{output}: cannot write: {error.strerror or error}") from None
+    click.echo(
+        "data set   rule           wanted  warm-up  seeds  density  work less  points lost (95 %)"
+    )
+    for row in rows:
+        click.echo(
+            f"{row.dataset:10} {row.rule:14} {row.reuse_sparsity:6.2f}  {row.warmup_epochs:7g}  "
+            f"{row.seeds:5}  {row.mean_density:7.3f}  {row.backward_work_reduction:8.2f}x  "
+            f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
+        )

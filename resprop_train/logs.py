@@ -97,6 +97,8 @@ class Logs(Callback):
                     layer.dense_because or "",
                 )
             )
+        if report.step % 10 == 0:
+            self._flush()
         if self.board is not None:
             for column in STEP_COLUMNS[2:]:
                 self.board.add_scalar(f"train/{column}", getattr(report, column), report.step)
@@ -106,11 +108,14 @@ class Logs(Callback):
     def on_epoch_end(self, trainer: Trainer, report: EpochReport) -> None:
         """One row; everything so far reaches the disk."""
         self._writers["epochs"].writerow(getattr(report, column) for column in EPOCH_COLUMNS)
-        for file in self._files:
-            file.flush()
+        self._flush()
         if self.board is not None:
             for column in ("accuracy", "batch_accuracy"):
                 self.board.add_scalar(f"test/{column}", getattr(report, column), report.step)
+
+    def _flush(self) -> None:
+        for file in self._files:
+            file.flush()
 
 
 def _rows_before(path: Path, step: int) -> Iterable[dict[str, str]]:

@@ -12,7 +12,12 @@ from resprop_train.errors import TrainError
 
 __all__ = ["BUNDLED", "DATASETS", "LOCAL", "Dataset", "Source", "load_dataset"]
 
-BUNDLED = {"digits": digits, "mnist5k": mnist5k, "pictures": pictures}
+BUNDLED = {
+    "digits": digits,
+    "mnist5k": mnist5k,
+    "pictures": pictures,
+    "pictures32": lambda: pictures(size=32),
+}
 LOCAL = {
     "cifar10": lambda folder: cifar("cifar10", folder),
     "cifar100": lambda folder: cifar("cifar100", folder),

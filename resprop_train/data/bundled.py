@@ -93,7 +93,7 @@ class Crops:
 
 
 def pictures(size: int = 224, train_length: int = 4096, test_length: int = 512) -> Dataset:
-    """Random 224x224 crops of 18 photographs: realistic activations without a download."""
+    """Random square crops of 18 photographs: realistic activations without a download."""
     from PIL import Image
 
     photographs = []
@@ -113,7 +113,7 @@ def pictures(size: int = 224, train_length: int = 4096, test_length: int = 512) 
         for length in (train_length, test_length)
     ]
     return Dataset(
-        name="pictures",
+        name="pictures" if size == 224 else f"pictures{size}",
         classes=len(photographs),
         shape=(3, size, size),
         train=parts[0],

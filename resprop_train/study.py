@@ -1,0 +1,335 @@
+"""The accuracy study: ordinary training against ReSprop, over sparsities, warm-up and seeds."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from resprop_train.data import Dataset, load_dataset
+from resprop_train.errors import TrainError, check_reuse_sparsity
+from resprop_train.recipe import Recipe
+from resprop_train.run import check_writable, train_once
+from workloads.files import atomic_file
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One training of the study; ``reuse_sparsity`` None is the ordinary baseline."""
+
+    model: str
+    dataset: str
+    rule: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    reuse_sparsity: float | None
+    warmup_epochs: float
+    seed: int
+
+    @property
+    def baseline(self) -> Run:
+        """The ordinary training with the same initial weights and order of pictures."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Run(**settings | {"rule": "", "reuse_sparsity": None, "warmup_epochs": 0.0})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What one run gave: fractions after the last epoch; density and work after the warm-up."""
+
+    accuracy: float
+    batch_accuracy: float
+    mean_density: float
+    backward_work_reduction: float
+    whole_run_work_reduction: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """One setting against the baseline, over the seeds that both have.
+
+    ``loss_points`` are percentage points of accuracy lost, paired by seed: the mean and the ends
+    of its Student-t interval.
+    """
+
+    model: str
+    dataset: str
+    rule: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    reuse_sparsity: float
+    warmup_epochs: float
+    seeds: int
+    baseline_accuracy: float
+    accuracy: float
+    loss_points: float
+    loss_points_low: float
+    loss_points_high: float
+    mean_density: float
+    backward_work_reduction: float
+    whole_run_work_reduction: float
+
+
+def plan(
+    *,
+    model: str,
+    dataset: str,
+    rule: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    reuse_sparsities: Sequence[float],
+    warmup_epochs: float,
+    seeds: int,
+    only_warm_up: bool = False,
+) -> list[Run]:
+    """All runs of a study, seed by seed, the baseline of each seed first.
+
+    Each sparsity is trained with warm-up and, unless ``only_warm_up``, without.
+
+    Raises:
+        TrainError: a setting that no run can have.
+    """
+    if seeds < 2:
+        raise TrainError(f"seeds must be at least 2 for an interval, got {seeds}")
+    for value in reuse_sparsities:
+        check_reuse_sparsity(value)
+    runs: list[Run] = []
+    for seed in range(seeds):
+        for sparsity in reuse_sparsities:
+            for warm_up in (warmup_epochs,) if only_warm_up else (warmup_epochs, 0.0):
+                run = Run(
+                    model=model,
+                    dataset=dataset,
+                    rule=rule,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    learning_rate=learning_rate,
+                    reuse_sparsity=sparsity,
+                    warmup_epochs=warm_up,
+                    seed=seed,
+                )
+                runs += [r for r in (run.baseline, run) if r not in runs]
+    return runs
+
+
+def carry_out(
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    data_folder: Path | None = None,
+    device: str = "auto",
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[Run, Outcome]:
+    """Do the runs that ``folder/accuracy_runs.csv`` does not have yet; returns all in it.
+
+    Each run is one appended row, so a study that is interrupted goes on where it was, and further
+    data sets or rules join the same table.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "accuracy_runs.csv"
+    check_writable(path)
+    done = read_runs(path)
+    _rewrite(path, done)
+    datasets: dict[str, Dataset] = {}
+    for index, run in enumerate(runs):
+        if run in done:
+            continue
+        if run.dataset not in datasets:
+            datasets[run.dataset] = load_dataset(run.dataset, data_folder)
+        outcome = _train(run, datasets[run.dataset], device)
+        done[run] = outcome
+        with open(path, "a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow(_row(run, outcome))
+            file.flush()
+            os.fsync(file.fileno())
+        kind = "ordinary" if run.reuse_sparsity is None else f"{run.reuse_sparsity:g}"
+        report(
+            f"{index + 1}/{len(runs)} {run.dataset} seed {run.seed} {kind} "
+            f"warm-up {run.warmup_epochs:g}: accuracy {outcome.accuracy:.4f}, "
+            f"density {outcome.mean_density:.3f}, {outcome.seconds:.0f} s"
+        )
+    return done
+
+
+def compare(done: dict[Run, Outcome]) -> list[Comparison]:
+    """Compare each setting with the baseline of the same seeds, of which it takes two."""
+    groups: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in done:
+        if run.reuse_sparsity is not None and run.baseline in done:
+            groups[_setting(run)].append(run)
+    rows = []
+    for _, runs in sorted(groups.items()):
+        if len(runs) < 2:
+            continue
+        ours = [done[run] for run in runs]
+        theirs = [done[run.baseline] for run in runs]
+        losses = [100 * (b.accuracy - a.accuracy) for a, b in zip(ours, theirs, strict=True)]
+        loss, low, high = interval(losses)
+        first = runs[0]
+        assert first.reuse_sparsity is not None
+        rows.append(
+            Comparison(
+                model=first.model,
+                dataset=first.dataset,
+                rule=first.rule,
+                epochs=first.epochs,
+                batch_size=first.batch_size,
+                learning_rate=first.learning_rate,
+                reuse_sparsity=first.reuse_sparsity,
+                warmup_epochs=first.warmup_epochs,
+                seeds=len(runs),
+                baseline_accuracy=statistics.fmean(o.accuracy for o in theirs),
+                accuracy=statistics.fmean(o.accuracy for o in ours),
+                loss_points=loss,
+                loss_points_low=low,
+                loss_points_high=high,
+                mean_density=statistics.fmean(o.mean_density for o in ours),
+                backward_work_reduction=statistics.fmean(o.backward_work_reduction for o in ours),
+                whole_run_work_reduction=statistics.fmean(o.whole_run_work_reduction for o in ours),
+            )
+        )
+    return rows
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean and the ends of its two-sided 95 % Student-t confidence interval."""
+    from scipy.stats import t
+
+    mean = statistics.fmean(values)
+    half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * statistics.stdev(values)
+    half /= math.sqrt(len(values))
+    return mean, mean - half, mean + half
+
+
+def write_results(rows: Sequence[Comparison], folder: Path, *, command: str) -> None:
+    """Write ``accuracy.csv`` and ``accuracy.png``; the first line of the table is the command."""
+    names = [field.name for field in fields(Comparison)]
+    lines = [f"# {command}", ",".join(names)]
+    lines += [",".join(_text(getattr(row, name)) for name in names) for row in rows]
+    with atomic_file(folder / "accuracy.csv") as file:
+        file.write(("\n".join(lines) + "\n").encode())
+    plot(rows, folder / "accuracy.png")
+
+
+def plot(rows: Sequence[Comparison], path: Path) -> None:
+    """Accuracy lost over reuse sparsity, a panel for each data set, with intervals."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise TrainError("the plot of a study needs the package matplotlib") from None
+    datasets = sorted({row.dataset for row in rows})
+    figure = Figure(figsize=(5.5 * max(len(datasets), 1), 4), layout="constrained")
+    for index, dataset in enumerate(datasets):
+        axes = figure.add_subplot(1, len(datasets), index + 1)
+        lines: dict[tuple[str, bool], list[Comparison]] = defaultdict(list)
+        for row in rows:
+            if row.dataset == dataset:
+                lines[row.rule, row.warmup_epochs > 0].append(row)
+        for (rule, warm_up), points in sorted(lines.items()):
+            points.sort(key=lambda row: row.reuse_sparsity)
+            axes.errorbar(
+                [row.reuse_sparsity for row in points],
+                [row.loss_points for row in points],
+                yerr=[row.loss_points_high - row.loss_points for row in points],
+                label=f"{rule}, {'with' if warm_up else 'no'} warm-up",
+                capsize=3,
+                marker="o",
+            )
+        axes.axhline(0, color="0.6", linewidth=0.8)
+        axes.axhline(1.1, color="0.6", linewidth=0.8, linestyle="--")
+        axes.set(title=dataset, xlabel="reuse sparsity wanted", ylabel="accuracy lost (points)")
+        axes.legend(fontsize=8)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+
+
+def read_runs(path: Path) -> dict[Run, Outcome]:
+    """The whole rows of a table of runs; a row that an interruption cut short is left out.
+
+    Raises:
+        TrainError: the file is something else.
+    """
+    if not path.exists():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        if next(reader, None) not in (None, _header()):
+            raise TrainError(f"{path}: not a table of runs: its columns must be {_header()}")
+        rows = [row for row in reader if len(row) == len(_header())]
+    done = {}
+    for row in rows:
+        values: Iterator[str] = iter(row)
+        try:
+            run = Run(**{f.name: _parse(f.type, next(values)) for f in fields(Run)})
+            outcome = Outcome(**{f.name: float(next(values)) for f in fields(Outcome)})
+        except ValueError:
+            raise TrainError(f"{path}: not a row of a study: {','.join(row)}") from None
+        done[run] = outcome
+    return done
+
+
+def _rewrite(path: Path, done: dict[Run, Outcome]) -> None:
+    rows = [_header(), *(_row(run, outcome) for run, outcome in done.items())]
+    with atomic_file(path) as file:
+        file.write("".join(",".join(row) + "\n" for row in rows).encode())
+
+
+def _train(run: Run, dataset: Dataset, device: str) -> Outcome:
+    recipe = Recipe(
+        epochs=run.epochs,
+        batch_size=run.batch_size,
+        learning_rate=run.learning_rate,
+        reuse_sparsity=run.reuse_sparsity,
+        warmup_epochs=run.warmup_epochs,
+        evaluate_every=run.epochs,
+        seed=run.seed,
+        rule=run.rule or "halve-double",  # the baseline has none
+    )
+    summary = train_once(run.model, dataset, recipe, device=device, progress=False)
+    return Outcome(
+        accuracy=summary["accuracy"],
+        batch_accuracy=summary["batch_accuracy"],
+        mean_density=summary["after_warm_up"]["mean_density"],
+        backward_work_reduction=summary["after_warm_up"]["backward_work_reduction"],
+        whole_run_work_reduction=summary["whole_run"]["backward_work_reduction"],
+        seconds=summary["seconds"],
+    )
+
+
+def _setting(run: Run) -> tuple[Any, ...]:
+    return tuple(getattr(run, field.name) for field in fields(run) if field.name != "seed")
+
+
+def _header() -> list[str]:
+    return [field.name for field in (*fields(Run), *fields(Outcome))]
+
+
+def _row(run: Run, outcome: Outcome) -> list[str]:
+    objects: Iterable[Any] = (run, outcome)
+    return [_text(getattr(o, field.name), exact=True) for o in objects for field in fields(o)]
+
+
+def _text(value: Any, *, exact: bool = False) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value) if exact else f"{value:.6g}"
+    return str(value)
+
+
+def _parse(kind: Any, text: str) -> Any:
+    if kind == "float | None":
+        return float(text) if text else None
+    return {"int": int, "float": float, "str": str}[kind](text)
