@@ -33,6 +33,7 @@ def evaluate(point: Point) -> Metrics:
         batch_size=point.workload.batch_size,
         gpu=point.setting.gpu,
         gpu_model=point.setting.gpu_model,
+        workers=1,
     )
     return metrics(run)
 

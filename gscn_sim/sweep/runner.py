@@ -109,6 +109,7 @@ def run_sweep(
     minutes: float | None = None,
     retry_failed: bool = False,
     evaluate: Evaluate = evaluate,
+    code: str | None = None,
     scheduler: Scheduler | None = None,
     report: Report = lambda progress: None,
     command: str | None = None,
@@ -116,7 +117,8 @@ def run_sweep(
     """Run what is missing of a sweep into the store ``path``; return the sweep's number there.
 
     After ``minutes`` no new point is started. Points that failed are rows with their error and are
-    left alone unless ``retry_failed``.
+    left alone unless ``retry_failed``. ``code`` names the version of ``evaluate`` (default: a digest
+    of the simulator's own code); results of another version are not used.
 
     Raises:
         SpaceError: the constraints allow no design.
@@ -131,7 +133,7 @@ def run_sweep(
     )
     if scheduler is None:
         scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)
-    with Store(path, code=code_digest(), versions=versions()) as store:
+    with Store(path, code=code or code_digest(), versions=versions()) as store:
         sweep = store.sweep_id(plan.description(), command)
         tally = _Tally(report=report, total=_total(plan))
         for message in _notices(store, sweep, plan):

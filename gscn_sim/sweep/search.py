@@ -24,6 +24,7 @@ SEARCHES = ("grid", "random", "nsga2", "tpe")
 POPULATION = 32
 TPE_BATCH = 8
 FRUITLESS = 2000
+PATIENCE = {"nsga2": 1000, "tpe": 200}
 MAXIMIZED = ("speedup", "backward_speedup", "utilization")
 
 
@@ -163,7 +164,7 @@ class OptunaSearch:
             if algorithm == "nsga2"
             else samplers.TPESampler(seed=seed, constant_liar=True)
         )
-        self.space, self.budget = space, budget
+        self.space, self.budget, self.algorithm = space, budget, algorithm
         self.study = optuna.create_study(
             directions=["maximize" if o.maximize else "minimize" for o in objectives],
             sampler=sampler,
@@ -191,9 +192,9 @@ class OptunaSearch:
         if self.budget is not None:
             room = min(room, self.budget - len(self.known))
         batch: list[Design] = []
-        for _ in range(FRUITLESS):
-            if len(batch) == room:
-                break
+        fruitless = 0
+        while len(batch) < room and fruitless < PATIENCE[self.algorithm]:
+            fruitless += 1
             trial = self.study.ask()
             params = {axis.key: _suggest(trial, axis) for axis in self.space.axes}
             key = tuple(params.values())
@@ -211,6 +212,7 @@ class OptunaSearch:
             self.known[key] = design.position
             self.trials[design.position] = [trial]
             batch.append(design)
+            fruitless = 0
         return batch
 
     def _answer(self, trial: optuna.Trial, position: int) -> None:

@@ -245,7 +245,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
             path, timeout=60, isolation_level=None, check_same_thread=False
         )
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("BEGIN IMMEDIATE" if create else "BEGIN")
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -257,6 +257,19 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite does not wait for locks here as it does elsewhere."""
+    for attempts_left in reversed(range(200)):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or not attempts_left:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _create(connection: sqlite3.Connection) -> None:
