@@ -26,9 +26,10 @@ def show_run(run: Run) -> None:
     from gscn_sim.tables import SLOTS, layer_means
 
     layers = layer_means(run.table)
+    unit, scale = ("us", 1e6) if layers["seconds"].max() < 1e-3 else ("ms", 1e3)
     times = [
-        number("seconds", "time ms", 1e3),
-        number("gpu_seconds", "GPU ms", 1e3),
+        number("seconds", f"time {unit}", scale),
+        number("gpu_seconds", f"GPU {unit}", scale),
         number("speedup", "speed-up", 1, "x"),
         number("utilization", "useful %", 100),
     ]
@@ -42,7 +43,7 @@ def show_run(run: Run) -> None:
     show_table(
         about,
         [
-            text("layer", "fold"),
+            text("layer"),
             *(text("phase"), text("dataflow"), text("mapping", "fold")),
             *times,
             text("limited_by"),

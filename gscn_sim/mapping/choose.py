@@ -49,7 +49,9 @@ def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str
             f"got {config.pe.accumulator_entries}"
         )
     cycles, plan = best
-    reason = f"best of {count} by estimate ({cycles:.0f} cycles)" if count > 1 else "as configured"
+    reason = f"{plan.kind}, the only legal mapping"
+    if count > 1:
+        reason = f"{plan.kind}, best of {count} by estimate ({cycles:.0f} cycles)"
     return replace(plan, reason=reason)
 
 

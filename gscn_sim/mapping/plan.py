@@ -80,11 +80,16 @@ class Plan:
 
     @property
     def label(self) -> str:
-        """Short text for tables, such as ``mixed n16 2x7 k1``."""
-        inputs = f" c{self.inputs}" if self.problem.is_wgrad else ""
-        passes = self.passes[0] * self.passes[1]
-        extra = f" passes {passes}" if passes > 1 else ""
-        return f"{self.kind} n{self.samples} {self.rows}x{self.cols} k{self.outputs}{inputs}{extra}"
+        """Short text for tables: ``n16 2x7 o2`` is 16 samples, 2x7 tiles, 2 output-channel parts.
+
+        ``i4`` adds 4 input-channel parts (wgrad), ``p2`` 2 passes over each PE's tile.
+        """
+        parts = [f"n{self.samples}", f"{self.rows}x{self.cols}", f"o{self.outputs}"]
+        if self.problem.is_wgrad:
+            parts.append(f"i{self.inputs}")
+        if self.passes != (1, 1):
+            parts.append(f"p{self.passes[0] * self.passes[1]}")
+        return " ".join(parts)
 
     @cached_property
     def held_outputs(self) -> int:
