@@ -1,0 +1,87 @@
+"""Schedules made by hand or at random, without kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from gscn_sim.kernels.pairing import N_COUNTERS
+from gscn_sim.schedule import Gang, Schedule
+
+
+def make_gang(first_pe: int, busy: list[list[int]], **given: list[int]) -> Gang:
+    """A gang from busy cycles [pes][rounds]; all that is not given is zero (no lockstep)."""
+    cycles = np.array(busy, np.int64)
+    rounds = cycles.shape[1]
+    values: dict[str, Any] = {
+        name: np.zeros(rounds, np.int64)
+        for name in (
+            "fill", "stream_bytes", "stream_dram_bytes", "exchange_cycles", "drain_cycles",
+            "output_bytes", "exchanged_sums", "drained_entries",
+        )
+    }  # fmt: skip
+    values["lockstep_cycles"] = np.full(rounds, -1, np.int64)
+    values |= {name: np.array(value, np.int64) for name, value in given.items()}
+    pes = np.arange(first_pe, first_pe + len(busy))
+    return Gang(pes=pes, busy_cycles=cycles, **values)
+
+
+def make_schedule(
+    gangs: list[Gang], fill_bytes: list[int], *, owner: list[int] | None = None, fills_held: int = 2
+) -> Schedule:
+    """A schedule of gangs; fills belong to gang 0 unless told."""
+    return Schedule(
+        gangs=gangs,
+        fill_bytes=np.array(fill_bytes, np.int64),
+        fill_owner=np.array(owner or [0] * len(fill_bytes), np.int64),
+        fills_held=fills_held,
+        counters=np.zeros(N_COUNTERS, np.int64),
+        stationary_reads=0,
+        streamed_reads=0,
+    )
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    """Up to three gangs of up to three PEs; fills shared by all gangs or each gang's own."""
+    shared = draw(st.booleans())
+    gangs: list[Gang] = []
+    owner: list[int] = []
+    pes = 0
+    for number in range(draw(st.integers(1, 3))):
+        rounds = draw(st.integers(1, 6))
+
+        def row(top: int, rounds: int = rounds) -> list[int]:
+            return draw(st.lists(st.integers(0, top), min_size=rounds, max_size=rounds))
+
+        busy = [row(9) for _ in range(draw(st.integers(1, 3)))]
+        fill, here = [], 0
+        for r in range(rounds):
+            here += r > 0 and draw(st.booleans())
+            fill.append(here if shared else len(owner) + here)
+        if shared:
+            owner = [-1 if number else 0] * max(len(owner), here + 1)
+        else:
+            owner += [number] * (here + 1)
+        lockstep = [-1] * rounds
+        if draw(st.booleans()):
+            slowest = [max(cycles) for cycles in zip(*busy, strict=True)]
+            lockstep = [s + extra for s, extra in zip(slowest, row(2), strict=True)]
+        gangs.append(
+            make_gang(
+                pes,
+                busy,
+                fill=fill,
+                lockstep_cycles=lockstep,
+                exchange_cycles=row(3),
+                drain_cycles=row(9),
+                stream_bytes=row(40),
+                stream_dram_bytes=row(40),
+                output_bytes=row(40),
+            )
+        )
+        pes += len(busy)
+    fill_bytes = [draw(st.integers(0, 60)) for _ in owner]
+    return make_schedule(gangs, fill_bytes, owner=owner, fills_held=draw(st.integers(1, 3)))

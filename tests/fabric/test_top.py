@@ -1,0 +1,232 @@
+"""The fabric: schedules by hand, schedules at random against times that settle, deadlocks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+import simpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles.rounds import Rules, settle
+from schedules import make_gang, make_schedule, schedules
+
+from gscn_sim.config import Config, load_config
+from gscn_sim.errors import DeadlockError
+from gscn_sim.fabric.top import FabricResult, run_fabric, run_to_end
+from gscn_sim.schedule import Schedule
+
+
+def machine(**overrides: Any) -> Config:
+    """3 x 3 PEs; memory and network never limit unless told."""
+    base = {"array.pe_rows": 3, "array.pe_cols": 3, "dram.preset": "ideal"}
+    base["network.operand_bytes_per_cycle"] = 0
+    return load_config("gscn", base | {k.replace("__", "."): v for k, v in overrides.items()})
+
+
+def check_pes(result: FabricResult, config: Config) -> None:
+    """Each PE's busy, waiting and idle cycles are the elapsed ones."""
+    per_pe = (result.busy, result.operand_wait, result.output_wait, result.imbalance)
+    assert [len(values) for values in per_pe] == [config.num_pes] * 4
+    for cycles in zip(*per_pe, strict=True):
+        assert min(cycles) >= 0
+        assert sum(cycles) == result.cycles
+
+
+@settings(max_examples=300)
+@given(
+    schedule=schedules(),
+    ahead=st.integers(1, 3),
+    overlap=st.booleans(),
+    barrier=st.sampled_from(("group", "none")),
+    halo=st.sampled_from(("serial", "overlapped")),
+)
+def test_events_happen_as_soon_as_the_rules_allow(
+    schedule: Schedule, ahead: int, overlap: bool, barrier: str, halo: str
+) -> None:
+    config = machine(
+        buffer__rounds_ahead=ahead,
+        drain__overlap=overlap,
+        policy__barrier=barrier,
+        policy__halo=halo,
+    )
+    result = run_fabric(schedule, config)
+    rules = Rules(
+        rounds_ahead=ahead,
+        accumulator_sets=2 if overlap else 1,
+        meets=barrier == "group",
+        serial_exchange=halo == "serial",
+    )
+    expected = settle(schedule, rules)
+    assert result.cycles == expected.cycles
+    check_pes(result, config)
+    per_pe = zip(
+        result.busy, result.operand_wait, result.output_wait, result.imbalance, strict=True
+    )
+    got = dict(enumerate(per_pe))
+    assert {number: got[number] for number in expected.pes} == expected.pes
+
+
+@settings(max_examples=150)
+@given(
+    schedule=schedules(),
+    preset=st.sampled_from(("ideal", "gddr5x-484", "ddr4-2400", "lpddr4")),
+    rate=st.sampled_from((0, 1, 7)),
+    overlap=st.booleans(),
+    barrier=st.sampled_from(("group", "none")),
+)
+def test_limits_only_delay(
+    schedule: Schedule, preset: str, rate: int, overlap: bool, barrier: str
+) -> None:
+    """All schedules end; a machine without limits is no slower; all bytes move, in whole bursts."""
+    given_overrides = {"drain__overlap": overlap, "policy__barrier": barrier}
+    config = machine(dram__preset=preset, network__operand_bytes_per_cycle=rate, **given_overrides)
+    result = run_fabric(schedule, config)
+    check_pes(result, config)
+    assert result == run_fabric(schedule, config)
+    free = run_fabric(schedule, machine(**given_overrides))
+    assert result.cycles >= free.cycles
+    burst = config.dram.burst_bytes
+    reads = sum(-(-size // burst) for size in schedule.fill_bytes.tolist())
+    writes = sent = 0
+    for gang in schedule.gangs:
+        reads += sum(-(-size // burst) for size in gang.stream_dram_bytes.tolist())
+        writes += sum(-(-size // burst) for size in gang.output_bytes.tolist())
+        sent += int(gang.stream_bytes.sum())
+    assert result.dram_read_bytes == reads * burst
+    assert result.dram_write_bytes == writes * burst
+    assert result.network_bytes == sent + int(schedule.fill_bytes.sum())
+    if rate:
+        assert result.cycles * rate >= result.network_bytes
+
+
+def test_a_gang_shares_a_slow_network() -> None:
+    """Two PEs, two rounds; fills and streams go over a network of 4 bytes a cycle.
+
+    The fill (8 bytes, the first to ask) takes cycles 0-2, the stream of round 0 (12 bytes) 2-5.
+    Data begins to arrive at once, so both PEs start round 0 at 0: PE 0 computes to 3, PE 1 to 6.
+    PE 0 waits for the stream until 5 and for PE 1 until 6. The stream of round 1 (40 bytes) may
+    travel once both have begun round 0: it queues behind the others, 5-15. Round 1 takes 2 and 1
+    cycles from 6 on, then both wait for its stream until 15.
+    """
+    gang = make_gang(0, [[3, 2], [6, 1]], stream_bytes=[12, 40])
+    config = machine(network__operand_bytes_per_cycle=4)
+    result = run_fabric(make_schedule([gang], [8]), config)
+    assert result.cycles == 15
+    assert result.busy[:2] == (5, 7)
+    assert result.operand_wait[:2] == (5 - 3 + 15 - 8, 15 - 7)
+    assert result.imbalance[:2] == (6 - 5, 0)
+    assert result.output_wait[:2] == (0, 0)
+    assert result.imbalance[2:] == (15,) * 7  # PEs without work
+
+
+def test_barriers() -> None:
+    """Rounds of 4, 1 and 1, 4 cycles: 8 if the PEs meet after each, 5 if they never do."""
+    schedule = make_schedule([make_gang(0, [[4, 1], [1, 4]])], [0])
+    met = run_fabric(schedule, machine())
+    assert (met.cycles, met.imbalance[:2]) == (8, (3, 3))
+    # Without a barrier round 1's stream still waits for both PEs to have begun round 0: at 0.
+    free = run_fabric(schedule, machine(policy__barrier="none"))
+    assert (free.cycles, free.imbalance[:2]) == (5, (0, 0))
+    lockstep = make_schedule([make_gang(0, [[4, 1], [1, 4]], lockstep_cycles=[6, 5])], [0])
+    slow = run_fabric(lockstep, machine(policy__barrier="input_channel"))
+    assert (slow.cycles, slow.imbalance[:2]) == (11, (6, 6))
+
+
+def test_a_single_accumulator_set_waits_for_the_drain() -> None:
+    """Two rounds of 4 cycles, 6 to drain each.
+
+    With two sets the second round computes during the first drain: computed at 8, drained from 10
+    to 16. With one it starts at 10, computes to 14 and is drained at 20.
+    """
+    schedule = make_schedule([make_gang(0, [[4, 4]], drain_cycles=[6, 6])], [0])
+    two = run_fabric(schedule, machine())
+    assert (two.cycles, two.busy[0], two.output_wait[0]) == (16, 8, 8)
+    one = run_fabric(schedule, machine(drain__overlap=False))
+    assert (one.cycles, one.busy[0], one.output_wait[0]) == (20, 8, 12)
+
+
+def test_halo_exchange() -> None:
+    """2 cycles of exchange a round: before the next round, or in the drain's time."""
+    schedule = make_schedule([make_gang(0, [[4, 4]], exchange_cycles=[2, 2])], [0])
+    serial = run_fabric(schedule, machine(policy__halo="serial"))
+    assert (serial.cycles, serial.output_wait[0]) == (12, 4)
+    overlapped = run_fabric(schedule, machine())
+    assert (overlapped.cycles, overlapped.output_wait[0]) == (10, 2)  # the last one shows
+
+
+def test_a_buffer_for_one_fill() -> None:
+    """Two fills of 30 bytes at 3 a cycle, two rounds each: 20, 1, 1 and 1 cycles.
+
+    Fill 0 arrives over cycles 0-10; rounds 0 and 1 end at 20 and 21. With room for two fills, fill
+    1 is there at 20, and the rest ends at 23. With room for one it comes in during the last round
+    of fill 0, from 20 to 30: round 2 begins at 21 on what arrives, and ends at 30, round 3 at 31.
+    """
+    gang = make_gang(0, [[20, 1, 1, 1]], fill=[0, 0, 1, 1])
+    for held, cycles, waited in ((2, 23, 0), (1, 31, 8)):
+        schedule = make_schedule([gang], [30, 30], fills_held=held)
+        result = run_fabric(schedule, machine(network__operand_bytes_per_cycle=3))
+        assert (result.cycles, result.operand_wait[0]) == (cycles, waited)
+
+
+def test_operands_behind_a_slow_memory() -> None:
+    """One channel of 8 bytes/ns at 1 GHz, 64-byte bursts, 10 + 5 ns to open a row.
+
+    The fill's burst moves over cycles 15-23, the stream's, in another bank, over 23-31. The PE
+    begins when the fill begins to arrive, at 23, computes to 24, and waits for the stream to 31.
+    The output's burst opens its row at 31: it moves over 46-54.
+    """
+    timing = {
+        "array__clock_ghz": 1.0,
+        "dram__preset": "ddr4-2400",
+        "dram__transfers_gtps": 1.0,
+        "dram__row_activate_ns": 10,
+        "dram__column_ns": 5,
+        "dram__activate_interval_ns": 1,
+        "dram__controller_ns": 0,
+        "dram__refresh_ns": 0,
+        "dram__refresh_interval_ns": 100000,
+    }
+    gang = make_gang(0, [[1]], stream_bytes=[8], stream_dram_bytes=[8], output_bytes=[4])
+    result = run_fabric(make_schedule([gang], [16]), machine(**timing))
+    assert result.operand_wait[0] == 23 + 31 - 24
+    assert result.busy[0] == 1
+    assert result.cycles == 54
+    assert result.output_wait[0] == 54 - 31
+    assert (result.dram_read_bytes, result.dram_write_bytes) == (128, 64)
+
+
+def test_a_starved_process_is_named() -> None:
+    """SimPy returns as if nothing had happened; the machine does not."""
+    env = simpy.Environment()
+
+    def works() -> Generator[simpy.Event]:
+        yield env.timeout(7)
+
+    def starves() -> Generator[simpy.Event]:
+        yield env.timeout(3)
+        yield env.event()
+
+    processes = {"pe[0]": env.process(works()), "pe[1]": env.process(starves())}
+    with pytest.raises(DeadlockError, match=r"^cycle 7: waiting forever: pe\[1\]$"):
+        run_to_end(env, processes)
+
+
+def test_many_starved_processes_are_cut_short() -> None:
+    env = simpy.Environment()
+
+    def starves() -> Generator[simpy.Event]:
+        yield env.event()
+
+    processes = {f"pe[{i}]": env.process(starves()) for i in range(9)}
+    with pytest.raises(DeadlockError, match=r"waiting forever: pe\[0\], .*pe\[4\] \.\.\.$"):
+        run_to_end(env, processes)
+
+
+def test_a_fill_that_never_comes_is_a_deadlock() -> None:
+    """A schedule whose fill belongs to nobody's order of use cannot end: fills 1 then 0."""
+    gang = make_gang(0, [[2, 2, 2]], fill=[2, 1, 0])
+    schedule = make_schedule([gang], [4, 4, 4], fills_held=1)
+    with pytest.raises(DeadlockError, match=r"waiting forever: pe\[0\], gang\[0\]\.drain, buffer"):
+        run_fabric(schedule, machine())
