@@ -28,6 +28,8 @@ class BlockCosts:
         index: block -> row of the arrays; equal blocks share a row.
         counters: [samples, T, B, N_COUNTERS].
         stationary_entries, streamed_entries: [samples, T, B] list entries, placeholders counted.
+        plane_entries: [samples, B] stationary entries of the whole plane (wgrad), where tiles with
+            overlapping windows are counted once.
         channel_cycles: block row -> [samples, T, channels] where a barrier a channel needs them.
     """
 
@@ -35,6 +37,7 @@ class BlockCosts:
     counters: Ints
     stationary_entries: Ints
     streamed_entries: Ints
+    plane_entries: Ints
     channel_cycles: dict[int, Ints]
 
 
@@ -146,8 +149,27 @@ def _cartesian_costs(
         counters=counters.transpose(0, 2, 1, 3),
         stationary_entries=entries[..., 0].transpose(0, 2, 1),
         streamed_entries=entries[..., 1].transpose(0, 2, 1),
+        plane_entries=_plane_entries(plan, operands, config, blocks),
         channel_cycles=channels if by_channel else {},
     )
+
+
+def _plane_entries(plan: Plan, operands: Operands, config: Config, blocks: list[Block]) -> Ints:
+    """[samples, B] entries of each block's channels over the whole stationary plane (wgrad)."""
+    out = np.zeros((operands.samples, len(blocks)), np.int64)
+    if not plan.problem.is_wgrad:
+        return out
+    height, width = plan.problem.stationary_plane
+    run_limit = 1 << config.pe.index_bits
+    for sample in range(operands.samples):
+        mask = np.ascontiguousarray(operands.stationary[sample].transpose(1, 2, 0))
+        known: dict[tuple[int, int], int] = {}
+        for row, block in enumerate(blocks):
+            key = (block.c0, block.c1)
+            if key not in known:
+                known[key] = pixel_entries(mask, 0, height, 0, width, *key, run_limit)
+            out[sample, row] = known[key]
+    return out
 
 
 def positional_arguments(
@@ -222,5 +244,6 @@ def _positional_costs(
         counters=counters,
         stationary_entries=stationary,
         streamed_entries=entries[..., 1],
+        plane_entries=_plane_entries(plan, operands, config, blocks),
         channel_cycles={},
     )

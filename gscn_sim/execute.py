@@ -14,7 +14,7 @@ from gscn_sim.geometry import Operands, Problem, make_operands, make_problem, we
 from gscn_sim.kernels.cartesian import cartesian_tiles
 from gscn_sim.kernels.pairing import N_COUNTERS
 from gscn_sim.kernels.positional import positional_tiles
-from gscn_sim.mapping import Block, Plan, choose_plan
+from gscn_sim.mapping import Block, Plan, balanced, choose_plan
 from gscn_sim.mapping.plan import tile_array
 from workloads import Layer, Phase
 
@@ -43,11 +43,21 @@ def execute(layer: Layer, phase: str, config: Config) -> Floats:
     operands = make_operands(layer, problem)
     stationary, streamed = _values(layer, problem, operands)
     plan = choose_plan(problem, operands, config, layer.name)
+    operands, order = balanced(plan, operands, config)
+    if problem.is_wgrad:
+        stationary = stationary[:, order.stationary]
+        streamed = streamed[..., order.outputs] if problem.groups == 1 else streamed
     blocks = {b for split in plan.blocks_of_split for row in split for b in row if b is not None}
     ordered = sorted(blocks, key=lambda b: (b.c0, b.c1, b.o0, b.o1))
     if plan.dataflow == "positional":
-        return _positional(plan, operands, stationary, streamed, config, ordered)
-    return _cartesian(plan, operands, stationary, streamed, config, ordered)
+        result = _positional(plan, operands, stationary, streamed, config, ordered)
+    else:
+        result = _cartesian(plan, operands, stationary, streamed, config, ordered)
+    if not problem.is_wgrad or problem.groups > 1:
+        return result
+    in_order = np.empty_like(result)
+    in_order[np.ix_(order.outputs, order.stationary)] = result
+    return in_order
 
 
 def _values(layer: Layer, problem: Problem, operands: Operands) -> tuple[Floats, Floats]:

@@ -250,7 +250,10 @@ def _wgrad_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
                 totals += sums[b]
                 stationary_reads += int(stationary[:, :, b].sum())
                 streamed_reads += int(streamed[:, :, b].sum())
-                fill_bytes += int(_entry_bytes(config, stationary[:, :, b]).sum())
+                own = int(_entry_bytes(config, stationary[:, :, b]).sum())
+                # Windows of neighbouring tiles overlap: shared values are read and sent once.
+                plane = int(_entry_bytes(config, costs.plane_entries[:, b] @ times.sum(0)))
+                fill_bytes += min(own, plane)
                 held = (block.o1 - block.o0) * (block.c1 - block.c0) * kernel
                 entries_out = max(entries_out, held)
                 written += held

@@ -20,7 +20,7 @@ from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.geometry import Operands, Problem, count_useful, make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import Plan, choose_plan
+from gscn_sim.mapping import Plan, balanced, choose_plan
 from gscn_sim.records import Activity, PhaseRecord, Slots
 from gscn_sim.schedule import Schedule, make_schedule
 from gscn_sim.timeline import Timeline
@@ -219,7 +219,8 @@ def prepare_phase(layer: Layer, phase: Phase, config: Config, batch_size: int) -
     problem = make_problem(layer.shape, phase, batch_size)
     operands = make_operands(layer, problem)
     plan = choose_plan(problem, operands, config, layer.name)
-    schedule = make_schedule(plan, block_costs(plan, operands, config), config)
+    dealt, _ = balanced(plan, operands, config)
+    schedule = make_schedule(plan, block_costs(plan, dealt, config), config)
     return PreparedPhase(problem=problem, operands=operands, plan=plan, schedule=schedule)
 
 
