@@ -117,7 +117,7 @@ def run_sweep(
     """Run what is missing of a sweep into the store ``path``; return the sweep's number there.
 
     After ``minutes`` no new point is started. Points that failed are rows with their error and are
-    left alone unless ``retry_failed``. ``code`` names the version of ``evaluate`` (default: a digest
+    left alone unless ``retry_failed``. ``code`` names the version of ``evaluate`` (default: digest
     of the simulator's own code); results of another version are not used.
 
     Raises:

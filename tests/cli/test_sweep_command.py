@@ -1,0 +1,151 @@
+"""``gscn-sim sweep`` and the questions to its store, with the real simulator on a tiny trace."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pandas as pd
+import pytest
+
+from gscn_sim.config import load_config
+
+COMMON = ("--gpu", "roofline", "--set", "array.pe_rows=2", "--set", "array.pe_cols=2", "-j", "1")
+AXES = ("--param", "pe.accumulator_banks=8,32", "--param", "array.clock_ghz=0.5:1.0:2")
+
+
+@pytest.fixture
+def swept(invoke, toy_trace, tmp_path):
+    result = invoke("sweep", toy_trace, *AXES, *COMMON, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "4 points; table: " in result.stdout
+    return tmp_path / "out"
+
+
+def test_a_point_is_what_run_says(invoke, toy_trace, swept):
+    table = pd.read_csv(swept / "sweep.csv")
+    assert len(table) == 4
+    point = table.iloc[1]
+    assert (point["pe.accumulator_banks"], point["array.clock_ghz"]) == (8, 1.0)
+    words = ("--set", "pe.accumulator_banks=8", "--set", "array.clock_ghz=1.0")
+    document = json.loads(invoke("run", toy_trace, *COMMON[:-2], *words, "--format", "json").stdout)
+    for name in ("cycles", "seconds", "speedup", "energy_j", "slots_useful", "dram_read_bytes"):
+        assert point[name] == pytest.approx(document["summary"][name], rel=1e-12)
+    assert point["scope"] == "backward_with_pre"
+    assert point["trace_digest"] == document["provenance"]["trace"]["digest"]
+
+
+def test_the_same_command_resumes_and_writes_the_same_table(invoke, toy_trace, swept):
+    before = (swept / "sweep.csv").read_bytes()
+    assert invoke("sweep", toy_trace, *AXES, *COMMON, "-o", swept).exit_code == 0
+    assert (swept / "sweep.csv").read_bytes() == before
+    origin = json.loads((swept / "sweep.csv.provenance.json").read_text())
+    assert [axis["key"] for axis in origin["sweep"]["space"]["axes"]] == [
+        "pe.accumulator_banks",
+        "array.clock_ghz",
+    ]
+
+
+def test_answers(invoke, swept, tmp_path):
+    for command in ("pareto", "best", "sensitivity", "export"):
+        result = invoke(command, swept)
+        assert result.exit_code == 0, result.stderr
+        assert max(map(len, result.stdout.splitlines())) <= 100
+    effects = pd.read_csv(io.StringIO(invoke("sensitivity", swept, "--format", "csv").stdout))
+    assert effects["axis"].iloc[0] == "array.clock_ghz"
+    exported = tmp_path / "all.csv"
+    assert invoke("export", swept, "-o", exported, "--format", "csv").exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_csv(exported), pd.read_csv(swept / "sweep.csv"))
+
+
+def test_the_best_design_as_a_file(invoke, swept, tmp_path):
+    file = tmp_path / "best.toml"
+    result = invoke("best", swept, "--save-config", file, "--format", "json", "-n", "1")
+    (row,) = json.loads(result.stdout)
+    design = load_config(file)
+    assert design.pe.accumulator_banks == row["pe.accumulator_banks"]
+    assert design.array.clock_ghz == row["array.clock_ghz"] == 1.0
+    assert design.num_pes == 4
+
+
+def test_where_selects(invoke, swept):
+    words = ("--where", "`array.clock_ghz` < 0.7", "--format", "json")
+    rows = json.loads(invoke("export", swept, *words).stdout)
+    assert [row["array.clock_ghz"] for row in rows] == [0.5, 0.5]
+
+
+def test_a_space_file_with_a_search_over_two_batches(invoke, toy_trace, tmp_path):
+    space = tmp_path / "space.toml"
+    space.write_text(
+        f"""
+        traces = ["{toy_trace.name}"]
+        batch = [2, 4]
+        constraints = ["num_pes * multipliers <= 256"]
+        [axes]
+        pe.accumulator_banks = {{ min = 4, max = 64 }}
+        [derived]
+        array.pe_rows = "256 // (multipliers * array.pe_cols)"
+        """
+    )
+    words = ("--space", space, "--search", "random", "--budget", "3", "--gpu", "roofline")
+    out = tmp_path / "out"
+    result = invoke("sweep", *words, "--set", "array.pe_cols=4", "-j", "2", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(out / "sweep.csv")
+    assert list(table["batch_size"]) == [2, 4] * 3
+    assert set(table["total_multipliers"]) == {256}
+    assert "speedup[toy/2]" in invoke("best", out, "--format", "csv").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--param", "pe.nope=1,2"), "unknown key 'pe.nope'"),
+        (("--param", "pe.accumulator_banks=0,1"), "must be a positive int, got 0"),
+        (("--param", "pe.accumulator_banks"), "--param must be KEY"),
+        (("--param", "batch=0"), "batch must be a positive int, got 0"),
+        (("--param", "batch=4", "--param", "batch=8"), "an axis is given twice"),
+        ((*AXES, "--constraint", "nope < 3"), "unknown name 'nope'"),
+        ((*AXES, "--constraint", "num_pes > 10000"), "no design meets the constraints"),
+        ((*AXES, "--search", "random"), "needs a --budget"),
+        ((*AXES, "--budget", "soon"), "--budget must be designs, as 200, or time"),
+        ((*AXES, "--objective", "beauty"), "objective 'beauty' must be one of"),
+        ((*AXES, "--scheduler", "cloud"), "--scheduler must be local"),
+        (("--space", "no.toml"), "no.toml: cannot be read"),
+        (("--param", "dram.row_bytes=1000"), "dram.row_bytes must be a multiple"),
+    ],
+)
+def test_bad_input_is_one_line(invoke, toy_trace, tmp_path, words, message):
+    out = tmp_path / "out"
+    result = invoke("sweep", toy_trace, *words, *COMMON, "-o", out)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert message in result.stderr
+    assert not (out / "sweep.csv").exists()
+
+
+def test_bad_stores_and_questions_are_one_line(invoke, swept, tmp_path):
+    (tmp_path / "sweep.sqlite").write_bytes(b"not a database" * 999)
+    for words, message in (
+        (("best", tmp_path), "damaged or no store"),
+        (("best", tmp_path / "none"), "no such store"),
+        (("best", swept, "--metric", "beauty"), "must be one of"),
+        (("best", swept, "--where", "nonsense >"), "--where 'nonsense >': cannot be evaluated"),
+        (("pareto", swept, "--where", "speedup < 0"), "no finished point meets"),
+        (("sensitivity", swept, "--metric", "area"), "metric must be one of"),
+        (("export", swept, "--sweep", "9"), "no sweep 9"),
+        (("export", swept, "-o", "t.xlsx"), "must end in .csv"),
+    ):
+        result = invoke(*words)
+        assert result.exit_code == 2, words
+        assert len(result.stderr.splitlines()) == 1
+        assert message in result.stderr
+
+
+def test_a_sweep_in_which_everything_fails_says_why(invoke, toy_trace, tmp_path):
+    out = tmp_path / "out"
+    words = ("--param", "dram.row_bytes=2048,4096", "--param", "dram.burst_bytes=96,160")
+    result = invoke("sweep", toy_trace, *words, *COMMON, "-o", out)
+    assert result.exit_code == 2
+    assert "every point failed, the first with: dram." in result.stderr.splitlines()[-1]
+    assert set(pd.read_csv(out / "sweep.csv")["status"]) == {"failed"}
