@@ -37,8 +37,8 @@ PASS_WEIGHT = {"forward": 0.5, "dgrad": 1.0, "wgrad": 1.0}
 """The baseline is for backward passes; forward ones help to place the shared coefficients."""
 OUTLIER_SCALE = 0.15
 """Log errors beyond this count linearly, not squared."""
-PRIOR_WEIGHT = 0.1
-"""Residual of a coefficient e times its typical value: a tenth of a layer off by a factor e."""
+PRIOR_WEIGHT = 0.5
+"""Residual of a coefficient e times its typical value: half of a layer off by a factor e."""
 
 
 def fit_coefficients(device: Device, table: pd.DataFrame, start: Coefficients) -> Coefficients:

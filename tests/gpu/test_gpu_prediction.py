@@ -1,0 +1,192 @@
+"""Predictions: inputs checked, roofline by hand, bands, warnings, speed."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gscn_sim.gpu import GpuError, device_names, find_device, layers_frame, predict
+from gscn_sim.gpu.device import load_device
+from workloads.networks import conv_layers
+from workloads.shape import LayerShape
+
+PASSES = ("forward", "dgrad", "wgrad")
+LAYER = LayerShape(C=64, H=56, W=56, K=64, R=3, S=3, padding=(1, 1))
+
+
+def one(**changes: float) -> pd.DataFrame:
+    return layers_frame([LAYER], 16).assign(**changes)
+
+
+def test_roofline_by_hand() -> None:
+    """3x3 layer: 3.699 GFLOP at 2 * 3584 * 1.582 GHz, plus one launch of 6 us."""
+    row = predict(one(), "gtx-1080ti", "roofline").iloc[0]
+    compute_ms = 2 * 16 * 64 * 64 * 9 * 56 * 56 / (2 * 3584 * 1.582e9) * 1e3
+    assert row["forward_ms"] == row["dgrad_ms"] == row["wgrad_ms"]
+    assert row["dgrad_ms"] == pytest.approx(compute_ms + 0.006)
+    assert row["dgrad_bound"] == "compute"
+
+
+def test_roofline_is_memory_bound_on_few_operations_a_byte() -> None:
+    row = predict(one(C=1, K=1), "gtx-1080ti", "roofline").iloc[0]
+    size_bytes = 4 * (2 * 16 * 56 * 56 + 9)
+    assert row["dgrad_ms"] == pytest.approx(size_bytes / 484e9 * 1e3 + 0.006)
+    assert row["dgrad_bound"] == "launch"
+    big = predict(one(C=1, K=1, N=4096), "gtx-1080ti", "roofline").iloc[0]
+    assert big["dgrad_bound"] == "memory"
+
+
+@pytest.mark.parametrize("device", device_names())
+def test_every_device_has_times_algorithms_and_bands(device: str) -> None:
+    row = predict(one(), device).iloc[0]
+    for name in PASSES:
+        assert row[f"{name}_low_ms"] < row[f"{name}_ms"] * 1.05
+        assert row[f"{name}_low_ms"] < row[f"{name}_high_ms"]
+        assert row[f"{name}_algorithm"]
+        assert row[f"{name}_bound"] in ("compute", "memory", "launch")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"H": 0}, "row 1: H must be a whole number from 1 to .*, got 0"),
+        ({"N": np.nan}, "row 1: N must be a whole number .*, got nan"),
+        ({"K": 1.5}, "row 1: K must be a whole number .*, got 1.5"),
+        ({"C": np.inf}, "row 1: C must be a whole number .*, got inf"),
+        ({"stride_w": -1}, "row 1: stride_w must be a whole number from 1"),
+        ({"pad_h": -1}, "row 1: pad_h must be a whole number from 0"),
+        ({"pad_w": 57}, r"row 1: pad_w must be at most the input width W \(56\), got 57"),
+        ({"R": 60}, r"row 1: R must be small enough for an output .* got 60"),
+        ({"groups": 3}, r"row 1: groups must be a divisor of C \(64\), got 3"),
+        ({"H": "many"}, "row 1: H must be a whole number .*, got many"),
+    ],
+)
+def test_bad_values_name_row_and_column(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(GpuError, match=message):
+        predict(one(**changes))
+
+
+def test_the_row_named_is_the_bad_one() -> None:
+    table = pd.concat([one(), one(), one(W=0)])
+    with pytest.raises(GpuError, match="row 3: W "):
+        predict(table)
+
+
+def test_missing_columns_unknown_device_and_model() -> None:
+    with pytest.raises(GpuError, match="lacks column K, pad_h; it needs N, C"):
+        predict(one().drop(columns=["K", "pad_h"]))
+    with pytest.raises(GpuError, match=r"must be one of gtx-1080ti, p100, .*, got 'gtx'"):
+        predict(one(), "gtx")
+    with pytest.raises(GpuError, match="must be one of analytical, roofline, got 'exact'"):
+        predict(one(), model="exact")
+
+
+def test_optional_columns_default_to_one() -> None:
+    bare = one().drop(columns=["dilation_h", "dilation_w", "groups"])
+    assert predict(bare)["dgrad_ms"].iloc[0] == predict(one())["dgrad_ms"].iloc[0]
+
+
+def test_an_empty_table_gives_an_empty_table() -> None:
+    assert len(predict(one()[:0])) == 0
+
+
+def test_measured_shapes_do_not_warn_and_far_ones_do() -> None:
+    assert predict(one())["warning"].iloc[0] == ""
+    assert "N 512 is far from 4 to 32" in predict(one(N=512))["warning"].iloc[0]
+    assert "strided 3x3 was not measured" in predict(one(stride_h=2, stride_w=2))["warning"].iloc[0]
+    assert "groups was not measured" in predict(one(groups=2))["warning"].iloc[0]
+
+
+def test_a_thousand_layers_take_less_than_a_tenth_of_a_second() -> None:
+    shapes = [s for name in ("resnet34", "resnet101", "vgg16") for _, s in conv_layers(name)]
+    table = layers_frame((shapes * 10)[:1000], 16)
+    predict(table)
+    best = min(_seconds(table) for _ in range(5))
+    assert len(table) == 1000
+    assert best < 0.1
+
+
+def _seconds(table: pd.DataFrame) -> float:
+    start = time.perf_counter()
+    predict(table)
+    return time.perf_counter() - start
+
+
+def test_winograd_only_where_it_exists() -> None:
+    row = predict(one()).iloc[0]
+    assert row["dgrad_algorithm"].startswith("winograd")
+    for changes in ({"stride_h": 2, "stride_w": 2}, {"dilation_h": 2, "dilation_w": 2}):
+        row = predict(one(**changes)).iloc[0]
+        assert not any(str(row[f"{p}_algorithm"]).startswith(("winograd", "fft")) for p in PASSES)
+    old = predict(one(C=512, K=512, H=28, W=28), "titan-x-pascal").iloc[0]
+    assert not old["wgrad_algorithm"].startswith("winograd"), "not measured with cuDNN 5"
+
+
+def test_strided_dgrad_pays_for_zeros() -> None:
+    strided = one(R=1, S=1, pad_h=0, pad_w=0, stride_h=2, stride_w=2, C=256, K=512)
+    row = predict(strided).iloc[0]
+    assert row["dgrad_algorithm"] == "zero_inserted_gemm"
+    assert row["dgrad_ms"] > 1.5 * row["forward_ms"]
+
+
+def test_a_roofline_serves_a_device_of_ones_own(tmp_path: object) -> None:
+    from pathlib import Path
+
+    source = Path(str(tmp_path)) / "mine.toml"
+    shipped = Path(__file__).parents[2] / "gscn_sim/gpu/data/p100.toml"
+    source.write_text(shipped.read_text().replace("sms = 56", "sms = 28"))
+    mine = find_device(str(source))
+    ours, theirs = predict(one(), mine, "roofline"), predict(one(), "p100", "roofline")
+    assert ours["dgrad_ms"].iloc[0] == pytest.approx(2 * theirs["dgrad_ms"].iloc[0] - 0.006)
+    assert np.isnan(ours["dgrad_low_ms"].iloc[0])
+    with pytest.raises(GpuError, match="device mine has no fitted coefficients"):
+        predict(one(), mine)
+    source.write_text('title = "no more"')
+    with pytest.raises(GpuError, match="a device has the keys title"):
+        find_device(str(source))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 64),
+    c=st.integers(1, 300),
+    k=st.integers(1, 300),
+    size=st.integers(1, 60),
+    filter_size=st.integers(1, 7),
+    stride=st.integers(1, 3),
+    device=st.sampled_from(device_names()),
+)
+def test_never_faster_than_the_fewest_multiplications_and_launches_allow(
+    n: int, c: int, k: int, size: int, filter_size: int, stride: int, device: str
+) -> None:
+    """Bounds: one launch; and the peak at 1.45 times nominal with the largest saving offered."""
+    pad = min(filter_size // 2, size)
+    if size + 2 * pad < filter_size:
+        return
+    shape = LayerShape(
+        C=c, H=size, W=size, K=k, R=filter_size, S=filter_size, stride=(stride, stride),
+        padding=(pad, pad),
+    )  # fmt: skip
+    row = predict(layers_frame([shape], n), device).iloc[0]
+    gpu = load_device(device)
+    flops = 2 * n * shape.dense_macs
+    fewest = flops / (25 if filter_size > 1 else 1)
+    for name in PASSES:
+        assert np.isfinite(row[f"{name}_ms"])
+        assert row[f"{name}_ms"] > gpu.launch_overhead_us / 1e3
+        assert row[f"{name}_ms"] > fewest / (1.45 * gpu.peak_flops_per_ms)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 32), c=st.integers(1, 128), k=st.integers(1, 128))
+def test_twice_the_batch_is_never_faster(n: int, c: int, k: int) -> None:
+    table = pd.concat([one(N=n, C=c, K=k), one(N=2 * n, C=c, K=k)])
+    times = predict(table)
+    for name in PASSES:
+        first, second = times[f"{name}_ms"]
+        assert second >= first * (1 - 1e-9)
