@@ -1,0 +1,76 @@
+"""``gscn-sim demo`` with its training replaced by the trace that ships."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gscn_sim.cli import demo
+
+SHIPPED = Path(str(resources.files("workloads.data").joinpath(demo.SHIPPED_TRACE)))
+OPTIONS = ("--gpu", "roofline")
+
+
+def test_without_torch_it_uses_the_shipped_trace_and_says_so(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    out = tmp_path / "new" / "demo"
+    result = invoke("demo", "-o", out, *OPTIONS)
+    assert result.exit_code == 0, result.stderr
+    assert "PyTorch is not installed" in result.stdout
+    assert "Where the multiplier slots went" in result.stdout
+    headline = result.stdout.splitlines()[-1]
+    assert headline.startswith("backward pass with its pre-phases on gscn: ")
+    document = json.loads((out / "run.json").read_text())
+    assert document["summary"]["headline"] == headline
+    assert len(pd.read_csv(out / "layers.csv")) == len(document["layers"])
+    assert (out / "timeline.json.gz").stat().st_size > 0
+
+
+def test_with_torch_it_trains_and_simulates_what_was_recorded(invoke, tmp_path, monkeypatch):
+    commands = []
+
+    def train(command, check):
+        commands.append(command)
+        shutil.copy(SHIPPED, command[command.index("--trace") + 1])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(demo, "find_spec", lambda name: object())
+    monkeypatch.setattr(demo.subprocess, "run", train)
+    result = invoke("demo", "-o", tmp_path, "--epochs", "3", *OPTIONS)
+    assert result.exit_code == 0, result.stderr
+    (command,) = commands
+    words = " ".join(command[3:])
+    assert "--model resnet8 --dataset digits --reuse-sparsity 0.9 --epochs 3" in words
+    assert f"$ resprop-train {words}" in result.stdout
+    assert (tmp_path / "trace.npz").exists()
+
+
+def test_a_failed_training_ends_the_demo(invoke, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "find_spec", lambda name: object())
+    monkeypatch.setattr(
+        demo.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 1)
+    )
+    result = invoke("demo", "-o", tmp_path, *OPTIONS)
+    assert result.exit_code == 2
+    assert result.stderr == "error: training ended with exit code 1; its message is above\n"
+
+
+def test_an_output_folder_that_cannot_be_made(invoke, tmp_path):
+    (tmp_path / "file").touch()
+    result = invoke("demo", "-o", tmp_path / "file" / "demo", *OPTIONS)
+    assert result.exit_code == 2
+    assert "cannot be made" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("--config", "nope"), ("--epochs", "0")])
+def test_bad_input_before_training(invoke, tmp_path, words):
+    result = invoke("demo", "-o", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
