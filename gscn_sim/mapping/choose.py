@@ -163,7 +163,11 @@ def _least_entries(problem: Problem, config: Config) -> int:
     """Accumulator entries without which a layer-phase cannot run."""
     if problem.is_wgrad:
         return problem.output_plane[0] * problem.output_plane[1]
-    return held_outputs(problem, config.mapping.tile_rule, *problem.stationary_plane)
+    return min(
+        held_outputs(problem, config.mapping.tile_rule, rows * passes[0], cols * passes[1])
+        for _, _, rows, cols, _ in _splits(problem, config)
+        for passes in _pass_grids(problem, rows, cols)
+    )
 
 
 def _wgrad_plans(
