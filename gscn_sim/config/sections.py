@@ -33,10 +33,10 @@ class PeConfig:
         2048, "partial sums a PE holds over all banks (a second set drains)", maximum=1 << 24
     )
     bank_queue_depth: int = count(
-        4, "D: products that may wait at a bank", minimum=0, maximum=1 << 20
+        8, "D: products that may wait at a bank", minimum=0, maximum=1 << 20
     )
     bank_hash: str = choice(
-        "xor", "which bank an output goes to", "modulo", "xor", "channel", "dnnsim"
+        "modulo", "which bank an output goes to", "modulo", "xor", "channel", "dnnsim"
     )
     stationary_buffer_bytes: int = count(16384, "buffer of the stationary operand")
     streamed_fifo_entries: int = count(256, "FIFO of the streamed operand, in entries")
@@ -213,7 +213,7 @@ class PolicyConfig:
     """When PEs wait for each other."""
 
     barrier: str = choice(
-        "group", "PEs that share a stream meet after each", "input_channel", "group", "none"
+        "none", "PEs that share a stream meet after each", "input_channel", "group", "none"
     )
     halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
     load_balance: str = choice("static", "order in which work is dealt to PEs", "static", "sorted")
