@@ -14,9 +14,10 @@ import pandas as pd
 
 from gscn_sim.config import Config
 from gscn_sim.energy import energy_j
-from gscn_sim.gpu import layers_frame, predict
+from gscn_sim.gpu import layers_frame, network_backward, predict
 from gscn_sim.records import PhaseRecord, Slots
 from workloads import LayerShape, Phase
+from workloads.networks import conv_layers, network_layers, network_names
 
 SLOTS = tuple(f"slots_{field.name}" for field in fields(Slots))
 LOST_SLOTS = SLOTS[1:]
@@ -29,12 +30,16 @@ LAYER_COLUMNS = (
     *("compute_bound_cycles", "dram_bound_cycles"),
     *("pe_busy_mean_cycles", "pe_busy_max_cycles", "mapping_reason"),
 )
+_WHOLE_COLUMNS = (
+    *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
+)
 SUMMARY_COLUMNS = (
     *("network", "phase", "layers", "iterations", "batch_size", "cycles", "seconds"),
     *("dense_macs", "useful_products", "work_reduction", *SLOTS, "utilization"),
     *("dram_read_bytes", "dram_write_bytes", "energy_j", "energy_dram_j"),
     *("gpu_seconds", "gpu_seconds_low", "gpu_seconds_high"),
     *("speedup", "speedup_low", "speedup_high", "limited_by"),
+    *_WHOLE_COLUMNS,
 )
 BACKWARD = ("dgrad", "wgrad")
 BACKWARD_WITH_PRE = (*BACKWARD, "pre_dgrad", "pre_wgrad")
@@ -74,8 +79,41 @@ def layer_table(run: RunLike) -> pd.DataFrame:
 
 
 def summary_table(run: RunLike) -> pd.DataFrame:
-    """The network: one row per phase, then ``backward`` and ``backward_with_pre``."""
-    return summarize(layer_table(run))
+    """The network: one row per phase, then ``backward`` and ``backward_with_pre``.
+
+    For a network whose layers are known the backward rows also stand against the GPU's whole
+    backward pass, other layers included: predicted, and measured where someone did.
+    """
+    summary = summarize(layer_table(run))
+    whole = _whole_backward(run)
+    if whole is not None:
+        rows = summary["phase"].isin(["backward", "backward_with_pre"])
+        for kind, seconds in whole.items():
+            summary.loc[rows, f"gpu_{kind}_seconds"] = seconds
+            summary.loc[rows, f"speedup_{kind}"] = seconds / summary.loc[rows, "seconds"]
+    return summary
+
+
+def _whole_backward(run: RunLike) -> dict[str, float] | None:
+    """The GPU's whole backward pass in seconds, if the run is of a known network as it is."""
+    network = run.records[0].network
+    if network not in network_names() or run.gpu_model != "analytical":
+        return None
+    iteration = run.records[0].iteration
+    shapes = {
+        r.layer: r.shape for r in run.records if r.iteration == iteration and r.phase is Phase.WGRAD
+    }
+    known = {
+        layer.name: layer.shape for layer in network_layers(network) if layer.shape is not None
+    }
+    convolutions = dict(conv_layers(network))
+    if not set(convolutions.items()) <= set(shapes.items()) <= set(known.items()):
+        return None
+    row = network_backward(network, run.batch_size, run.gpu).iloc[0]
+    return {
+        "whole": float(row["backward_ms"]) / 1e3,
+        "measured": float(row["measured_backward_ms"]) / 1e3,
+    }
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
@@ -111,6 +149,17 @@ def layer_means(table: pd.DataFrame) -> pd.DataFrame:
     means["iterations"] = grouped.size()
     rows = means.reset_index().to_dict(orient="records")
     return _finish(rows, [name for name in LAYER_COLUMNS if name in _MEAN_COLUMNS] + ["iterations"])
+
+
+def pe_busy_shares(run: RunLike) -> dict[str, list[float]]:
+    """Phase -> share of the phase's time in which each PE computed, in the order of the PEs."""
+    shares = {}
+    for phase in dict.fromkeys(record.phase for record in run.records):
+        records = [record for record in run.records if record.phase is phase]
+        busy = np.sum([record.pe_busy_cycles for record in records], axis=0)
+        cycles = max(sum(record.cycles for record in records), 1)
+        shares[str(phase)] = [round(float(share), 4) for share in busy / cycles]
+    return shares
 
 
 def headline_row(summary: pd.DataFrame) -> dict[str, Any]:
@@ -202,6 +251,7 @@ def _summary_row(rows: pd.DataFrame, name: str) -> dict[str, Any]:
         "layers": rows["layer"].nunique(),
         "iterations": int(rows["iterations"].max()),
         "batch_size": rows["batch_size"].iloc[0],
+        **dict.fromkeys(_WHOLE_COLUMNS, np.nan),
         "work_reduction": dense / useful if useful and has_gpu.any() else np.nan,
         **sums,
     }

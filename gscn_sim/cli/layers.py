@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
 
 from gscn_sim.cli.show import number, share, show_table, text
 
@@ -69,4 +71,25 @@ def show_run(run: Run) -> None:
         "Where the multiplier slots went, %",
         [text("phase"), *(share(name, heading, SLOTS) for name, heading in _SLOT_HEADINGS)],
         summary,  # type: ignore[arg-type]
+    )
+    _show_denominators(summary, run)
+
+
+def _show_denominators(summary: list[dict[Hashable, Any]], run: Run) -> None:
+    """The speed-up against each thing that a GPU's backward pass can mean."""
+    rows = [row for row in summary if math.isfinite(row["gpu_whole_seconds"])]
+    if not rows:
+        return
+    show_table(
+        f"Speed-up against a {run.gpu}'s backward pass, by what that takes in",
+        [
+            text("phase"),
+            number("gpu_seconds", "convolutions predicted ms", 1e3),
+            number("speedup", "speed-up", 1, "x"),
+            number("gpu_whole_seconds", "all layers predicted ms", 1e3),
+            number("speedup_whole", "speed-up", 1, "x"),
+            number("gpu_measured_seconds", "all layers measured ms", 1e3),
+            number("speedup_measured", "speed-up", 1, "x"),
+        ],
+        rows,  # type: ignore[arg-type]
     )

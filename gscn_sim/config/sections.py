@@ -216,7 +216,9 @@ class PolicyConfig:
         "none", "PEs that share a stream meet after each", "input_channel", "group", "none"
     )
     halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
-    load_balance: str = choice("static", "order in which work is dealt to PEs", "static", "sorted")
+    load_balance: str = choice(
+        "sorted", "how the channels of wgrad are dealt to PEs", "static", "sorted"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "policy")
