@@ -51,9 +51,10 @@ def load_config(source: str | Path = "gscn", overrides: Mapping[str, Any] | None
 def parse_value(text: str) -> Any:
     """Read an override's text as TOML, or as a plain string if it is none."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return table["value"] if len(table) == 1 else text  # more keys: it had several lines
 
 
 def flatten_config(config: Config) -> dict[str, Any]:
@@ -79,7 +80,8 @@ def dump_toml(config: Config) -> str:
 
 def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(source)
-    if path.suffix != ".toml" and not path.exists():
+    named = isinstance(source, str) and source in preset_names()  # whatever lies in the folder
+    if named or (path.suffix != ".toml" and not path.is_file()):
         return str(source), _read_preset(str(source))
     try:
         text = path.read_text(encoding="utf-8")

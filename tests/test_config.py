@@ -1,0 +1,230 @@
+"""Configurations: presets, files, overrides, checks and derived values."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from oracles.cases import machine_overrides
+
+from gscn_sim import load_config
+from gscn_sim.config import Config, DramConfig, PeConfig, dump_toml, preset_names
+from gscn_sim.config.fields import SIZE_LIMIT
+from gscn_sim.config.loader import dram_preset_names, flatten_config, parse_value
+from gscn_sim.errors import ConfigError
+from workloads.errors import GscnError
+
+PRESETS = ("ant", "dnnsim-scnn", "gscn", "scnn")
+
+
+def unnamed(config: Config) -> Config:
+    return dataclasses.replace(config, name="")
+
+
+# Presets --------------------------------------------------------------------------------------
+
+
+def test_all_presets_load() -> None:
+    assert set(preset_names()) >= set(PRESETS)
+    for name in preset_names():
+        assert load_config(name).name == name
+    for name in dram_preset_names():
+        assert load_config("gscn", {"dram.preset": name}).dram.burst_bytes > 0
+
+
+def test_gscn_is_iso_peak_and_iso_bandwidth_with_its_gpu() -> None:
+    """3,584 multipliers at 1.582 GHz and 484 GB/s, with no more memory than the chip it faces."""
+    config = load_config()
+    assert config.name == "gscn"
+    assert config.num_pes == 224
+    assert config.multipliers == 16
+    assert config.num_pes * config.multipliers == 3584
+    assert config.peak_macs_per_second == pytest.approx(5.67e12, rel=1e-3)
+    assert config.dram.peak_gbps == pytest.approx(484)
+    assert config.pe.value_bytes == 4
+    assert config.on_chip_bytes <= 12_600_000
+
+
+def test_on_chip_bytes_by_hand() -> None:
+    pe = PeConfig(
+        stationary_buffer_bytes=1000,
+        streamed_fifo_entries=3,
+        value_bytes=2,
+        index_bits=4,
+        accumulator_entries=10,
+        partial_sum_bytes=3,
+    )
+    # 1000 + 3 entries of 20 bits (8 bytes) + two sets of 10 sums of 3 bytes
+    assert pe.on_chip_bytes == 1000 + 8 + 60
+    config = load_config("gscn", {"array.pe_rows": 2, "array.pe_cols": 3, "buffer.size_bytes": 7})
+    assert config.on_chip_bytes == 6 * config.pe.on_chip_bytes + 7
+
+
+def test_scnn_is_as_published() -> None:
+    config = load_config("scnn")
+    pe = config.pe
+    assert (config.array.pe_rows, config.array.pe_cols, config.array.clock_ghz) == (8, 8, 1.0)
+    assert (pe.streamed_vector, pe.stationary_vector) == (4, 4)
+    assert (pe.accumulator_banks, pe.accumulator_entries) == (32, 32 * 32)
+    assert (pe.stationary_buffer_bytes, pe.streamed_fifo_entries) == (10 * 1024, 50)
+    assert (pe.index_bits, pe.value_bytes, pe.partial_sum_bytes) == (4, 2, 3)
+    assert config.dram.peak_gbps == pytest.approx(50, rel=0.03)
+    assert config.mapping.kind == "planar"
+
+
+def test_ant_is_scnn_with_another_dataflow() -> None:
+    scnn, ant = flatten_config(load_config("scnn")), flatten_config(load_config("ant"))
+    changed = {key: value for key, value in ant.items() if scnn[key] != value}
+    assert changed == {f"dataflow.{p}": "anticipated" for p in ("forward", "dgrad", "wgrad")}
+
+
+def test_seconds_and_cycles() -> None:
+    config = load_config("gscn", {"array.clock_ghz": 2.0})
+    assert config.seconds(3_000_000_000) == 1.5
+    assert [config.cycles(ns) for ns in (0, 0.4, 0.5, 0.6, 10)] == [0, 1, 1, 2, 20]
+
+
+# Files and overrides --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_dumped_toml_loads_to_the_same_machine(name: str, tmp_path: Path) -> None:
+    config = load_config(name, {"pe.accumulator_banks": 7, "drain.overlap": False})
+    path = tmp_path / "machine.toml"
+    path.write_text(dump_toml(config))
+    loaded = load_config(path)
+    assert loaded.name == "machine"
+    assert unnamed(loaded) == unnamed(config)
+    assert dump_toml(loaded) == dump_toml(config)
+
+
+@settings(max_examples=50)
+@given(overrides=machine_overrides())
+def test_any_machine_survives_flattening(overrides: dict[str, Any]) -> None:
+    config = load_config("gscn", overrides)
+    flat = flatten_config(config)
+    for key, value in overrides.items():
+        if key != "dram.preset":
+            assert flat[key] == value
+    assert load_config("gscn", flat) == config
+    texts = {
+        key: str(value).lower() if value in (True, False) else str(value)
+        for key, value in flat.items()
+    }
+    assert load_config("gscn", texts) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert hash(config) == hash(load_config("gscn", overrides))
+
+
+def test_a_file_may_change_a_preset(tmp_path: Path) -> None:
+    path = tmp_path / "wide.toml"
+    path.write_text('preset = "ant"\n[pe]\naccumulator_banks = 64\n')
+    config = load_config(path, {"pe.accumulator_entries": "2048"})
+    expected = load_config("ant", {"pe.accumulator_banks": 64, "pe.accumulator_entries": 2048})
+    assert unnamed(config) == unnamed(expected)
+    assert config.name == "wide"
+
+
+def test_a_named_memory_replaces_the_whole_memory(tmp_path: Path) -> None:
+    hbm = load_config("gscn", {"dram.preset": "hbm2"}).dram
+    assert (hbm.kind, hbm.channels, hbm.peak_gbps) == ("hbm2", 8, 256.0)
+    two = load_config("gscn", {"dram.preset": "hbm2", "dram.channels": 16}).dram
+    assert two == dataclasses.replace(hbm, channels=16)
+    path = tmp_path / "slow.toml"
+    path.write_text("[dram]\nchannels = 3\n")
+    assert load_config(path).dram == dataclasses.replace(DramConfig(), channels=3)
+    assert load_config(path, {"dram.preset": "hbm2"}).dram == hbm
+    path.write_text('preset = "gscn"\n[dram]\npreset = "ddr4-2400"\n')
+    assert load_config(path).dram == load_config("gscn", {"dram.preset": "ddr4-2400"}).dram
+
+
+def test_a_folder_does_not_hide_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scnn").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("scnn").array.pe_rows == 8
+
+
+def test_values_are_toml_or_plain_text() -> None:
+    values = {"3": 3, "2.5": 2.5, "true": True, "xor": "xor", '"xor"': "xor", "[1]": [1]}
+    assert {text: parse_value(text) for text in values} == values
+    assert parse_value("4\npe_cols = 3") == "4\npe_cols = 3"
+
+
+# What is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("pe.accumulator_banks", 0, "must be a positive int, got 0"),
+        ("pe.accumulator_banks", "0", "must be a positive int, got 0"),
+        ("pe.accumulator_banks", "many", "must be a positive int, got 'many'"),
+        ("pe.accumulator_banks", True, "must be a positive int, got True"),
+        ("pe.accumulator_banks", 2.0, "must be a positive int, got 2.0"),
+        ("pe.accumulator_banks", 1 << 40, f"must be at most 4096, got {1 << 40}"),
+        ("buffer.size_bytes", 1 << 60, f"must be at most {SIZE_LIMIT}, got {1 << 60}"),
+        ("pe.bank_queue_depth", -1, "must be a non-negative int, got -1"),
+        ("array.clock_ghz", 0, "must be a number between 0.001 and 100.0, got 0"),
+        ("array.clock_ghz", "nan", "must be a number between 0.001 and 100.0, got nan"),
+        ("array.clock_ghz", True, "must be a number between 0.001 and 100.0, got True"),
+        ("drain.overlap", 1, "must be true or false, got 1"),
+        ("drain.overlap", "yes", "must be true or false, got 'yes'"),
+        ("pe.bank_hash", "md5", "must be one of modulo, xor, channel, dnnsim; got 'md5'"),
+        ("policy.barrier", 3, "must be one of input_channel, group, none; got 3"),
+        ("dram.row_bytes", 100, "must be a multiple of dram.burst_bytes (64), got 100"),
+        ("dram.preset", "ddr9", "must be one of "),
+        ("pe.banks", 3, "unknown key 'pe.banks'; keys of pe are streamed_vector, "),
+        ("cache.size", 3, "unknown key 'cache.size'; sections are array, pe, buffer, network, "),
+        ("pe", 3, "unknown key 'pe'; keys of pe are "),
+        ("name", "x", "unknown key 'name'; sections are "),
+    ],
+)
+def test_bad_values(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("gscn", {key: value})
+    wanted = f"{key} {message}" if message.startswith("must") else message
+    assert str(caught.value).startswith(wanted)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"pe = 3", "bad: pe must be a table; tables are array, pe, "),
+        (b"[[pe]]\nx = 1", "bad: pe must be a table; tables are "),
+        (b"[pe]\nx = 1", "unknown key 'pe.x'; keys of pe are "),
+        (b"[pe.deeper]\nx = 1", "unknown key 'pe.deeper'; keys of pe are "),
+        (b"[array]\npe_rows = -2", "array.pe_rows must be a positive int, got -2"),
+        (b'preset = "nope"', "unknown preset 'nope'; presets are ant, "),
+        (b"preset = [1]", "unknown preset [1]; presets are ant, "),
+        (b"[pe", "{path}: not valid TOML: "),
+        (b"\xff\xfe", "{path}: cannot be read as a TOML file: "),
+        (None, "{path}: cannot be read as a TOML file: "),
+    ],
+)
+def test_bad_files(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(message.format(path=path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset() -> None:
+    for name in ("nope", ""):
+        with pytest.raises(GscnError, match=f"unknown preset '{name}'; presets are ant, "):
+            load_config(name)
+
+
+def test_sections_are_frozen_and_checked_when_made() -> None:
+    config = load_config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.pe.accumulator_banks = 3  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"pe\.index_bits must be a positive int, got 0"):
+        dataclasses.replace(config.pe, index_bits=0)
