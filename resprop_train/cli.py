@@ -43,6 +43,7 @@ def training_options(command: Any) -> Any:
         click.option("--data-folder", type=folder, help="Where a local data set is."),
         click.option("--preset", default="default", help="default, or paper: its SGD recipe."),
         click.option("--reuse-sparsity", type=float, default=0.9, help="Zeros wanted, 0 <= s < 1."),
+        click.option("--layer", multiple=True, help="Another sparsity for a layer: NAME=VALUE."),
         click.option("--dense", is_flag=True, help="Train with ordinary back-propagation."),
         click.option("--rule", help="Threshold rule; an unknown name lists all."),
         click.option("--warmup-epochs", type=float, help="Length of the gradual warm-up."),
@@ -99,6 +100,7 @@ def train(
     dataset: str,
     data_folder: Path | None,
     preset: str,
+    layer: tuple[str, ...],
     dense: bool,
     device: str,
     threads: int | None,
@@ -123,6 +125,7 @@ def train(
     given = {name: value for name, value in settings.items() if value is not None}
     if dense:
         given["reuse_sparsity"] = None
+    given["per_layer"] = dict(parse_layer(text) for text in layer)
     recipe = Recipe(**(PRESETS[preset] | given))
     recording = None
     if trace is not None:
@@ -144,6 +147,17 @@ def train(
     click.echo(report(summary))
     if summary_json is not None:
         write_json(summary_json, summary)
+
+
+def parse_layer(text: str) -> tuple[str, float]:
+    """Name and reuse sparsity of ``NAME=VALUE``."""
+    from resprop_train.errors import TrainError
+
+    name, _, value = text.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise TrainError(f"layer must be like conv1=0.5, got {text!r}") from None
 
 
 def set_threads(threads: int) -> None:

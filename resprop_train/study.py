@@ -214,11 +214,14 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def write_results(rows: Sequence[Comparison], folder: Path, *, command: str) -> None:
-    """Write ``accuracy.csv`` and ``accuracy.png``; the first line of the table is the command."""
+    """Write ``accuracy.csv``, headed by the commands that led to it, and ``accuracy.png``."""
+    path = folder / "accuracy.csv"
+    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    commands = [line for line in old if line.startswith("# ") and line != f"# {command}"]
     names = [field.name for field in fields(Comparison)]
-    lines = [f"# {command}", ",".join(names)]
+    lines = [*commands, f"# {command}", ",".join(names)]
     lines += [",".join(_text(getattr(row, name)) for name in names) for row in rows]
-    with atomic_file(folder / "accuracy.csv") as file:
+    with atomic_file(path) as file:
         file.write(("\n".join(lines) + "\n").encode())
     plot(rows, folder / "accuracy.png")
 

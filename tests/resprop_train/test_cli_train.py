@@ -44,7 +44,7 @@ def test_train_record_and_report(tmp_path: Path) -> None:
 
 
 def test_ordinary_training() -> None:
-    result = run("--dense", "--epochs", "1", "--steps", "2")
+    result = run("--dense", "--epochs", "1", "--steps", "2", "--threads", "1")
     assert result.exit_code == 0, result.stderr
     assert "2 steps of batch 128" in result.stdout
     assert "reuse sparsity" not in result.stdout
@@ -63,6 +63,8 @@ def test_ordinary_training() -> None:
         (("--summary-json", "no/such/folder/s.json"), "no/such/folder/s.json: cannot write"),
         (("--trace", "t.npz", "--record", "9999"), "must name steps below the 330 of this run"),
         (("--trace", "t.npz", "--record", "soon"), "record must be like 0,100-103,last"),
+        (("--layer", "conv1"), "layer must be like conv1=0.5, got 'conv1'"),
+        (("--layer", "fc9=0.5"), "no layer 'fc9' to convert; there are conv1, layer1.0.conv1"),
         (("--trace", "t.npz", "--dense"), "a trace needs ReSprop training"),
         (("--batch-size", "1"), "batch_size must be at least 2, got 1"),
         (("--batch-size", "5000"), "at most the 1442 training pictures"),

@@ -105,12 +105,15 @@ def test_a_foreign_table_is_refused_and_kept(tmp_path: Path) -> None:
 def test_command_writes_table_and_plot(tmp_path: Path) -> None:
     arguments = ["study", "--epochs", "1", "--seeds", "2", "--reuse-sparsity", "0.9"]
     arguments += ["--warmup-epochs", "0.5", "--only-warm-up", "-o", str(tmp_path / "out")]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "accuracy.csv").write_text("# earlier command\nmodel\n")
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.stderr
     assert "mean-density     0.90" in result.stdout
     table = (tmp_path / "out" / "accuracy.csv").read_text().splitlines()
-    assert table[0].startswith("# resprop-train ")
-    (row,) = csv.DictReader(table[1:])
+    assert table[0] == "# earlier command"
+    assert table[1].startswith("# resprop-train ")
+    (row,) = csv.DictReader(table[2:])
     assert int(row["seeds"]) == 2
     assert float(row["loss_points"]) == pytest.approx(
         100 * (float(row["baseline_accuracy"]) - float(row["accuracy"])), abs=1e-3
