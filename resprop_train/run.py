@@ -111,6 +111,8 @@ def train_once(
             if progress:
                 trainer.callbacks.append(stack.enter_context(ProgressBar()))
         trainer.run()
+    if trainer.ranks > 1:
+        torch.distributed.destroy_process_group()
     return summarise(trainer, model=model, seconds=time.perf_counter() - started) | {
         "trace": None if recorder is None else describe(recorder)
     }
