@@ -124,3 +124,16 @@ def plain(value: Any) -> Any:
 def to_json(value: Any) -> str:
     """Strict JSON text, indented, keys in the order given."""
     return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def digits(value: float | None, scale: float = 1.0) -> str:
+    """A number to four significant digits, ``-`` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if isinstance(value, int) and scale == 1:
+        return f"{value:,}"
+    scaled = value * scale
+    if scaled != 0 and not 1e-3 <= abs(scaled) < 1e7:
+        return f"{scaled:.3g}"
+    decimals = max(0, 3 - math.floor(math.log10(abs(scaled)))) if scaled else 0
+    return f"{scaled:,.{min(decimals, 4)}f}"

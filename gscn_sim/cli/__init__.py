@@ -15,6 +15,8 @@ COMMANDS = {
     "pareto": ("gscn_sim.cli.answers:pareto", "Show a sweep's trade-offs."),
     "best": ("gscn_sim.cli.answers:best", "Show a sweep's best designs."),
     "sensitivity": ("gscn_sim.cli.answers:sensitivity", "Show which parameters matter."),
+    "report": ("gscn_sim.cli.report:report", "Write a page about a sweep or a run."),
+    "plot": ("gscn_sim.cli.report:plot", "Draw a figure of a sweep or a run."),
     "export": ("gscn_sim.cli.answers:export", "Write a sweep's table."),
 }
 

@@ -115,10 +115,14 @@ def run_document(result: Run, trace: Trace) -> dict[str, Any]:
     from gscn_sim.cli.headline import headline
     from gscn_sim.output import records
     from gscn_sim.provenance import config_record, provenance
-    from gscn_sim.tables import headline_row
+    from gscn_sim.tables import headline_row, pe_busy_shares
 
     facts = trace.metadata() | {"digest": trace.digest}
-    phases = {row["phase"]: row for row in records(result.summary)}
+    busy = pe_busy_shares(result)
+    phases = {
+        row["phase"]: row | {"pe_busy_share": busy.get(row["phase"])}
+        for row in records(result.summary)
+    }
     summary = dict(headline_row(result.summary)) | {"headline": headline(result), "phases": phases}
     gpu = f"{result.gpu} ({result.gpu_model})"
     return {

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.output import digits
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -85,19 +87,6 @@ def share(name: str, heading: str, totals: Sequence[str]) -> Column:
         return f"{100 * row[name] / total:.1f}" if total else "-"
 
     return (heading, cell, "right")
-
-
-def digits(value: float | None, scale: float = 1.0) -> str:
-    """A number to four significant digits, ``-`` where there is none."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    if isinstance(value, int) and scale == 1:
-        return f"{value:,}"
-    scaled = value * scale
-    if scaled != 0 and not 1e-3 <= abs(scaled) < 1e7:
-        return f"{scaled:.3g}"
-    decimals = max(0, 3 - math.floor(math.log10(abs(scaled)))) if scaled else 0
-    return f"{scaled:,.{min(decimals, 4)}f}"
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def metrics(run: Run) -> Metrics:
     head = headline_row(run.summary)
     values = {name: head[name] for name in METRICS if name in head}
     backward = run.summary[run.summary["phase"] == "backward"]
-    for name in ("seconds", "speedup"):
+    for name in ("seconds", "speedup", "speedup_measured"):
         values[f"backward_{name}"] = backward[name].iloc[0] if len(backward) else float("nan")
     config = run.config
     values |= {

@@ -62,7 +62,12 @@ class Expression:
         Raises:
             SpaceError: it is no expression, or names something that a design does not have.
         """
-        from simpleeval import InvalidExpression, SimpleEval  # type: ignore[import-untyped]
+        try:
+            from simpleeval import InvalidExpression, SimpleEval  # type: ignore[import-untyped]
+        except ImportError:
+            raise SpaceError(
+                "constraints and derived keys need simpleeval (pip install 'gscn-sim[search]')"
+            ) from None
 
         def lookup(node: Any) -> Any:
             if node.id in _PROPERTIES:

@@ -7,7 +7,9 @@ SCHEMA_VERSION = 1
 # Metrics of a finished point, in the order of the exported table; all numbers but the last two.
 METRICS = (
     *("cycles", "seconds", "gpu_seconds", "speedup", "speedup_low", "speedup_high"),
-    *("backward_seconds", "backward_speedup", "utilization", "work_reduction"),
+    *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
+    *("backward_seconds", "backward_speedup", "backward_speedup_measured"),
+    *("utilization", "work_reduction"),
     *("slots_useful", "slots_redundant", "slots_placeholder", "slots_fragmentation"),
     *("slots_bank_conflict", "slots_operand_wait", "slots_output_wait", "slots_imbalance"),
     *("dram_read_bytes", "dram_write_bytes", "energy_j", "energy_dram_j", "area_mm2"),

@@ -25,7 +25,8 @@ POPULATION = 32
 TPE_BATCH = 8
 FRUITLESS = 2000
 PATIENCE = {"nsga2": 1000, "tpe": 200}
-MAXIMIZED = ("speedup", "backward_speedup", "utilization")
+MAXIMIZED = ("speedup", "backward_speedup", "utilization", "work_reduction")
+"""How the names of metrics begin of which more is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def parse_objectives(text: str, allowed: Sequence[str]) -> tuple[Objective, ...]
             raise SpaceError(f"objective {metric!r} must be one of {', '.join(allowed)}")
         if direction not in ("", "max", "min"):
             raise SpaceError(f"objective {metric}: direction must be max or min, not {direction!r}")
-        maximize = direction == "max" or (not direction and metric in MAXIMIZED)
+        maximize = direction == "max" or (not direction and metric.startswith(MAXIMIZED))
         objectives.append(Objective(metric=metric, maximize=maximize))
     return tuple(objectives)
 

@@ -21,8 +21,14 @@ def table(rows: list[dict]) -> pd.DataFrame:
     filled = [
         {
             **dict.fromkeys(METRICS, 1.0),
-            "sweep": 1, "point": i, "network": "n", "batch_size": 16, "trace_digest": "t",
-            "status": "done", "limited_by": "dram", "config_digest": str(row.get("x", i)),
+            "sweep": 1,
+            "point": i,
+            "network": "n",
+            "batch_size": 16,
+            "trace_digest": "t",
+            "status": "done",
+            "limited_by": "dram",
+            "config_digest": str(row.get("x", i)),
             **row,
         }
         for i, row in enumerate(rows)

@@ -1,0 +1,104 @@
+"""Reading back what a run or a sweep left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gscn_sim.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
+from workloads import GscnError
+
+RUN_KEYS = ("summary", "layers", "config", "provenance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSource:
+    """A saved run: its layers as means over the recorded iterations, its summary, its origin."""
+
+    headline: str
+    layers: pd.DataFrame
+    summary: pd.DataFrame
+    pe_busy: dict[str, list[float]]
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSource:
+    """The finished points of a store, and the full configuration of each by its digest."""
+
+    name: str
+    table: pd.DataFrame
+    configs: dict[str, dict[str, Any]]
+
+
+def read_source(path: str | Path) -> RunSource | SweepSource:
+    """Read a run's JSON file, or a sweep's folder or store.
+
+    Raises:
+        GscnError: it is neither.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        return read_run(path)
+    return read_sweep(path)
+
+
+def read_run(path: Path) -> RunSource:
+    """Read the document that ``gscn-sim run -o run.json`` writes.
+
+    Raises:
+        GscnError: no such file, or another one.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise GscnError(f"{path}: cannot be read as the JSON of a run: {error}") from None
+    if not isinstance(document, dict) or any(key not in document for key in RUN_KEYS):
+        raise GscnError(f"{path}: not a run; one has the keys {', '.join(RUN_KEYS)}")
+    try:
+        phases = document["summary"]["phases"]
+        layers = layer_means(_numbers(document["layers"], LAYER_COLUMNS))
+        summary = _numbers(list(phases.values()), SUMMARY_COLUMNS)
+        return RunSource(
+            headline=str(document["summary"]["headline"]),
+            layers=layers,
+            summary=summary,
+            pe_busy={name: row.get("pe_busy_share") or [] for name, row in phases.items()},
+            config=dict(document["config"]),
+            provenance=dict(document["provenance"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise GscnError(f"{path}: not a whole run: {type(error).__name__}: {error}") from None
+
+
+def read_sweep(path: Path) -> SweepSource:
+    """Read a store with the configurations of its points."""
+    from gscn_sim.sweep.store import connect, errors_explained, store_path
+    from gscn_sim.sweep.table import sweep_table
+
+    table = sweep_table(path)
+    if table.empty:
+        raise GscnError(f"{path}: no finished points")
+    file = store_path(path)
+    connection = connect(file)
+    try:
+        with errors_explained(file):
+            rows = connection.execute("SELECT digest, json FROM configs").fetchall()
+    finally:
+        connection.close()
+    configs = {digest: json.loads(text) for digest, text in rows}
+    return SweepSource(name=str(path), table=table, configs=configs)
+
+
+def _numbers(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
+    """The rows with every column; what JSON has as null is NaN among numbers."""
+    frame = pd.DataFrame(rows)[list(columns)]
+    for name in frame.columns:
+        if frame[name].map(lambda value: value is None or isinstance(value, int | float)).all():
+            frame[name] = frame[name].astype(float)
+    return frame

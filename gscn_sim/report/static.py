@@ -1,0 +1,137 @@
+"""Static figures for papers, drawn by Matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gscn_sim.output import whole_file
+from gscn_sim.report.figures import PHASE_COLOURS, SLOT_COLOURS, phases_in
+from gscn_sim.report.sources import RunSource, SweepSource, read_source
+from gscn_sim.tables import SLOTS
+from workloads import GscnError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUFFIXES = (".png", ".svg", ".pdf")
+# Fixed, so that the same data give the same file.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+}
+
+
+def write_plot(
+    source: str | Path,
+    path: str | Path,
+    *,
+    kind: str | None = None,
+    x_metric: str = "area_mm2",
+    y_metric: str = "speedup",
+) -> None:
+    """Draw ``pareto`` or ``effects`` of a sweep, ``speedup`` or ``slots`` of a run, to a file.
+
+    Raises:
+        GscnError: the source has no such figure, the suffix is unknown, matplotlib is missing, or
+            the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise GscnError(f"{path}: a figure's name must end in {', '.join(SUFFIXES)}")
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise GscnError("a figure needs matplotlib (pip install 'gscn-sim[report]')") from None
+    data = read_source(source)
+    draw = _drawing(data, kind, x_metric, y_metric)
+    with mpl.rc_context({"svg.hashsalt": "gscn-sim", "font.size": 8}):
+        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+        draw(figure.add_subplot())
+        with whole_file(path) as file:
+            figure.savefig(file, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
+
+
+def _drawing(
+    data: RunSource | SweepSource, kind: str | None, x_metric: str, y_metric: str
+) -> Callable[[Axes], None]:
+    if isinstance(data, RunSource):
+        if kind not in (None, "speedup", "slots"):
+            raise GscnError(f"--kind of a run must be speedup or slots, got {kind}")
+        return lambda axes: (draw_slots if kind == "slots" else draw_speedup)(axes, data)
+    if kind not in (None, "pareto", "effects"):
+        raise GscnError(f"--kind of a sweep must be pareto or effects, got {kind}")
+    if kind == "effects":
+        return lambda axes: draw_effects(axes, data, y_metric)
+    return lambda axes: draw_pareto(axes, data, x_metric, y_metric)
+
+
+def draw_speedup(axes: Axes, run: RunSource) -> None:
+    """One group of bars a layer, one bar a phase, with the GPU model's band."""
+    known = run.layers[run.layers["speedup"].notna()]
+    names = list(dict.fromkeys(known["layer"]))
+    phases = phases_in(known)
+    width = 0.8 / max(len(phases), 1)
+    for index, phase in enumerate(phases):
+        rows = known[known["phase"] == phase]
+        places = [
+            names.index(name) + (index - (len(phases) - 1) / 2) * width for name in rows["layer"]
+        ]
+        low, high = rows["speedup"] - rows["speedup_low"], rows["speedup_high"] - rows["speedup"]
+        band = None if low.isna().any() else [low.tolist(), high.tolist()]
+        axes.bar(places, rows["speedup"], width, label=phase, color=PHASE_COLOURS[phase],
+                 yerr=band, error_kw={"linewidth": 0.6})  # fmt: skip
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_ylabel("speed-up")
+    axes.axhline(1, color="black", linewidth=0.6)
+    if phases:
+        axes.legend(frameon=False)
+
+
+def draw_slots(axes: Axes, run: RunSource) -> None:
+    """Where the slots of each phase of the network went."""
+    rows = run.summary
+    total = rows[list(SLOTS)].sum(axis=1)
+    left = 0.0 * total
+    for name in SLOTS:
+        share = 100 * rows[name] / total
+        label = name.removeprefix("slots_").replace("_", " ")
+        axes.barh(rows["phase"], share, left=left, color=SLOT_COLOURS[name], label=label)
+        left = left + share
+    axes.invert_yaxis()
+    axes.set_xlabel("% of multiplier slots")
+    axes.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def draw_pareto(axes: Axes, sweep: SweepSource, x_metric: str, y_metric: str) -> None:
+    """All designs, and those that no other beats in the two metrics."""
+    from gscn_sim.sweep import pareto, parse_objectives
+    from gscn_sim.sweep.schema import METRICS
+    from gscn_sim.sweep.table import finished
+
+    objectives = parse_objectives(f"{x_metric},{y_metric}", METRICS)
+    done = finished(sweep.table)
+    axes.scatter(done[x_metric], done[y_metric], s=8, alpha=0.4, color="#0072b2", label="designs")
+    front = pareto(sweep.table, objectives)
+    for (network, batch), rows in front.groupby(["network", "batch_size"], sort=False):
+        line = rows.sort_values(x_metric)
+        label = f"best of {network}, batch {batch}"
+        axes.step(
+            line[x_metric], line[y_metric], where="post", marker="o", markersize=3, label=label
+        )
+    axes.set_xlabel(x_metric)
+    axes.set_ylabel(y_metric)
+    axes.legend(frameon=False)
+
+
+def draw_effects(axes: Axes, sweep: SweepSource, metric: str) -> None:
+    """How much of a metric's variation each axis explains by itself."""
+    from gscn_sim.sweep import sensitivity
+
+    effects = sensitivity(sweep.table, metric)
+    axes.barh(effects["axis"], 100 * effects["share"], color="#0072b2")
+    axes.invert_yaxis()
+    axes.set_xlabel(f"% of the variance of {metric}")

@@ -1,0 +1,220 @@
+"""The page in a real browser, and everything about it that needs none."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gscn_sim.cli import main
+from gscn_sim.report.figures import machine_peaks, roofline, slot_bars
+from gscn_sim.report.html import write_report
+from gscn_sim.report.sources import read_run, read_source
+from workloads import GscnError
+
+pytest.importorskip("plotly", reason="plotly is not installed")
+TRACE = "workloads/data/resnet8_digits.npz"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*words: object) -> None:
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def run_json(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "run.json"
+    command("run", ROOT / TRACE, "--batch", "8", "-q", "-o", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sweep_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep") / "out"
+    axes = ("--param", "array.pe_rows=7,14", "--param", "array.clock_ghz=0.8,1.6")
+    command("sweep", ROOT / TRACE, *axes, "--batch", "2", "-j", "1", "-q", "-o", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1300,1800"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def show(browser, source: Path, page: Path):
+    """Write the page and open it; fails on anything in the browser's console."""
+    write_report(source, page)
+    browser.get(page.as_uri())
+    wait_for(browser, "return document.querySelectorAll('.main-svg').length")
+    problems = [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]
+    assert problems == []
+
+
+def wait_for(browser, script: str):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        value = browser.execute_script(script)
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"never true in the page: {script}")
+
+
+def texts(browser, selector: str) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector
+    )
+
+
+def test_a_run_in_a_browser(browser, run_json, tmp_path):
+    show(browser, run_json, tmp_path / "run.html")
+    headline = json.loads(run_json.read_text())["summary"]["headline"]
+    assert texts(browser, "#headline") == [headline]
+    for name in ("speedup", "slots", "roofline", "pe-load-dgrad", "pe-load-pre_wgrad"):
+        assert browser.execute_script(
+            "return document.querySelectorAll('#figure-' + arguments[0] + ' .main-svg').length",
+            name,
+        )
+    assert len(texts(browser, "#figure-slots .barlayer .trace")) == 8
+    assert "pe.accumulator_banks" in texts(browser, "details td")
+
+
+def test_a_sweep_in_a_browser(browser, sweep_folder, tmp_path):
+    show(browser, sweep_folder, tmp_path / "sweep.html")
+    assert texts(browser, "#shown") == ["4 of 4 points"]
+    assert len(texts(browser, "#scatter .point")) == 4
+    rows = browser.find_elements("css selector", "#points tbody tr")
+    rows[0].click()
+    assert "Picked design" in texts(browser, "#comparison p")[0]
+    assert "array.pe_rows" in texts(browser, "#comparison td")
+    browser.find_elements("css selector", "#points tbody tr")[3].click()
+    assert texts(browser, "#comparison p") == ["2 configuration keys differ."]
+    lines = texts(browser, "#comparison tbody tr")
+    assert lines[:2] == ["array.pe_rows714", "array.clock_ghz0.80001.600"]
+    assert len(texts(browser, "#points tr.picked")) == 2
+
+
+def test_a_point_in_the_scatter_is_picked_by_a_click(browser, sweep_folder, tmp_path):
+    show(browser, sweep_folder, tmp_path / "sweep.html")
+    browser.execute_script(
+        "document.getElementById('scatter').emit('plotly_click', {points: [{customdata: 2}]})"
+    )
+    assert texts(browser, "#comparison th") == ["key", "point 2"]
+
+
+def test_a_box_filters_the_table_and_hovering_tells(browser, sweep_folder, tmp_path):
+    show(browser, sweep_folder, tmp_path / "sweep.html")
+    plot = "document.getElementById('scatter')"
+    browser.execute_script(
+        f"{plot}.emit('plotly_selected', {{points: [{{customdata: 1}}, {{customdata: 3}}]}})"
+    )
+    assert texts(browser, "#shown") == ["2 of 4 points"]
+    assert [row[1] for row in texts(browser, "#points tbody tr")] == ["1", "3"]
+    browser.execute_script(f"{plot}.emit('plotly_selected', undefined)")
+    assert texts(browser, "#shown") == ["4 of 4 points"]
+    index = browser.execute_script(f"return {plot}.data.findIndex(t => t.x.length)")
+    browser.execute_script(f"Plotly.Fx.hover({plot}, [{{curveNumber: {index}, pointNumber: 0}}])")
+    hover = wait_for(browser, "return document.querySelector('.hoverlayer').textContent")
+    assert "array.clock_ghz: " in hover
+    assert "speedup: " in hover
+
+
+def test_the_page_asks_nothing_of_the_network(run_json, tmp_path):
+    write_report(run_json, tmp_path / "run.html")
+    text = (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"'](?!data:)", text)
+
+
+def test_names_from_a_trace_cannot_run_as_script(run_json, tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    document = json.loads(run_json.read_text())
+    for row in document["layers"]:
+        row["layer"] = evil
+    for row in document["summary"]["phases"].values():
+        row["network"] = evil
+    document["summary"]["headline"] = evil
+    source = tmp_path / "evil.json"
+    source.write_text(json.dumps(document))
+    write_report(source, tmp_path / "evil.html")
+    text = (tmp_path / "evil.html").read_text(encoding="utf-8")
+    assert "alert(1)" in text
+    assert "<script>alert(1)" not in text
+
+
+def test_slots_of_every_bar_add_up_to_100(run_json):
+    bars = slot_bars(read_run(run_json))["data"]
+    for heights in zip(*(bar["y"] for bar in bars), strict=True):
+        assert sum(heights) == pytest.approx(100)
+
+
+def test_no_point_lies_above_the_roof(run_json):
+    run = read_run(run_json)
+    peak, bandwidth = machine_peaks(run.config)
+    assert peak == pytest.approx(3584 * 1.582e9)
+    assert bandwidth == pytest.approx(484e9)
+    for trace in roofline(run)["data"]:
+        if trace.get("mode") == "markers":
+            for x, y in zip(trace["x"], trace["y"], strict=True):
+                assert y <= min(peak, bandwidth * x) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_plots_are_the_same_each_time(run_json, sweep_folder, tmp_path, suffix):
+    for source, kind in ((run_json, "slots"), (run_json, "speedup"), (sweep_folder, "pareto")):
+        for name in ("a", "b"):
+            command("plot", source, "--kind", kind, "-o", tmp_path / f"{name}{suffix}")
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_effects_plot(sweep_folder, tmp_path):
+    command("plot", sweep_folder, "--kind", "effects", "-y", "area_mm2", "-o", tmp_path / "e.svg")
+    assert "<svg" in (tmp_path / "e.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "not a run; one has the keys summary, layers"),
+        ("[1]", "not a run"),
+        ("{nope", "cannot be read as the JSON of a run"),
+        ('{"summary": {}, "layers": [], "config": {}, "provenance": {}}', "not a whole run"),
+    ],
+)
+def test_a_foreign_file_is_one_line(tmp_path, content, message):
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(GscnError, match=message):
+        read_source(path)
+    result = CliRunner().invoke(main, ["report", str(path), "-o", str(tmp_path / "r.html")])
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_wrong_kinds_and_suffixes(run_json, sweep_folder, tmp_path):
+    for words, message in (
+        ((run_json, "--kind", "pareto", "-o", "x.png"), "--kind of a run must be speedup or slots"),
+        ((sweep_folder, "--kind", "slots", "-o", "x.png"), "--kind of a sweep must be pareto"),
+        ((run_json, "-o", "x.bmp"), "must end in .png, .svg, .pdf"),
+        ((tmp_path / "none", "-o", "x.png"), "no such store"),
+    ):
+        result = CliRunner().invoke(main, ["plot", *map(str, words)])
+        assert result.exit_code == 2
+        assert message in result.stderr
