@@ -68,7 +68,7 @@ def test_constraints_choose():
         ("num_pes * multipliers", 3584),
         ("pe.accumulator_banks if num_pes > 1 else 0", 32),
         ("max(array.pe_rows, array.pe_cols)", 16),
-        ("dram_gbps > 400 and pe.bank_hash == 'xor'", True),
+        ("dram_gbps > 400 and pe.bank_hash != 'nope'", True),
         ("round(area_mm2) > 0", True),
     ],
 )
