@@ -101,6 +101,7 @@ class DrainConfig:
     entries_per_cycle: int = count(
         4, "partial sums a PE post-processes a cycle; 0 never limits", minimum=0, maximum=1 << 16
     )
+    staging_rounds: int = count(8, "drained rounds that may be on their way to DRAM")
     overlap: bool = switch(True, "drain one accumulator set while the other computes")
 
     def __post_init__(self) -> None:

@@ -36,11 +36,17 @@ class Drain(Component):
             ready = state.drained_cycle[r]
             if ready > env.now:
                 yield env.timeout(ready - int(env.now))
-            if size_bytes:
-                before = int(env.now)
-                done = self.dram.write(size_bytes, stream=self.path)
-                if self.timeline is not None:
-                    self.timeline.span(f"drain/{self.path}", "write", before, done, round=r)
-                if done > env.now:
-                    yield env.timeout(done - int(env.now))
-            state.written[r].succeed()
+            before = int(env.now)
+            done = self.dram.write(size_bytes, stream=self.path) if size_bytes else before
+            if self.timeline is not None:
+                self.timeline.span(f"drain/{self.path}", "write", before, done, round=r)
+            self._settle(state.written[r], done - before)
+
+    def _settle(self, written: simpy.Event, delay: int) -> None:
+        """Report a round as written once its last byte is in DRAM; the next may be on its way."""
+        if delay == 0:
+            written.succeed()
+            return
+        arrival = self.env.timeout(delay)
+        assert arrival.callbacks is not None
+        arrival.callbacks.append(lambda _: written.succeed())

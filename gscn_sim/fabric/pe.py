@@ -21,7 +21,7 @@ class ProcessingElement(Component):
 
     Its drain post-processes one round at a time in order; with ``drain.overlap`` a second set of
     accumulators lets the next round compute meanwhile. The staging buffer behind the drain holds
-    two rounds that are not yet written.
+    ``drain.staging_rounds`` rounds that are not yet written.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class ProcessingElement(Component):
         self.buffer = buffer
         self.row = row
         self.accumulator_sets = 2 if config.drain.overlap else 1
+        self.staging_rounds = config.drain.staging_rounds
         self.meets = config.policy.barrier != "none"
         self.serial_exchange = config.policy.halo == "serial"
         self.busy = self.operand_wait = self.output_wait = self.imbalance = 0
@@ -56,7 +57,7 @@ class ProcessingElement(Component):
         exchange = gang.exchange_cycles.tolist()
         drain = gang.drain_cycles.tolist()
         arriving, filled = self.buffer.arriving, self.buffer.filled
-        sets = self.accumulator_sets
+        sets, staging = self.accumulator_sets, self.staging_rounds
         drained: list[int] = []
         last_drained = 0
         for r in range(gang.rounds):
@@ -65,8 +66,8 @@ class ProcessingElement(Component):
             before = int(env.now)
             if r >= sets and drained[r - sets] > before:
                 yield env.timeout(drained[r - sets] - before)
-            if r >= sets + 2 and not state.written[r - sets - 2].processed:
-                yield state.written[r - sets - 2]
+            if r >= sets + staging and not state.written[r - sets - staging].processed:
+                yield state.written[r - sets - staging]
             self.output_wait += self._since(before, "output wait")
             state.start(r)
             before = int(env.now)
