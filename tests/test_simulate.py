@@ -261,6 +261,7 @@ STEADY = {
     "pe.accumulator_banks": 5,
     "pe.accumulator_entries": 300,
     "pe.bank_queue_depth": 1,
+    "policy.barrier": "group",
     "drain.overlap": False,
     "dataflow.wgrad": "cartesian",
 }

@@ -59,10 +59,16 @@ class GlobalBuffer(Component):
             self.counters["read_bytes"] += size_bytes
             load = self.dram.transfer(size_bytes, write=False)
             arrived = self.network.transfer(size_bytes)
-            yield from self._until(load.first_cycle)
-            self.arriving[index].succeed()
-            yield from self._until(max(load.done_cycle, arrived))
-            self.filled[index].succeed()
+            self.env.process(self._arrive(index, load.first_cycle, max(load.done_cycle, arrived)))
+            # The next request follows at the pace of the data: latency shows once, and the streams
+            # do not queue behind many fills.
+            yield from self._until(int(self.env.now) + load.done_cycle - load.first_cycle)
+
+    def _arrive(self, index: int, first_cycle: int, last_cycle: int) -> Generator[simpy.Event]:
+        yield from self._until(first_cycle)
+        self.arriving[index].succeed()
+        yield from self._until(last_cycle)
+        self.filled[index].succeed()
 
     def _until(self, cycle: int) -> Generator[simpy.Event]:
         if cycle > self.env.now:

@@ -21,7 +21,7 @@ from gscn_sim.schedule import Schedule
 def machine(**overrides: Any) -> Config:
     """3 x 3 PEs; memory and network never limit unless told."""
     base = {"array.pe_rows": 3, "array.pe_cols": 3, "dram.preset": "ideal"}
-    base["network.operand_bytes_per_cycle"] = 0
+    base |= {"network.operand_bytes_per_cycle": 0, "policy.barrier": "group"}
     return load_config("gscn", base | {k.replace("__", "."): v for k, v in overrides.items()})
 
 
@@ -38,15 +38,17 @@ def check_pes(result: FabricResult, config: Config) -> None:
 @given(
     schedule=schedules(),
     ahead=st.integers(1, 3),
+    staging=st.integers(1, 3),
     overlap=st.booleans(),
     barrier=st.sampled_from(("group", "none")),
     halo=st.sampled_from(("serial", "overlapped")),
 )
 def test_events_happen_as_soon_as_the_rules_allow(
-    schedule: Schedule, ahead: int, overlap: bool, barrier: str, halo: str
+    schedule: Schedule, ahead: int, staging: int, overlap: bool, barrier: str, halo: str
 ) -> None:
     config = machine(
         buffer__rounds_ahead=ahead,
+        drain__staging_rounds=staging,
         drain__overlap=overlap,
         policy__barrier=barrier,
         policy__halo=halo,
@@ -54,6 +56,7 @@ def test_events_happen_as_soon_as_the_rules_allow(
     result = run_fabric(schedule, config)
     rules = Rules(
         rounds_ahead=ahead,
+        staging_rounds=staging,
         accumulator_sets=2 if overlap else 1,
         meets=barrier == "group",
         serial_exchange=halo == "serial",

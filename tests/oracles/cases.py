@@ -91,6 +91,7 @@ def machine_overrides() -> st.SearchStrategy[dict[str, Any]]:
             "network.operand_bytes_per_cycle": st.sampled_from((0, 1, 3, 64, 2048)),
             "network.partial_sums_per_cycle": st.integers(1, 3),
             "drain.entries_per_cycle": st.integers(0, 4),
+            "drain.staging_rounds": st.integers(1, 8),
             "drain.overlap": st.booleans(),
             "dram.preset": st.sampled_from(
                 ("ideal", "gddr5x-484", "ddr4-2400", "ddr4-50", "lpddr4", "hbm2")

@@ -19,6 +19,7 @@ class Rules:
 
     rounds_ahead: int
     accumulator_sets: int
+    staging_rounds: int
     meets: bool
     serial_exchange: bool
 
@@ -78,7 +79,7 @@ def settle(schedule: Schedule, rules: Rules) -> Times:
                         ("start", g, i, r),
                         t["ready", g, i, r],
                         t["drained", g, i, r - rules.accumulator_sets],
-                        t["written", g, r - rules.accumulator_sets - 2],
+                        t["written", g, r - rules.accumulator_sets - rules.staging_rounds],
                     )
                     at_least(("started", g, r), t["start", g, i, r])
                     step = int(gang.lockstep_cycles[r])
