@@ -173,6 +173,19 @@ def test_a_buffer_for_one_fill() -> None:
         assert (result.cycles, result.operand_wait[0]) == (cycles, waited)
 
 
+SLOW_MEMORY = {
+    "array__clock_ghz": 1.0,
+    "dram__preset": "ddr4-2400",
+    "dram__transfers_gtps": 1.0,
+    "dram__row_activate_ns": 10,
+    "dram__column_ns": 5,
+    "dram__activate_interval_ns": 1,
+    "dram__controller_ns": 0,
+    "dram__refresh_ns": 0,
+    "dram__refresh_interval_ns": 100000,
+}
+
+
 def test_operands_behind_a_slow_memory() -> None:
     """One channel of 8 bytes/ns at 1 GHz, 64-byte bursts, 10 + 5 ns to open a row.
 
@@ -180,24 +193,24 @@ def test_operands_behind_a_slow_memory() -> None:
     begins when the fill begins to arrive, at 23, computes to 24, and waits for the stream to 31.
     The output's burst opens its row at 31: it moves over 46-54.
     """
-    timing = {
-        "array__clock_ghz": 1.0,
-        "dram__preset": "ddr4-2400",
-        "dram__transfers_gtps": 1.0,
-        "dram__row_activate_ns": 10,
-        "dram__column_ns": 5,
-        "dram__activate_interval_ns": 1,
-        "dram__controller_ns": 0,
-        "dram__refresh_ns": 0,
-        "dram__refresh_interval_ns": 100000,
-    }
     gang = make_gang(0, [[1]], stream_bytes=[8], stream_dram_bytes=[8], output_bytes=[4])
-    result = run_fabric(make_schedule([gang], [16]), machine(**timing))
+    result = run_fabric(make_schedule([gang], [16]), machine(**SLOW_MEMORY))
     assert result.operand_wait[0] == 23 + 31 - 24
     assert result.busy[0] == 1
     assert result.cycles == 54
     assert result.output_wait[0] == 54 - 31
     assert (result.dram_read_bytes, result.dram_write_bytes) == (128, 64)
+
+
+def test_the_latency_of_the_memory_shows_once() -> None:
+    """Two fills of one burst each, a round of one cycle on each, on the memory above.
+
+    The second is requested with the first: it moves over cycles 23-31, behind the first one's
+    15-23. Round 0 runs from 23 to 24, round 1 from 31 to 32.
+    """
+    gang = make_gang(0, [[1, 1]], fill=[0, 1])
+    result = run_fabric(make_schedule([gang], [16, 16]), machine(**SLOW_MEMORY))
+    assert (result.cycles, result.busy[0], result.operand_wait[0]) == (32, 2, 23 + 31 - 24)
 
 
 def test_a_starved_process_is_named() -> None:
