@@ -40,3 +40,28 @@ def useful_products(
         second = activation[c, h, w] if phase == "wgrad" else flat[k, c_in_group, rs]
         total += bool(first) and bool(second)
     return total
+
+
+def convolve(
+    shape: LayerShape,
+    phase: str,
+    activation: np.ndarray,
+    gradient: np.ndarray,
+    weight: np.ndarray,
+) -> np.ndarray:
+    """The phase's result for [n, C, H, W], [n, K, P, Q] and [K, C / groups, R, S]."""
+    n = len(activation)
+    result = {
+        "forward": np.zeros((n, *shape.gradient_shape)),
+        "dgrad": np.zeros((n, *shape.activation_shape)),
+        "wgrad": np.zeros(shape.weight_shape),
+    }[phase]
+    for k, c, c_in_group, h, w, p, q, rs in meetings(shape):
+        r, s = divmod(rs, shape.S)
+        if phase == "forward":
+            result[:, k, p, q] += activation[:, c, h, w] * weight[k, c_in_group, r, s]
+        elif phase == "dgrad":
+            result[:, c, h, w] += gradient[:, k, p, q] * weight[k, c_in_group, r, s]
+        else:
+            result[k, c_in_group, r, s] += (gradient[:, k, p, q] * activation[:, c, h, w]).sum()
+    return result
