@@ -187,3 +187,33 @@ def test_a_group_that_repeats_costs_the_same_each_time() -> None:
     )
     assert len(set(expected.channel_cycles)) > 1  # the queues are fuller after the first
     assert kernel_answer(costs, 0, 0, block) == expected
+
+
+@pytest.mark.parametrize("phase", ["dgrad", "wgrad"])
+@settings(max_examples=40)
+@given(
+    layer=layers(),
+    pe=pe_overrides(),
+    dataflow=st.sampled_from(("cartesian", "anticipated", "positional")),
+)
+def test_pre_phases_cost_what_the_dense_layer_costs(
+    phase: str, layer: Layer, pe: dict[str, Any], dataflow: str
+) -> None:
+    """Blocks that must cost the same share one answer; it is the answer of each of them."""
+    if phase == "dgrad" and dataflow == "positional":
+        dataflow = "cartesian"
+    overrides = {**pe, "array.pe_rows": 2, "array.pe_cols": 3, "mapping.kind": "mixed"}
+    overrides[f"dataflow.{phase}"] = dataflow
+    dense = layer_from_arrays(
+        "layer",
+        activation=np.ones((1, *layer.shape.activation_shape)),
+        gradient=np.ones((1, *layer.shape.gradient_shape)),
+        weight=layer.values("weight"),
+        shape=layer.shape,
+    )
+    _, plan, costs = prepare(layer, f"pre_{phase}", overrides)
+    _, same_plan, expected = prepare(dense, phase, overrides)
+    assert plan.tiles == same_plan.tiles
+    for t in range(len(plan.tiles)):
+        for block in blocks_of(plan):
+            assert kernel_answer(costs, 0, t, block) == kernel_answer(expected, 0, t, block)
