@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 import numpy as np
@@ -128,14 +129,51 @@ def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
 def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows no other row beats: at most equal everywhere and below somewhere.
 
-    In lexicographic order only an earlier row can beat a later one.
+    In lexicographic order only an earlier row can beat a later one. Up to three costs take
+    n log n comparisons, more take n times the size of the front.
     """
-    keep = np.zeros(len(costs), dtype=bool)
-    front = np.empty((0, costs.shape[1]))
-    for row in np.lexsort(costs.T[::-1]):
-        cost = costs[row]
-        beaten = (front <= cost).all(axis=1) & (front < cost).any(axis=1)
-        if not beaten.any():
-            keep[row] = True
-            front = np.vstack([front, cost])
+    if len(costs) == 0:
+        return np.zeros(0, dtype=bool)
+    distinct, which = np.unique(costs, axis=0, return_inverse=True)
+    if distinct.shape[1] <= 3:
+        padding = np.zeros((len(distinct), 3 - distinct.shape[1]))
+        keep = _staircase(np.hstack([padding, distinct]))
+    else:
+        keep = _pairwise(distinct)
+    return keep[which.reshape(-1)]
+
+
+def _staircase(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Non-dominated among distinct rows of three in lexicographic order.
+
+    The second and third costs of the rows kept so far that matter form a staircase: ``seconds``
+    rises while ``thirds`` falls.
+    """
+    keep = np.ones(len(rows), dtype=bool)
+    seconds: list[float] = []
+    thirds: list[float] = []
+    for index, (_, second, third) in enumerate(rows.tolist()):
+        place = bisect.bisect_right(seconds, second)
+        if place and thirds[place - 1] <= third:
+            keep[index] = False
+            continue
+        start = place - 1 if place and seconds[place - 1] == second else place
+        end = start
+        while end < len(thirds) and thirds[end] >= third:
+            end += 1
+        seconds[start:end] = [second]
+        thirds[start:end] = [third]
+    return keep
+
+
+def _pairwise(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Non-dominated among distinct rows in lexicographic order, each against the front so far."""
+    keep = np.zeros(len(rows), dtype=bool)
+    front = np.empty_like(rows)
+    size = 0
+    for index, row in enumerate(rows):
+        if not (front[:size] <= row).all(axis=1).any():
+            keep[index] = True
+            front[size] = row
+            size += 1
     return keep

@@ -45,7 +45,9 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
     finally:
         connection.close()
     frame = pd.DataFrame(rows, columns=["sweep", "point", "params", *COLUMNS])
-    params = pd.DataFrame([json.loads(text) for text in frame.pop("params")], index=frame.index)
+    texts = ",".join(row[2] for row in rows)  # one parse is several times faster than many
+    params = pd.DataFrame(json.loads(f"[{texts}]"), index=frame.index)
+    frame = frame.drop(columns="params")
     frame = frame.astype(dict.fromkeys(METRICS, float))
     return pd.concat([frame[["sweep", "point"]], params, frame[list(COLUMNS)]], axis=1)
 

@@ -58,17 +58,19 @@ def test_each_workload_has_its_own_front():
 
 
 @given(
-    st.lists(
-        st.tuples(*[st.integers(0, 4)] * 3),
-        max_size=40,
+    st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.tuples(*[st.integers(0, 4)] * width), max_size=40).map(
+            lambda rows: (width, rows)
+        )
     )
 )
-def test_the_front_is_what_the_definition_says(costs):
-    array = np.array(costs, dtype=float).reshape(-1, 3)
+def test_the_front_is_what_the_definition_says(case):
+    width, costs = case
     expected = [
         not any(all(x <= y for x, y in zip(a, b, strict=True)) and a != b for a in costs)
         for b in costs
     ]
+    array = np.array(costs, dtype=float).reshape(-1, width)
     assert list(non_dominated(array)) == expected
 
 
