@@ -49,4 +49,8 @@ class Drain(Component):
             return
         arrival = self.env.timeout(delay)
         assert arrival.callbacks is not None
-        arrival.callbacks.append(lambda _: written.succeed())
+        arrival.callbacks.append(lambda _: _report(written))
+
+
+def _report(written: simpy.Event) -> None:
+    written.succeed()
