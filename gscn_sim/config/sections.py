@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gscn_sim.config.fields import check_fields, choice, count, real, switch
 from gscn_sim.errors import ConfigError
 
-DATAFLOWS = ("cartesian", "anticipated", "positional", "dense")
+DATAFLOWS = ("cartesian", "anticipated", "positional")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
