@@ -234,6 +234,7 @@ def test_wgrad_traffic(
     overrides = BYTES | {
         "mapping.kind": kind,
         "dataflow.wgrad": dataflow,
+        "pe.accumulator_entries": 16,  # one filter at least, seldom all of them
         "pe.stationary_buffer_bytes": 1 << 30 if tiles_fit else 1,
         "buffer.size_bytes": 1 << 30 if gradients_fit else 1,
     }

@@ -173,6 +173,20 @@ def test_a_buffer_for_one_fill() -> None:
         assert (result.cycles, result.operand_wait[0]) == (cycles, waited)
 
 
+def test_a_fill_waits_until_one_of_those_held_is_done_with() -> None:
+    """Fills of 30, 30 and 300 bytes at 30 a cycle, a round each: 20, 1 and 1 cycles.
+
+    A buffer for three loads them over cycles 0-1, 1-2 and 2-12: the rounds end at 20, 21 and 22. A
+    buffer for two has room for the third when fill 0 is done with, as round 1 begins at 20: it is
+    there at 30.
+    """
+    gang = make_gang(0, [[20, 1, 1]], fill=[0, 1, 2])
+    for held, cycles in ((3, 22), (2, 30)):
+        schedule = make_schedule([gang], [30, 30, 300], fills_held=held)
+        result = run_fabric(schedule, machine(network__operand_bytes_per_cycle=30))
+        assert (result.cycles, result.operand_wait[0]) == (cycles, cycles - 22)
+
+
 SLOW_MEMORY = {
     "array__clock_ghz": 1.0,
     "dram__preset": "ddr4-2400",

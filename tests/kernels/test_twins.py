@@ -127,7 +127,7 @@ def test_cartesian_and_anticipated(
 
 @settings(max_examples=120)
 @given(
-    layer=layers(),
+    layer=layers(side=4, channels=9),
     pe=pe_overrides(),
     grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     kind=st.sampled_from(("planar", "channel", "mixed")),
