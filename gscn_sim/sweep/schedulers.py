@@ -50,15 +50,20 @@ class Processes:
         pool = self._pool(self.workers)
         flying: dict[Future[Outcome], Point] = {}
         try:
-            more = True
+            more, broken = True, False
             while more or flying:
-                while more and len(flying) <= self.workers:  # one more waits, so that none idles
+                # One more than there are workers, so that none idles.
+                while more and not broken and len(flying) <= self.workers:
                     point = next(points, None)
                     more = point is not None
-                    if point is not None:
+                    if point is None:
+                        break
+                    try:
                         flying[pool.submit(outcome, self.evaluate, point)] = point
+                    except BrokenProcessPool:  # a worker died since the last look
+                        suspects.append(point)
+                        broken = True
                 done, _ = wait(flying, return_when=FIRST_COMPLETED)
-                broken = False
                 for future in done:
                     point = flying.pop(future)
                     if isinstance(future.exception(), BrokenProcessPool):
@@ -73,6 +78,7 @@ class Processes:
                     pool = self._pool(self.workers)
                     yield from self._alone(suspects)
                     suspects.clear()
+                    broken = False
         finally:
             _end(pool)
 
