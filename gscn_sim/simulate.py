@@ -20,9 +20,10 @@ from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.geometry import Operands, Problem, count_useful, make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import Plan, balanced, choose_plan
+from gscn_sim.mapping import Plan, balanced, choose_plan, deal_units
 from gscn_sim.records import Activity, PhaseRecord, Slots
-from gscn_sim.schedule import Schedule, make_schedule
+from gscn_sim.rounds import make_schedule
+from gscn_sim.schedule import Schedule
 from gscn_sim.timeline import Timeline
 from gscn_sim.units import ceil_div
 from workloads import Layer, Phase, Trace
@@ -220,7 +221,8 @@ def prepare_phase(layer: Layer, phase: Phase, config: Config, batch_size: int) -
     operands = make_operands(layer, problem)
     plan = choose_plan(problem, operands, config, layer.name)
     dealt, _ = balanced(plan, operands, config)
-    schedule = make_schedule(plan, block_costs(plan, dealt, config), config)
+    times = deal_units(plan, operands, config)
+    schedule = make_schedule(plan, block_costs(plan, dealt, config), config, times)
     return PreparedPhase(problem=problem, operands=operands, plan=plan, schedule=schedule)
 
 
@@ -252,12 +254,6 @@ def simulate_phase(
     return finish_phase(network, layer, prepare_phase(layer, phase, config, batch_size), config)[0]
 
 
-def samples_in_batch(batch_size: int, recorded: int) -> Iterator[int]:
-    """Recorded sample that stands for each sample of the batch."""
-    for n in range(batch_size):
-        yield n % recorded
-
-
 def _record(
     network: str,
     layer: Layer,
@@ -271,8 +267,7 @@ def _record(
     multipliers = config.multipliers
     per_sample = count_useful(problem, operands)
     times = np.bincount(
-        np.array(list(samples_in_batch(problem.batch_size, operands.samples))),
-        minlength=operands.samples,
+        np.arange(problem.batch_size) % operands.samples, minlength=operands.samples
     )
     expected = int(per_sample @ times)
     steps, useful, real, pairs = (counters[i] for i in (STEPS, USEFUL, REAL_PAIRS, PAIRS))
@@ -331,7 +326,7 @@ def _record(
 def _check_traffic(record: PhaseRecord, schedule: Schedule, config: Config) -> None:
     """Bytes read and written must be what the schedule says must move, in whole bursts."""
     burst = config.dram.burst_bytes
-    reads = int((-(-schedule.fill_bytes // burst)).sum())
+    reads = int((-(-schedule.fill_dram_bytes // burst)).sum())
     writes = 0
     for gang in schedule.gangs:
         reads += int((-(-gang.stream_dram_bytes // burst)).sum())

@@ -36,7 +36,7 @@ class PeConfig:
         8, "D: products that may wait at a bank", minimum=0, maximum=1 << 20
     )
     bank_hash: str = choice(
-        "modulo", "which bank an output goes to", "modulo", "xor", "channel", "dnnsim"
+        "xor", "which bank an output goes to", "modulo", "xor", "channel", "dnnsim"
     )
     stationary_buffer_bytes: int = count(16384, "buffer of the stationary operand")
     streamed_fifo_entries: int = count(256, "FIFO of the streamed operand, in entries")

@@ -30,14 +30,13 @@ class GlobalBuffer(Component):
         dram: Dram,
         network: BroadcastNetwork,
         gangs: Sequence[GangState],
-        rounds_ahead: int,
     ) -> None:
         super().__init__(env, "buffer")
         self.dram = dram
         self.network = network
         self.gangs = gangs
         self.schedule = schedule
-        self.rounds_ahead = rounds_ahead
+        self.rounds_ahead = schedule.rounds_ahead
         self.arriving = [env.event() for _ in schedule.fill_bytes]
         self.filled = [env.event() for _ in schedule.fill_bytes]
         owners = schedule.fill_owner.tolist()
@@ -55,9 +54,10 @@ class GlobalBuffer(Component):
                 if room is not None and not room.processed:
                     yield room
             size_bytes = int(self.schedule.fill_bytes[index])
-            self.counters["write_bytes"] += size_bytes
+            dram_bytes = int(self.schedule.fill_dram_bytes[index])
+            self.counters["write_bytes"] += dram_bytes
             self.counters["read_bytes"] += size_bytes
-            load = self.dram.transfer(size_bytes, write=False)
+            load = self.dram.transfer(dram_bytes, write=False)
             arrived = self.network.transfer(size_bytes)
             self.env.process(self._arrive(index, load.first_cycle, max(load.done_cycle, arrived)))
             # The next request follows at the pace of the data: latency shows once, and the streams

@@ -49,7 +49,7 @@ def run_fabric(
     dram = Dram(env, config, timeline=timeline)
     network = BroadcastNetwork(env, config.network.operand_bytes_per_cycle)
     gangs = [GangState(env, gang, i) for i, gang in enumerate(schedule.gangs)]
-    buffer = GlobalBuffer(env, schedule, dram, network, gangs, config.buffer.rounds_ahead)
+    buffer = GlobalBuffer(env, schedule, dram, network, gangs)
     pes = [
         ProcessingElement(env, number, row, state, buffer, config, timeline)
         for state in gangs

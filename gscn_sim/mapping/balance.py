@@ -1,7 +1,8 @@
-"""Dealing channels to PEs: in order, or so that each PE gets about the same work."""
+"""Dealing work to PEs: in order, or so that each PE gets about the same."""
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,3 +69,66 @@ def _next(turn: int, step: int, parts: int) -> tuple[int, int]:
     if 0 <= turn + step < parts:
         return turn + step, step
     return turn, -step
+
+
+def deal_units(plan: Plan, operands: Operands, config: Config) -> Ints:
+    """How often each PE split of wgrad runs each recorded sample's tile: [splits, recorded, tiles].
+
+    A *unit* is one tile of one sample; which PE takes it does not matter, as the partial sums of
+    all are reduced. With ``policy.load_balance = "sorted"`` the unit with most work left goes to
+    the split with least so far (longest processing time first). Work is guessed from what the
+    compressor of each operand knows: gradients in the tile times activations in its window. With
+    ``static`` sample n goes to sample split n modulo their number, and each tile to its own PE.
+    A batch that repeats its samples so often that every split could run every unit once deals those
+    rounds evenly, and only the rest by work.
+    """
+    problem = plan.problem
+    recorded, batch = operands.samples, problem.batch_size
+    grid = plan.rows * plan.cols
+    passes = plan.passes[0] * plan.passes[1]
+    splits = plan.samples * grid
+    times = np.zeros((splits, recorded, grid * passes), np.int64)
+    if config.policy.load_balance == "static":
+        numbers = np.arange(batch)
+        pairs = numbers % plan.samples * recorded + numbers % recorded
+        runs = np.bincount(pairs, minlength=plan.samples * recorded).reshape(-1, recorded)
+        for row in range(plan.rows):
+            for col in range(plan.cols):
+                place = row * plan.cols + col
+                for p in range(passes):
+                    times[place::grid, :, plan.tile_index(row, col, p)] = runs
+        return times
+    period = recorded * splits
+    times += batch // period
+    rest = range(batch // period * period, batch)
+    work = unit_work(plan, operands).tolist()
+    units = [(work[n % recorded][t], n, t) for n in rest for t in range(grid * passes)]
+    loads = [(0, split) for split in range(splits)]
+    for size, n, tile in sorted(units, key=lambda unit: (-unit[0], unit[1:])):
+        load, taker = heapq.heappop(loads)
+        times[taker, n % recorded, tile] += 1
+        heapq.heappush(loads, (load + size, taker))
+    return times
+
+
+def unit_work(plan: Plan, operands: Operands) -> Ints:
+    """[recorded, tiles] gradients in each tile times activations in its window (wgrad)."""
+    gradients = _sums(operands.streamed.sum((1, 4), dtype=np.int64))
+    activations = _sums(operands.stationary.sum(1, dtype=np.int64))
+    return np.stack(
+        [
+            _inside(gradients, tile.streamed) * _inside(activations, tile.stationary)
+            for tile in plan.tiles
+        ],
+        axis=1,
+    )
+
+
+def _sums(counts: Ints) -> Ints:
+    """[n, Y + 1, X + 1] sums over rectangles from the corner."""
+    return np.pad(counts.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
+
+
+def _inside(sums: Ints, region: tuple[int, int, int, int]) -> Ints:
+    y0, y1, x0, x1 = region
+    return sums[:, y1, x1] - sums[:, y0, x1] - sums[:, y1, x0] + sums[:, y0, x0]

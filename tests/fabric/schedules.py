@@ -29,14 +29,23 @@ def make_gang(first_pe: int, busy: list[list[int]], **given: list[int]) -> Gang:
 
 
 def make_schedule(
-    gangs: list[Gang], fill_bytes: list[int], *, owner: list[int] | None = None, fills_held: int = 2
+    gangs: list[Gang],
+    fill_bytes: list[int],
+    *,
+    fill_dram_bytes: list[int] | None = None,
+    owner: list[int] | None = None,
+    fills_held: int = 2,
+    rounds_ahead: int = 4,
 ) -> Schedule:
-    """A schedule of gangs; fills belong to gang 0 unless told."""
+    """A schedule of gangs; fills come from DRAM and belong to gang 0 unless told."""
+    from_dram = fill_bytes if fill_dram_bytes is None else fill_dram_bytes
     return Schedule(
         gangs=gangs,
         fill_bytes=np.array(fill_bytes, np.int64),
+        fill_dram_bytes=np.array(from_dram, np.int64),
         fill_owner=np.array(owner or [0] * len(fill_bytes), np.int64),
         fills_held=fills_held,
+        rounds_ahead=rounds_ahead,
         counters=np.zeros(N_COUNTERS, np.int64),
         stationary_reads=0,
         streamed_reads=0,
@@ -84,4 +93,11 @@ def schedules(draw: st.DrawFn) -> Schedule:
         )
         pes += len(busy)
     fill_bytes = [draw(st.integers(0, 60)) for _ in owner]
-    return make_schedule(gangs, fill_bytes, owner=owner, fills_held=draw(st.integers(1, 3)))
+    return make_schedule(
+        gangs,
+        fill_bytes,
+        fill_dram_bytes=[size if draw(st.booleans()) else 0 for size in fill_bytes],
+        owner=owner,
+        fills_held=draw(st.integers(1, 3)),
+        rounds_ahead=draw(st.integers(0, 3)),
+    )

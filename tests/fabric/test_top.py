@@ -37,17 +37,15 @@ def check_pes(result: FabricResult, config: Config) -> None:
 @settings(max_examples=300)
 @given(
     schedule=schedules(),
-    ahead=st.integers(1, 3),
     staging=st.integers(1, 3),
     overlap=st.booleans(),
     barrier=st.sampled_from(("group", "none")),
     halo=st.sampled_from(("serial", "overlapped")),
 )
 def test_events_happen_as_soon_as_the_rules_allow(
-    schedule: Schedule, ahead: int, staging: int, overlap: bool, barrier: str, halo: str
+    schedule: Schedule, staging: int, overlap: bool, barrier: str, halo: str
 ) -> None:
     config = machine(
-        buffer__rounds_ahead=ahead,
         drain__staging_rounds=staging,
         drain__overlap=overlap,
         policy__barrier=barrier,
@@ -55,7 +53,7 @@ def test_events_happen_as_soon_as_the_rules_allow(
     )
     result = run_fabric(schedule, config)
     rules = Rules(
-        rounds_ahead=ahead,
+        rounds_ahead=schedule.rounds_ahead,
         staging_rounds=staging,
         accumulator_sets=2 if overlap else 1,
         meets=barrier == "group",
@@ -91,7 +89,7 @@ def test_limits_only_delay(
     free = run_fabric(schedule, machine(**given_overrides))
     assert result.cycles >= free.cycles
     burst = config.dram.burst_bytes
-    reads = sum(-(-size // burst) for size in schedule.fill_bytes.tolist())
+    reads = sum(-(-size // burst) for size in schedule.fill_dram_bytes.tolist())
     writes = sent = 0
     for gang in schedule.gangs:
         reads += sum(-(-size // burst) for size in gang.stream_dram_bytes.tolist())
