@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gscn_sim.cache import Cache
 from gscn_sim.config import Config
 from gscn_sim.geometry import Ints, Operands
 from gscn_sim.kernels.banks import BANK_HASHES
 from gscn_sim.kernels.cartesian import cartesian_tiles
 from gscn_sim.kernels.pairing import N_COUNTERS
 from gscn_sim.kernels.positional import pixel_entries, positional_tiles
+from gscn_sim.mapping.balance import ChannelOrder, deal_order, dealt
 from gscn_sim.mapping.plan import Block, Plan, tile_array
+from gscn_sim.provenance import code_digest
 
 NO_VALUES = np.empty(0, np.float64)
+_COST_FREE = ("problem", "kind", "samples", "reason")
+"""Fields of a plan that block costs do not depend on (of the problem: phase and shape count)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,30 @@ def machine_array(config: Config, dataflow: str) -> Ints:
         ],
         np.int64,
     )
+
+
+def cached_costs(plan: Plan, operands: Operands, config: Config, cache: Cache) -> BlockCosts:
+    """Costs of a plan's blocks, their channels dealt to the PEs, from the cache where known."""
+    order = deal_order(plan, operands, config)
+    return cache.get_on_disk(
+        _costs_digest(plan, operands, order, config),
+        lambda: block_costs(plan, dealt(operands, order), config),
+    )
+
+
+def _costs_digest(plan: Plan, operands: Operands, order: ChannelOrder, config: Config) -> str:
+    """Digest of all that block costs depend on: code, masks, tiles and blocks, the PE."""
+    facts = (
+        code_digest(),
+        operands.digest,
+        *(plan.problem.phase, plan.problem.shape),
+        *(getattr(plan, field.name) for field in fields(plan) if field.name not in _COST_FREE),
+        *machine_array(config, plan.dataflow).tolist(),
+        *(config.pe.bank_hash, config.policy.barrier == "input_channel"),
+    )
+    digest = hashlib.sha256(repr(facts).encode())
+    digest.update(order.stationary.tobytes() + order.outputs.tobytes())
+    return digest.hexdigest()
 
 
 def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:

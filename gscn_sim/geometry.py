@@ -6,7 +6,9 @@ Along each axis a stationary coordinate y and a streamed coordinate r meet at th
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -111,6 +113,24 @@ class Operands:
     def samples(self) -> int:
         """Recorded samples."""
         return int(self.stationary.shape[0])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all of it."""
+        found = hashlib.sha256(repr((self.is_dense, self.dense_weights)).encode())
+        for array in (self.stationary, self.streamed, self.list_of_channel, self.group_of_list):
+            found.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
+    @cached_property
+    def stationary_work(self) -> Ints:
+        """Non-zeros of each stationary channel, all recorded samples."""
+        return self.stationary.sum((0, 2, 3), dtype=np.int64)
+
+    @cached_property
+    def streamed_work(self) -> Ints:
+        """Non-zeros of each output channel of a group, all recorded samples and lists."""
+        return self.streamed.sum((0, 1, 2, 3), dtype=np.int64)
 
 
 def make_operands(layer: Layer, problem: Problem) -> Operands:

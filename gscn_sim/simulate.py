@@ -5,22 +5,23 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gscn_sim.cache import Cache
 from gscn_sim.config import Config
-from gscn_sim.costs import block_costs
+from gscn_sim.costs import cached_costs
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
-from gscn_sim.geometry import Operands, Problem, count_useful, make_operands, make_problem
+from gscn_sim.geometry import Ints, Operands, Problem, count_useful, make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import Plan, balanced, choose_plan, deal_units
+from gscn_sim.mapping import Plan, choose_plan, deal_units
 from gscn_sim.records import Activity, PhaseRecord, Slots
 from gscn_sim.rounds import make_schedule
 from gscn_sim.schedule import Schedule
@@ -79,6 +80,7 @@ def simulate(
     workers: int = 2,
     progress: Progress | None = None,
     timeline: str | Path | None = None,
+    cache: Cache | None = None,
 ) -> Run:
     """Simulate phases of every layer record of a trace.
 
@@ -88,9 +90,11 @@ def simulate(
         phases: names of :class:`workloads.Phase`. A phase that a layer cannot run because training
             never runs it (dgrad of the first layer) is left out.
         batch_size: samples of an iteration; the trace's own by default.
-        workers: threads for the kernels; results do not depend on it.
+        workers: threads for the kernels, 0 for none beside the caller's; results do not depend on
+            it.
         progress: called with (done, total, what) before each layer record and at the end.
-
+        cache: where to look up what earlier runs have worked out (:func:`open_cache`); results do
+            not depend on it.
         timeline: file to write a trace-event timeline of the sampled PEs, drains and DRAM to.
 
     Raises:
@@ -104,14 +108,15 @@ def simulate(
         raise ConfigError(f"batch size must be a positive int, got {batch}")
     records: list[PhaseRecord] = []
     fabric_seconds = 0.0
+    cache = cache or Cache(memory_bytes=0)
     began = time.perf_counter()
     dense: dict[object, PhaseRecord] = {}
     recorder = None
     if timeline is not None:
         recorder = Timeline(clock_ghz=config.array.clock_ghz, num_pes=config.num_pes)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    with ThreadPoolExecutor(max_workers=workers) if workers else _Caller() as pool:
         for layer, phase, prepared in _prepare_ahead(
-            pool, trace, config, wanted, batch, progress, timeline is not None
+            pool, trace, config, wanted, batch, progress, timeline is not None, cache
         ):
             if prepared is None:  # a dense phase of a shape that has been simulated
                 first = dense[_dense_key(layer, phase)]
@@ -146,13 +151,14 @@ def simulate(
 
 
 def _prepare_ahead(
-    pool: ThreadPoolExecutor,
+    pool: Executor,
     trace: Trace,
     config: Config,
     phases: list[Phase],
     batch_size: int,
     progress: Progress | None,
     every_phase: bool,
+    cache: Cache,
 ) -> Iterator[tuple[Layer, Phase, Future[PreparedPhase] | None]]:
     """Start the kernels of a few layer-phases ahead, in the order of the trace.
 
@@ -171,12 +177,21 @@ def _prepare_ahead(
             key = _dense_key(layer, phase)
             future = None
             if not phase.is_pre_phase or key not in seen or every_phase:
-                future = pool.submit(prepare_phase, layer, phase, config, batch_size)
+                future = pool.submit(prepare_phase, layer, phase, config, batch_size, cache)
             seen.add(key)
             waiting.append((layer, phase, future))
             if len(waiting) > LOOK_AHEAD:
                 yield waiting.popleft()
     yield from waiting
+
+
+class _Caller(Executor):
+    """Runs what is submitted at once, in the thread that submits it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 def _dense_key(layer: Layer, phase: Phase) -> object:
@@ -207,23 +222,34 @@ def parse_phases(names: Sequence[str]) -> list[Phase]:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedPhase:
-    """A layer-phase with its plan and schedule, ready for the fabric."""
+    """A layer-phase with its plan and schedule, ready for the fabric.
+
+    ``useful`` are the useful products of each recorded sample, counted from the masks.
+    """
 
     problem: Problem
     operands: Operands
+    useful: Ints
     plan: Plan
     schedule: Schedule
 
 
-def prepare_phase(layer: Layer, phase: Phase, config: Config, batch_size: int) -> PreparedPhase:
+def prepare_phase(
+    layer: Layer, phase: Phase, config: Config, batch_size: int, cache: Cache
+) -> PreparedPhase:
     """Plan a layer-phase, run its kernels, and lay out its schedule."""
     problem = make_problem(layer.shape, phase, batch_size)
-    operands = make_operands(layer, problem)
+    operands = cache.get((phase, layer), lambda: make_operands(layer, problem))
+    useful = cache.get(("useful", phase, layer), lambda: count_useful(problem, operands))
     plan = choose_plan(problem, operands, config, layer.name)
-    dealt, _ = balanced(plan, operands, config)
-    times = deal_units(plan, operands, config)
-    schedule = make_schedule(plan, block_costs(plan, dealt, config), config, times)
-    return PreparedPhase(problem=problem, operands=operands, plan=plan, schedule=schedule)
+    costs = cached_costs(plan, operands, config, cache)
+    return PreparedPhase(
+        problem=problem,
+        operands=operands,
+        useful=useful,
+        plan=plan,
+        schedule=make_schedule(plan, costs, config, deal_units(plan, operands, config)),
+    )
 
 
 def finish_phase(
@@ -251,7 +277,8 @@ def simulate_phase(
     network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
 ) -> PhaseRecord:
     """Simulate one layer-phase."""
-    return finish_phase(network, layer, prepare_phase(layer, phase, config, batch_size), config)[0]
+    prepared = prepare_phase(layer, phase, config, batch_size, Cache(memory_bytes=0))
+    return finish_phase(network, layer, prepared, config)[0]
 
 
 def _record(
@@ -265,11 +292,10 @@ def _record(
     plan, schedule = prepared.plan, prepared.schedule
     counters = [int(v) for v in schedule.counters]
     multipliers = config.multipliers
-    per_sample = count_useful(problem, operands)
     times = np.bincount(
         np.arange(problem.batch_size) % operands.samples, minlength=operands.samples
     )
-    expected = int(per_sample @ times)
+    expected = int(prepared.useful @ times)
     steps, useful, real, pairs = (counters[i] for i in (STEPS, USEFUL, REAL_PAIRS, PAIRS))
     slots = Slots(
         useful=useful,

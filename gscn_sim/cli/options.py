@@ -73,6 +73,16 @@ def batch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--cache``; :func:`gscn_sim.cache.open_cache` takes it."""
+    return click.option(
+        "--cache",
+        metavar="DIR|off",
+        help="Where kernel results are kept for later runs. Default: $GSCN_SIM_CACHE, or the "
+        "user's cache folder. Results do not depend on it.",
+    )(command)
+
+
 def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """Split ``KEY=VALUE`` texts.
 

@@ -9,6 +9,7 @@ import click
 
 from gscn_sim.cli.options import (
     batch_option,
+    cache_option,
     command_line,
     config_options,
     gpu_option,
@@ -47,6 +48,7 @@ FORMATS = ("table", "csv", "json")
     show_default=True,
     help="Threads for the kernels; results do not depend on it.",
 )
+@cache_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def run(
     path: str,
@@ -59,6 +61,7 @@ def run(
     output: str | None,
     timeline: str | None,
     workers: int,
+    cache: str | None,
     quiet: bool,
 ) -> None:
     """Simulate TRACE on a design and compare it with a GPU."""
@@ -67,6 +70,7 @@ def run(
     device, gpu_model = read_gpu(gpu)
 
     import workloads
+    from gscn_sim.cache import open_cache
     from gscn_sim.cli.show import progress
     from gscn_sim.simulate import simulate
 
@@ -83,6 +87,7 @@ def run(
             progress=update,
             workers=workers,
             timeline=timeline,
+            cache=open_cache(cache, memory_bytes=0),
         )
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")

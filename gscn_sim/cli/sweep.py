@@ -14,6 +14,7 @@ import click
 
 from gscn_sim.cli.options import (
     batch_option,
+    cache_option,
     command_line,
     config_options,
     gpu_option,
@@ -66,6 +67,7 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 @click.option("--scheduler", metavar="local", default="local", show_default=True)
 @click.option("-j", "--workers", type=click.IntRange(min=1, max=1024), help="Default: all cores.")
 @click.option("--retry-failed", is_flag=True, help="Run points again that failed before.")
+@cache_option
 @click.option("-o", "--output", "folder", metavar="DIR", required=True)
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def sweep(
@@ -85,12 +87,13 @@ def sweep(
     scheduler: str,
     workers: int | None,
     retry_failed: bool,
+    cache: str | None,
     folder: str,
     quiet: bool,
 ) -> None:
     """Simulate every design of a space on every TRACE; the same command resumes."""
     from gscn_sim.output import make_folder
-    from gscn_sim.sweep import Plan, Setting, parse_objectives, run_sweep
+    from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
     from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.store import FILE_NAME
 
@@ -121,6 +124,7 @@ def sweep(
             workers=workers or len(os.sched_getaffinity(0)),
             minutes=minutes,
             retry_failed=retry_failed,
+            evaluate=Evaluation(cache=cache),
             report=report,
             command=command_line(),
         )

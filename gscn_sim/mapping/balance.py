@@ -21,7 +21,13 @@ class ChannelOrder:
 
 
 def balanced(plan: Plan, operands: Operands, config: Config) -> tuple[Operands, ChannelOrder]:
-    """Operands with their channels in the order in which the plan deals them to PEs.
+    """Operands with their channels in the order in which the plan deals them to PEs."""
+    order = deal_order(plan, operands, config)
+    return dealt(operands, order), order
+
+
+def deal_order(plan: Plan, operands: Operands, config: Config) -> ChannelOrder:
+    """The order in which a plan deals channels to PEs.
 
     With ``policy.load_balance = "sorted"`` the channels of wgrad, whose non-zeros differ most, are
     sorted by non-zeros and dealt back and forth over the parts of the plan. Real machines would
@@ -29,22 +35,25 @@ def balanced(plan: Plan, operands: Operands, config: Config) -> tuple[Operands, 
     with dense weights their output channels all cost the same.
     """
     problem = plan.problem
-    stationary = np.arange(problem.stationary_channels)
-    outputs = np.arange(problem.output_channels)
-    order = ChannelOrder(stationary=stationary, outputs=outputs)
     if config.policy.load_balance == "static" or not problem.is_wgrad or problem.groups > 1:
-        return operands, order
-    order = ChannelOrder(
-        stationary=deal(operands.stationary.sum((0, 2, 3), dtype=np.int64), plan.inputs),
-        outputs=deal(operands.streamed.sum((0, 1, 2, 3), dtype=np.int64), plan.outputs),
+        return ChannelOrder(
+            stationary=np.arange(problem.stationary_channels),
+            outputs=np.arange(problem.output_channels),
+        )
+    return ChannelOrder(
+        stationary=deal(operands.stationary_work, plan.inputs),
+        outputs=deal(operands.streamed_work, plan.outputs),
     )
-    return (
-        replace(
-            operands,
-            stationary=np.ascontiguousarray(operands.stationary[:, order.stationary]),
-            streamed=np.ascontiguousarray(operands.streamed[..., order.outputs]),
-        ),
-        order,
+
+
+def dealt(operands: Operands, order: ChannelOrder) -> Operands:
+    """Operands with their channels in another order (the same object if it is the same order)."""
+    if _in_order(order.stationary) and _in_order(order.outputs):
+        return operands
+    return replace(
+        operands,
+        stationary=np.ascontiguousarray(operands.stationary[:, order.stationary]),
+        streamed=np.ascontiguousarray(operands.streamed[..., order.outputs]),
     )
 
 
@@ -132,3 +141,7 @@ def _sums(counts: Ints) -> Ints:
 def _inside(sums: Ints, region: tuple[int, int, int, int]) -> Ints:
     y0, y1, x0, x1 = region
     return sums[:, y1, x1] - sums[:, y0, x1] - sums[:, y1, x0] + sums[:, y0, x0]
+
+
+def _in_order(channels: Ints) -> bool:
+    return bool((channels == np.arange(len(channels))).all())

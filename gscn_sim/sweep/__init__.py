@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gscn_sim.sweep.answers import best, main_effects, pareto, sensitivity
     from gscn_sim.sweep.axes import Choices, Range, parse_axis, parse_param
+    from gscn_sim.sweep.evaluate import Evaluation
     from gscn_sim.sweep.expressions import Expression
     from gscn_sim.sweep.points import Point, Setting, Workload
     from gscn_sim.sweep.runner import Plan, run_sweep
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **dict.fromkeys(("best", "main_effects", "pareto", "sensitivity"), "answers"),
     **dict.fromkeys(("Choices", "Range", "parse_axis", "parse_param"), "axes"),
+    "Evaluation": "evaluate",
     "Expression": "expressions",
     **dict.fromkeys(("Point", "Setting", "Workload"), "points"),
     **dict.fromkeys(("Plan", "run_sweep"), "runner"),
@@ -28,6 +30,7 @@ _HOMES = {
 }
 __all__ = [
     "Choices",
+    "Evaluation",
     "Expression",
     "Objective",
     "Plan",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gscn_sim.cache import Cache, open_cache
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.points import Point
 from gscn_sim.sweep.schema import METRICS
@@ -18,24 +21,33 @@ if TYPE_CHECKING:
 
 Metrics = dict[str, float | str]
 Evaluate = Callable[[Point], Metrics]
-"""A function that can be pickled by name; a GscnError it raises becomes the point's error."""
+"""A function that can be pickled; a GscnError it raises becomes the point's error."""
 
 
-def evaluate(point: Point) -> Metrics:
-    """Simulate a point and return its metrics."""
-    from gscn_sim.simulate import simulate
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Simulates a point and returns its metrics.
 
-    assert point.config is not None
-    run = simulate(
-        _trace(point.workload.path, point.workload.digest),
-        point.config,
-        phases=tuple(Phase(name) for name in point.setting.phases),
-        batch_size=point.workload.batch_size,
-        gpu=point.setting.gpu,
-        gpu_model=point.setting.gpu_model,
-        workers=1,
-    )
-    return metrics(run)
+    ``cache`` is where kernel results are kept on the machine that evaluates (:func:`open_cache`).
+    """
+
+    cache: str | None = None
+
+    def __call__(self, point: Point) -> Metrics:
+        from gscn_sim.simulate import simulate
+
+        assert point.config is not None
+        run = simulate(
+            _trace(point.workload.path, point.workload.digest),
+            point.config,
+            phases=tuple(Phase(name) for name in point.setting.phases),
+            batch_size=point.workload.batch_size,
+            gpu=point.setting.gpu,
+            gpu_model=point.setting.gpu_model,
+            workers=0,
+            cache=_cache(self.cache),
+        )
+        return metrics(run)
 
 
 def metrics(run: Run) -> Metrics:
@@ -76,9 +88,15 @@ def outcome(evaluate: Evaluate, point: Point) -> Outcome:
     return Outcome(metrics=found, elapsed_seconds=time.perf_counter() - start)
 
 
+@functools.cache
+def _cache(place: str | None) -> Cache:
+    """One a process: points find what points before them worked out."""
+    return open_cache(place)
+
+
 @functools.lru_cache(maxsize=4)
 def _trace(path: str, digest: str) -> Trace:
-    """The trace, loaded once a process.
+    """The trace with its layers, packed as they are in the file; loaded once a process.
 
     Raises:
         SpaceError: the file is another than at the start of the sweep.
@@ -86,4 +104,4 @@ def _trace(path: str, digest: str) -> Trace:
     trace = load(path)
     if trace.digest != digest:
         raise SpaceError(f"{path}: has changed since the sweep began")
-    return trace
+    return dataclasses.replace(trace, layers=tuple(trace.layers))

@@ -11,7 +11,7 @@ from typing import Any
 
 from gscn_sim.provenance import code_digest, versions
 from gscn_sim.sweep.errors import SpaceError
-from gscn_sim.sweep.evaluate import Evaluate, evaluate
+from gscn_sim.sweep.evaluate import Evaluate, Evaluation
 from gscn_sim.sweep.points import Point, Setting, Workload
 from gscn_sim.sweep.schedulers import InProcess, Processes, Scheduler
 from gscn_sim.sweep.search import Design, Objective, make_search
@@ -108,7 +108,7 @@ def run_sweep(
     workers: int = 1,
     minutes: float | None = None,
     retry_failed: bool = False,
-    evaluate: Evaluate = evaluate,
+    evaluate: Evaluate | None = None,
     code: str | None = None,
     scheduler: Scheduler | None = None,
     report: Report = lambda progress: None,
@@ -117,8 +117,9 @@ def run_sweep(
     """Run what is missing of a sweep into the store ``path``; return the sweep's number there.
 
     After ``minutes`` no new point is started. Points that failed are rows with their error and are
-    left alone unless ``retry_failed``. ``code`` names the version of ``evaluate`` (default: digest
-    of the simulator's own code); results of another version are not used.
+    left alone unless ``retry_failed``. ``evaluate`` is an :class:`Evaluation` by default; ``code``
+    names its version (default: digest of the simulator's own code); results of another version are
+    not used.
 
     Raises:
         SpaceError: the constraints allow no design.
@@ -131,6 +132,7 @@ def run_sweep(
         objectives=plan.objectives,
         seed=plan.seed,
     )
+    evaluate = evaluate or Evaluation()
     if scheduler is None:
         scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)
     with Store(path, code=code or code_digest(), versions=versions()) as store:
