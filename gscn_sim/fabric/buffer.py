@@ -51,8 +51,8 @@ class GlobalBuffer(Component):
         for index in indices:
             for gang in self.gangs:
                 room = self._room(gang, index)
-                if room is not None and not room.processed:
-                    yield room
+                if room is not None:
+                    yield from self.cycle_of(room)
             size_bytes = int(self.schedule.fill_bytes[index])
             dram_bytes = int(self.schedule.fill_dram_bytes[index])
             self.counters["write_bytes"] += dram_bytes
@@ -62,17 +62,13 @@ class GlobalBuffer(Component):
             self.env.process(self._arrive(index, load.first_cycle, max(load.done_cycle, arrived)))
             # The next request follows at the pace of the data: latency shows once, and the streams
             # do not queue behind many fills.
-            yield from self._until(int(self.env.now) + load.done_cycle - load.first_cycle)
+            yield from self.until(int(self.env.now) + load.done_cycle - load.first_cycle)
 
     def _arrive(self, index: int, first_cycle: int, last_cycle: int) -> Generator[simpy.Event]:
-        yield from self._until(first_cycle)
-        self.arriving[index].succeed()
-        yield from self._until(last_cycle)
-        self.filled[index].succeed()
-
-    def _until(self, cycle: int) -> Generator[simpy.Event]:
-        if cycle > self.env.now:
-            yield self.env.timeout(cycle - int(self.env.now))
+        yield from self.until(first_cycle)
+        self.happens(self.arriving[index])
+        yield from self.until(last_cycle)
+        self.happens(self.filled[index])
 
     def _room(self, gang: GangState, index: int) -> simpy.Event | None:
         """What a gang must have done before this fill can take the place of an older one."""
@@ -87,22 +83,21 @@ class GlobalBuffer(Component):
     def _prefetch(self, gang: GangState) -> Generator[simpy.Event]:
         """Read streams from DRAM a few rounds ahead of their use."""
         for r, size_bytes in enumerate(gang.gang.stream_dram_bytes.tolist()):
-            if r >= self.rounds_ahead and not gang.started[r - self.rounds_ahead].processed:
-                yield gang.started[r - self.rounds_ahead]
+            if r >= self.rounds_ahead:
+                yield from self.cycle_of(gang.started[r - self.rounds_ahead])
             done = int(self.env.now)
             if size_bytes:
                 self.counters["write_bytes"] += size_bytes
                 done = self.dram.read(size_bytes, stream=gang.path)
             gang.buffered_cycle[r] = done
-            gang.buffered[r].succeed()
+            self.happens(gang.buffered[r])
 
     def _stream(self, gang: GangState) -> Generator[simpy.Event]:
         for r, size_bytes in enumerate(gang.gang.stream_bytes.tolist()):
-            if r > 0 and not gang.started[r - 1].processed:
-                yield gang.started[r - 1]
-            if not gang.buffered[r].processed:
-                yield gang.buffered[r]
+            if r > 0:
+                yield from self.cycle_of(gang.started[r - 1])
+            yield from self.cycle_of(gang.buffered[r])
             self.counters["read_bytes"] += size_bytes
             arrived = self.network.transfer(size_bytes)
-            yield from self._until(max(gang.buffered_cycle[r], arrived))
-            gang.streamed[r].succeed()
+            yield from self.until(max(gang.buffered_cycle[r], arrived))
+            self.happens(gang.streamed[r])

@@ -31,11 +31,8 @@ class Drain(Component):
     def _run(self) -> Generator[simpy.Event]:
         env, state = self.env, self.gang
         for r, size_bytes in enumerate(state.gang.output_bytes.tolist()):
-            if not state.drained[r].processed:
-                yield state.drained[r]
-            ready = state.drained_cycle[r]
-            if ready > env.now:
-                yield env.timeout(ready - int(env.now))
+            yield from self.cycle_of(state.drained[r])
+            yield from self.until(state.drained_cycle[r])
             before = int(env.now)
             done = self.dram.write(size_bytes, stream=self.path) if size_bytes else before
             if self.timeline is not None:
@@ -45,12 +42,8 @@ class Drain(Component):
     def _settle(self, written: simpy.Event, delay: int) -> None:
         """Report a round as written once its last byte is in DRAM; the next may be on its way."""
         if delay == 0:
-            written.succeed()
+            self.happens(written)
             return
         arrival = self.env.timeout(delay)
         assert arrival.callbacks is not None
-        arrival.callbacks.append(lambda _: _report(written))
-
-
-def _report(written: simpy.Event) -> None:
-    written.succeed()
+        arrival.callbacks.append(lambda _: self.happens(written))

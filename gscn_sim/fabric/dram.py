@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import simpy
 
 from gscn_sim.config import Config, DramConfig
 from gscn_sim.fabric.component import Component
+from gscn_sim.geometry import Ints
 from gscn_sim.kernels import dram as kernel
 from gscn_sim.timeline import Timeline
 from gscn_sim.units import ceil_div
@@ -63,7 +65,7 @@ class Dram(Component):
         self._ideal = dram.kind == "ideal"
         self._burst_bytes = dram.burst_bytes
         self._channels, self._banks = dram.channels, dram.banks
-        self._timing = np.array([_timing(dram)[name] for name in kernel.TIMING], dtype=np.int64)
+        self._timing = _timing_array(dram)
         self._burst = int(self._timing[0])
         self._controller = _to_fs(dram.controller_ns)
         fs_per_cycle = Fraction(FS_PER_NS) / _exact(config.array.clock_ghz)
@@ -148,6 +150,13 @@ class Dram(Component):
         if stream is not None:
             self._streams[stream] = (*found[:3], found[3] + bursts)
         return found
+
+
+@lru_cache(maxsize=16)
+def _timing_array(dram: DramConfig) -> Ints:
+    """The constants in the order in which the kernel reads them."""
+    timing = _timing(dram)
+    return np.array([timing[name] for name in kernel.TIMING], dtype=np.int64)
 
 
 def _timing(dram: DramConfig) -> dict[str, int]:

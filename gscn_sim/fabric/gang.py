@@ -9,11 +9,11 @@ from gscn_sim.schedule import Gang
 
 
 class GangState(Component):
-    """Events of each round of a gang.
+    """Events of each round of a gang; the value of each is the cycle at which it happened.
 
-    started: every PE has begun the round. finished: every PE has computed it. buffered: the
-    streamed operand is on its way to the global buffer (there at ``buffered_cycle``).
-    streamed: it has arrived at the PEs. drained: every PE's accumulators are post-processed.
+    started: every PE has begun the round. buffered: the streamed operand is on its way to the
+    global buffer (there at ``buffered_cycle``). streamed: it has arrived at the PEs. drained: every
+    PE is done with the round, and the last accumulators are post-processed at ``drained_cycle``.
     written: the round's outputs are in DRAM.
     """
 
@@ -22,14 +22,10 @@ class GangState(Component):
         self.gang = gang
         rounds = range(gang.rounds)
         self.started = [env.event() for _ in rounds]
-        self.finished = [env.event() for _ in rounds]
         self.buffered = [env.event() for _ in rounds]
         self.streamed = [env.event() for _ in rounds]
         self.drained = [env.event() for _ in rounds]
         self.written = [env.event() for _ in rounds]
-        self._missing_start = [len(gang.pes)] * gang.rounds
-        self._missing_finish = [len(gang.pes)] * gang.rounds
-        self._missing_drain = [len(gang.pes)] * gang.rounds
         self.drained_cycle = [0] * gang.rounds
         self.buffered_cycle = [0] * gang.rounds
         self.fill_order: dict[int, int] = {}
@@ -38,22 +34,3 @@ class GangState(Component):
             if fill not in self.fill_order:
                 self.fill_order[fill] = len(self.first_round)
                 self.first_round.append(r)
-
-    def start(self, r: int) -> None:
-        """A PE begins round ``r``."""
-        self._missing_start[r] -= 1
-        if self._missing_start[r] == 0:
-            self.started[r].succeed()
-
-    def finish(self, r: int) -> None:
-        """A PE has computed round ``r``."""
-        self._missing_finish[r] -= 1
-        if self._missing_finish[r] == 0:
-            self.finished[r].succeed()
-
-    def drain(self, r: int, cycle: int) -> None:
-        """A PE's accumulators of round ``r`` will be post-processed at ``cycle``."""
-        self.drained_cycle[r] = max(self.drained_cycle[r], cycle)
-        self._missing_drain[r] -= 1
-        if self._missing_drain[r] == 0:
-            self.drained[r].succeed()

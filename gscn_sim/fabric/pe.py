@@ -1,25 +1,32 @@
-"""A processing element: computes its rounds and waits for operands, outputs and its gang."""
+"""The processing elements of a gang: compute their rounds and wait for operands and outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
+import numpy as np
 import simpy
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.buffer import GlobalBuffer
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.gang import GangState
+from gscn_sim.geometry import Ints
 from gscn_sim.timeline import Timeline
 
 
-class ProcessingElement(Component):
-    """One PE as a process.
+class ProcessingElements(Component):
+    """The PEs of a gang as one process, each at its own pace.
 
-    Counters: busy, operand_wait, output_wait and imbalance cycles, which add up to the time
-    until its last round (the top adds what follows).
+    Whatever a PE waits for from outside (operands, room in the staging buffer) reaches the whole
+    gang at one cycle, and whatever it tells the outside is told once the last PE of its gang has
+    done it. So a round is a few vectors of absolute cycles, one element a PE, and costs the same
+    events for any number of PEs.
 
-    Its drain post-processes one round at a time in order; with ``drain.overlap`` a second set of
+    Counters, [pes] each: busy, operand_wait, output_wait and imbalance cycles, which add up to
+    ``end``, the end of the last round (the top adds what follows).
+
+    A PE's drain post-processes one round at a time in order; with ``drain.overlap`` a second set of
     accumulators lets the next round compute meanwhile. The staging buffer behind the drain holds
     ``drain.staging_rounds`` rounds that are not yet written.
     """
@@ -27,89 +34,79 @@ class ProcessingElement(Component):
     def __init__(
         self,
         env: simpy.Environment,
-        number: int,
-        row: int,
         gang: GangState,
         buffer: GlobalBuffer,
         config: Config,
         timeline: Timeline | None = None,
     ) -> None:
-        super().__init__(env, f"pe[{number}]")
+        numbers = gang.gang.pes.tolist()
+        last = f"-{numbers[-1]}" if len(numbers) > 1 else ""
+        super().__init__(env, f"pe[{numbers[0]}{last}]")
         self.gang = gang
         self.buffer = buffer
-        self.row = row
         self.accumulator_sets = 2 if config.drain.overlap else 1
         self.staging_rounds = config.drain.staging_rounds
         self.meets = config.policy.barrier != "none"
         self.serial_exchange = config.policy.halo == "serial"
-        self.busy = self.operand_wait = self.output_wait = self.imbalance = 0
-        self.done_cycle = 0
-        self.timeline = timeline if timeline is not None and timeline.shows(number) else None
-        self.track = f"pe/{number}"
+        self.busy = gang.gang.busy_cycles.sum(1)
+        self.operand_wait, self.output_wait, self.imbalance, self.end = (
+            np.zeros(len(numbers), np.int64) for _ in range(4)
+        )
+        self.timeline = timeline
+        self.shown = [
+            (row, f"pe/{number}")
+            for row, number in enumerate(numbers)
+            if timeline is not None and timeline.shows(number)
+        ]
         self.process = env.process(self._run())
 
     def _run(self) -> Generator[simpy.Event]:
-        env, state = self.env, self.gang
-        gang = state.gang
-        busy = gang.busy_cycles[self.row].tolist()
-        lockstep = gang.lockstep_cycles.tolist()
+        state, gang = self.gang, self.gang.gang
         fill = gang.fill.tolist()
-        exchange = gang.exchange_cycles.tolist()
-        drain = gang.drain_cycles.tolist()
-        arriving, filled = self.buffer.arriving, self.buffer.filled
+        lockstep = gang.lockstep_cycles.tolist()
+        exchange, drain = gang.exchange_cycles.tolist(), gang.drain_cycles.tolist()
         sets, staging = self.accumulator_sets, self.staging_rounds
-        drained: list[int] = []
-        last_drained = 0
-        for r in range(gang.rounds):
-            yield from self._wait_operand(arriving[fill[r]])
+        drained: list[Ints] = []
+        for r, busy in enumerate(np.ascontiguousarray(gang.busy_cycles.T)):
+            began = self.end
+            arriving = yield from self.cycle_of(self.buffer.arriving[fill[r]])
+            fed = np.maximum(began, arriving)
             # A set of accumulators must be free, and the staging buffer must have room.
-            before = int(env.now)
-            if r >= sets and drained[r - sets] > before:
-                yield env.timeout(drained[r - sets] - before)
-            if r >= sets + staging and not state.written[r - sets - staging].processed:
-                yield state.written[r - sets - staging]
-            self.output_wait += self._since(before, "output wait")
-            state.start(r)
-            before = int(env.now)
-            cycles = busy[r]
-            if lockstep[r] >= 0:
-                self.imbalance += lockstep[r] - cycles
-                self.busy += cycles
-                cycles = lockstep[r]
-            else:
-                self.busy += cycles
-            if cycles:
-                yield env.timeout(cycles)
-            self._since(before, "compute")
-            yield from self._wait_operand(filled[fill[r]])
-            yield from self._wait_operand(state.streamed[r])
-            state.finish(r)
-            if self.meets and not state.finished[r].processed:
-                before = int(env.now)
-                yield state.finished[r]
-                self.imbalance += self._since(before, "imbalance")
-            work = drain[r]
-            if self.serial_exchange:
-                if exchange[r]:
-                    before = int(env.now)
-                    yield env.timeout(exchange[r])
-                    self.output_wait += self._since(before, "output wait")
-            else:
-                work += exchange[r]
-            last_drained = max(last_drained, int(env.now)) + work
-            drained.append(last_drained)
-            state.drain(r, last_drained)
-        self.done_cycle = int(env.now)
+            start = fed if r < sets else np.maximum(fed, drained[r - sets])
+            if r >= sets + staging:
+                written = yield from self.cycle_of(state.written[r - sets - staging])
+                start = np.maximum(start, written)
+            yield from self.until(int(start.max()))
+            self.happens(state.started[r])
 
-    def _wait_operand(self, event: simpy.Event) -> Generator[simpy.Event]:
-        if not event.processed:
-            before = int(self.env.now)
-            yield event
-            self.operand_wait += self._since(before, "operand wait")
+            computed = start + (busy if lockstep[r] < 0 else lockstep[r])
+            filled = yield from self.cycle_of(self.buffer.filled[fill[r]])
+            streamed = yield from self.cycle_of(state.streamed[r])
+            finished = np.maximum(computed, max(filled, streamed))
+            met = np.full_like(finished, finished.max()) if self.meets else finished
+            self.end = met + exchange[r] if self.serial_exchange else met
+            work = drain[r] if self.serial_exchange else drain[r] + exchange[r]
+            drained.append((np.maximum(drained[-1], self.end) if r else self.end) + work)
+            yield from self.until(int(self.end.max()))
+            state.drained_cycle[r] = int(drained[-1].max())
+            self.happens(state.drained[r])
 
-    def _since(self, before: int, what: str) -> int:
-        """Cycles since ``before``, put on the timeline."""
-        now = int(self.env.now)
-        if self.timeline is not None:
-            self.timeline.span(self.track, what, before, now)
-        return now - before
+            self.operand_wait += fed - began + finished - computed
+            self.output_wait += start - fed + self.end - met
+            self.imbalance += computed - start - busy + met - finished
+            if self.shown:
+                self._draw(
+                    ("operand wait", began, fed),
+                    ("output wait", fed, start),
+                    ("compute", start, computed),
+                    ("operand wait", computed, finished),
+                    ("imbalance", finished, met),
+                    ("output wait", met, self.end),
+                )
+
+    def _draw(self, *spans: tuple[str, Ints, Ints]) -> None:
+        """Put what the PEs did in a round on the timeline."""
+        assert self.timeline is not None
+        for row, track in self.shown:
+            for name, start, end in spans:
+                self.timeline.span(track, name, int(start[row]), int(end[row]))

@@ -13,7 +13,8 @@ from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.fabric.network import BroadcastNetwork
-from gscn_sim.fabric.pe import ProcessingElement
+from gscn_sim.fabric.pe import ProcessingElements
+from gscn_sim.geometry import Ints
 from gscn_sim.schedule import Schedule
 from gscn_sim.timeline import Timeline
 
@@ -50,11 +51,7 @@ def run_fabric(
     network = BroadcastNetwork(env, config.network.operand_bytes_per_cycle)
     gangs = [GangState(env, gang, i) for i, gang in enumerate(schedule.gangs)]
     buffer = GlobalBuffer(env, schedule, dram, network, gangs)
-    pes = [
-        ProcessingElement(env, number, row, state, buffer, config, timeline)
-        for state in gangs
-        for row, number in enumerate(state.gang.pes.tolist())
-    ]
+    pes = [ProcessingElements(env, state, buffer, config, timeline) for state in gangs]
     drains = [Drain(env, state, dram, timeline) for state in gangs]
     run_to_end(
         env,
@@ -65,24 +62,28 @@ def run_fabric(
         },
     )
     cycles = int(env.now)
-    computed = max((pe.done_cycle for pe in pes), default=0)
+    ends = _per_pe([pe.end for pe in pes])
+    computed = max(ends, default=0)
     tail = cycles - computed
-    unused = config.num_pes - len(pes)
+    unused = config.num_pes - len(ends)
+    output_wait = _per_pe([pe.output_wait + tail for pe in pes])
+    imbalance = _per_pe([pe.imbalance + computed - pe.end for pe in pes])
     return FabricResult(
         cycles=cycles,
-        busy=(*(pe.busy for pe in pes), *[0] * unused),
-        operand_wait=(*(pe.operand_wait for pe in pes), *[0] * unused),
-        output_wait=(*(pe.output_wait + tail for pe in pes), *[tail] * unused),
-        imbalance=(
-            *(pe.imbalance + computed - pe.done_cycle for pe in pes),
-            *[computed] * unused,
-        ),
+        busy=(*_per_pe([pe.busy for pe in pes]), *[0] * unused),
+        operand_wait=(*_per_pe([pe.operand_wait for pe in pes]), *[0] * unused),
+        output_wait=(*output_wait, *[tail] * unused),
+        imbalance=(*imbalance, *[computed] * unused),
         dram_read_bytes=dram.counters["read_bytes"],
         dram_write_bytes=dram.counters["write_bytes"],
         buffer_read_bytes=buffer.counters["read_bytes"],
         buffer_write_bytes=buffer.counters["write_bytes"],
         network_bytes=network.counters["bytes"],
     )
+
+
+def _per_pe(of_gangs: list[Ints]) -> list[int]:
+    return [cycles for gang in of_gangs for cycles in gang.tolist()]
 
 
 def run_to_end(env: simpy.Environment, processes: dict[str, simpy.Process]) -> None:

@@ -53,8 +53,13 @@ def make_schedule(
 
 
 @st.composite
-def schedules(draw: st.DrawFn) -> Schedule:
-    """Up to three gangs of up to three PEs; fills shared by all gangs or each gang's own."""
+def schedules(draw: st.DrawFn, uneven: bool = False) -> Schedule:
+    """Up to three gangs of up to three PEs; fills shared by all gangs or each gang's own.
+
+    With ``uneven``, computing takes a random number of up to 10^6 cycles, so that two gangs hardly
+    ever do something in the same cycle but at the start.
+    """
+    random = draw(st.randoms(use_true_random=False)) if uneven else None
     shared = draw(st.booleans())
     gangs: list[Gang] = []
     owner: list[int] = []
@@ -66,6 +71,8 @@ def schedules(draw: st.DrawFn) -> Schedule:
             return draw(st.lists(st.integers(0, top), min_size=rounds, max_size=rounds))
 
         busy = [row(9) for _ in range(draw(st.integers(1, 3)))]
+        if random is not None:
+            busy = [[random.randrange(10**6) for _ in cycles] for cycles in busy]
         fill, here = [], 0
         for r in range(rounds):
             here += r > 0 and draw(st.booleans())

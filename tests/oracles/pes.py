@@ -1,0 +1,144 @@
+"""The PEs of a gang as a process each, with the gang's events counted PE by PE."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import numpy as np
+import simpy
+
+from gscn_sim.config import Config
+from gscn_sim.fabric.buffer import GlobalBuffer
+from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.gang import GangState
+from gscn_sim.timeline import Timeline
+
+
+class OneByOne(Component):
+    """Stands in for :class:`gscn_sim.fabric.pe.ProcessingElements`."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        gang: GangState,
+        buffer: GlobalBuffer,
+        config: Config,
+        timeline: Timeline | None = None,
+    ) -> None:
+        super().__init__(env, f"{gang.path}.pes")
+        self.gang = gang
+        count, rounds = gang.gang.busy_cycles.shape
+        self.finished = [env.event() for _ in range(rounds)]
+        self.missing = {what: [count] * rounds for what in ("start", "finish", "drain")}
+        self.pes = [
+            OnePe(env, number, row, self, buffer, config, timeline)
+            for row, number in enumerate(gang.gang.pes.tolist())
+        ]
+        self.process = env.all_of([pe.process for pe in self.pes])
+        self.process.is_alive = False  # the PEs are not asked one by one whether they wait
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name in ("busy", "operand_wait", "output_wait", "imbalance", "end"):
+            return np.array([getattr(pe, name) for pe in self.pes])
+        raise AttributeError(name)
+
+    def is_last(self, what: str, r: int) -> bool:
+        self.missing[what][r] -= 1
+        return self.missing[what][r] == 0
+
+    def start(self, r: int) -> None:
+        if self.is_last("start", r):
+            self.happens(self.gang.started[r])
+
+    def finish(self, r: int) -> None:
+        if self.is_last("finish", r):
+            self.happens(self.finished[r])
+
+    def drain(self, r: int, cycle: int) -> None:
+        self.gang.drained_cycle[r] = max(self.gang.drained_cycle[r], cycle)
+        if self.is_last("drain", r):
+            self.happens(self.gang.drained[r])
+
+
+class OnePe(Component):
+    """One PE: every wait is an event of its own."""
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        number: int,
+        row: int,
+        together: OneByOne,
+        buffer: GlobalBuffer,
+        config: Config,
+        timeline: Timeline | None,
+    ) -> None:
+        super().__init__(env, f"pe[{number}]")
+        self.together = together
+        self.buffer = buffer
+        self.row = row
+        self.accumulator_sets = 2 if config.drain.overlap else 1
+        self.staging_rounds = config.drain.staging_rounds
+        self.meets = config.policy.barrier != "none"
+        self.serial_exchange = config.policy.halo == "serial"
+        self.busy = self.operand_wait = self.output_wait = self.imbalance = self.end = 0
+        self.timeline = timeline if timeline is not None and timeline.shows(number) else None
+        self.track = f"pe/{number}"
+        self.process = env.process(self.run())
+
+    def run(self) -> Generator[simpy.Event]:
+        env, state = self.env, self.together.gang
+        gang = state.gang
+        arriving, filled = self.buffer.arriving, self.buffer.filled
+        sets, staging = self.accumulator_sets, self.staging_rounds
+        drained: list[int] = []
+        last_drained = 0
+        for r in range(gang.rounds):
+            fill = int(gang.fill[r])
+            yield from self.wait_operand(arriving[fill])
+            before = int(env.now)
+            if r >= sets and drained[r - sets] > before:
+                yield env.timeout(drained[r - sets] - before)
+            if r >= sets + staging and not state.written[r - sets - staging].processed:
+                yield state.written[r - sets - staging]
+            self.output_wait += self.since(before, "output wait")
+            self.together.start(r)
+            before = int(env.now)
+            cycles, lockstep = int(gang.busy_cycles[self.row, r]), int(gang.lockstep_cycles[r])
+            self.busy += cycles
+            if lockstep >= 0:
+                self.imbalance += lockstep - cycles
+                cycles = lockstep
+            if cycles:
+                yield env.timeout(cycles)
+            self.since(before, "compute")
+            yield from self.wait_operand(filled[fill])
+            yield from self.wait_operand(state.streamed[r])
+            self.together.finish(r)
+            if self.meets and not self.together.finished[r].processed:
+                before = int(env.now)
+                yield self.together.finished[r]
+                self.imbalance += self.since(before, "imbalance")
+            work, exchange = int(gang.drain_cycles[r]), int(gang.exchange_cycles[r])
+            if not self.serial_exchange:
+                work += exchange
+            elif exchange:
+                before = int(env.now)
+                yield env.timeout(exchange)
+                self.output_wait += self.since(before, "output wait")
+            last_drained = max(last_drained, int(env.now)) + work
+            drained.append(last_drained)
+            self.together.drain(r, last_drained)
+        self.end = int(env.now)
+
+    def wait_operand(self, event: simpy.Event) -> Generator[simpy.Event]:
+        if not event.processed:
+            before = int(self.env.now)
+            yield event
+            self.operand_wait += self.since(before, "operand wait")
+
+    def since(self, before: int, what: str) -> int:
+        now = int(self.env.now)
+        if self.timeline is not None:
+            self.timeline.span(self.track, what, before, now)
+        return now - before
