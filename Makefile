@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs reference figures dist package-check sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -22,9 +22,34 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Pages and pictures that the program itself makes; a test says when the pages are out of date.
+reference: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+figures: $(STAMP)
+	$(BIN)/python docs/draw_figures.py
+
+dist: $(STAMP)
+	$(BIN)/python release/build.py dist
+
+package-check: $(STAMP)
+	$(BIN)/python release/check.py
+
+# What an installation consists of (CycloneDX), and whether any of it has known faults.
+sbom: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt '.[release]'
+	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o sbom.cdx.json $(BIN)/python
+
+audit: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt '.[release]'
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,dev,docs]'
 	@touch $(STAMP)
 
 clean:

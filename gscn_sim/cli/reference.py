@@ -1,7 +1,11 @@
-"""The reference of every command, generated: ``python -m gscn_sim.cli.reference > FILE``."""
+"""Reference pages made from the program itself; ``make reference`` writes them.
+
+``python -m gscn_sim.cli.reference`` prints the page of the commands.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import click
@@ -29,7 +33,58 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def _sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
+def command_reference(command: click.Command, name: str, head: str) -> str:
+    """The page of one other program's command, in Markdown, below ``head``."""
+    return "\n".join([head, *_sections(command, name, None)])
+
+
+CONFIG_HEAD = """# Configuration keys
+
+Generated from the program by `make reference`; do not edit. `gscn-sim config show NAME --keys`
+prints the same for one design.
+
+A design is a preset's name or a TOML file: a table for each section below, and at the top `preset
+= "NAME"` to start from another design than the default. `dram.preset = "NAME"` puts in a whole
+memory, which further `dram` keys change. `--set section.key=value` changes one key after that. An
+unknown key, a wrong type or a value out of its range ends with one line that says what is
+allowed.
+"""
+
+
+def config_reference() -> str:
+    """The page of every configuration key and of what each preset changes, in Markdown."""
+    from gscn_sim.cli.config import explained_keys
+    from gscn_sim.config import Config, load_config, preset_names
+    from gscn_sim.config.loader import dram_preset_names, flatten_config
+
+    default = Config()
+    parts = [CONFIG_HEAD]
+    rows = explained_keys(default)
+    for section in dataclasses.fields(Config):
+        keys = [row for row in rows if row["key"].startswith(f"{section.name}.")]
+        if not keys:
+            continue
+        parts.append(f"## `[{section.name}]`\n\n{getattr(default, section.name).__doc__}\n")
+        lines = ["| key | default | allowed | meaning |", "|---|---|---|---|"]
+        for row in keys:
+            cells = (f"`{row['key']}`", f"`{row['value']}`", row["allowed"], row["meaning"])
+            lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+        parts.append("\n".join(lines) + "\n")
+    parts.append("## Presets\n\nKeys in which a preset differs from the defaults above.\n")
+    base = flatten_config(default)
+    for name in preset_names():
+        changed = [
+            f"`{key}` {str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in flatten_config(load_config(name)).items()
+            if value != base[key]
+        ]
+        parts.append(f"- `{name}`: {', '.join(changed) or 'none'}")
+    memories = ", ".join(f"`{name}`" for name in dram_preset_names())
+    parts.append(f"\nValues of `dram.preset`: {memories}.\n")
+    return "\n".join(parts)
+
+
+def _sections(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield f"## `{context.command_path}`\n\n{_prose(command.help)}\n\n    {usage}\n"
