@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,7 @@ def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:
     """Run the kernels for every distinct block of a plan."""
     blocks = sorted(
         {b for split in plan.blocks_of_split for row in split for b in row if b is not None},
-        key=lambda b: (b.c0, b.c1, b.o0, b.o1),
+        key=attrgetter("c0", "c1", "o0", "o1"),
     )
     index: dict[Block, int] = {}
     representatives: list[Block] = []
@@ -207,8 +208,9 @@ def positional_arguments(
     """Tiles, blocks and geometry as :func:`positional_tiles` reads them."""
     shape = plan.problem.shape
     ranges = sorted({(block.c0, block.c1) for block in blocks})
-    rows = [(block.o0, block.o1, ranges.index((block.c0, block.c1))) for block in blocks]
-    tiles = np.array([tile.streamed for tile in plan.tiles], np.int64)
+    place = {c_range: i for i, c_range in enumerate(ranges)}
+    rows = [(block.o0, block.o1, place[block.c0, block.c1]) for block in blocks]
+    tiles = np.array([(*tile.streamed, *tile.stationary) for tile in plan.tiles], np.int64)
     return (
         tiles,
         np.array(rows, np.int64),
@@ -238,7 +240,6 @@ def _positional_costs(
     n, t, b = operands.samples, len(tiles), len(blocks)
     counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
     entries = np.zeros((n, t, b, 2), np.int64)
-    stationary = np.zeros((n, t, b), np.int64)
     nothing = np.empty((0, 0, 0), np.float64)
     sums = np.empty((0, 0, 0, 0), np.float64)
     for sample in range(n):
@@ -260,18 +261,10 @@ def _positional_costs(
             entries[sample],
             sums,
         )
-        for i, tile in enumerate(plan.tiles):
-            held = np.array(
-                [
-                    pixel_entries(activation, *tile.stationary, c0, c1, machine[5])
-                    for c0, c1 in ranges
-                ]
-            )
-            stationary[sample, i] = held[rows[:, 2]]
     return BlockCosts(
         index=index,
         counters=counters,
-        stationary_entries=stationary,
+        stationary_entries=entries[..., 0],
         streamed_entries=entries[..., 1],
         plane_entries=_plane_entries(plan, operands, config, blocks),
         channel_cycles={},

@@ -35,12 +35,21 @@ def issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of
 
 
 @njit(cache=True, nogil=True)
-def same_list(idx, a, b, length):  # type: ignore[no-untyped-def]
-    """Whether two runs of a list are equal."""
-    same = True
-    for i in range(length):
-        same = same and idx[a + i] == idx[b + i]
-    return same
+def same_list(one, other, length):  # type: ignore[no-untyped-def]
+    """Whether two lists begin with the same entries."""
+    i = 0
+    while i < length and one[i] == other[i]:
+        i += 1
+    return i == length
+
+
+@njit(cache=True, nogil=True)
+def same_queues(free, now, before):  # type: ignore[no-untyped-def]
+    """Whether products wait at the banks as they did before."""
+    bank = 0
+    while bank < len(free) and max(free[bank] - now, 0) == before[bank]:
+        bank += 1
+    return bank == len(free)
 
 
 @njit(cache=True, nogil=True)
@@ -120,7 +129,7 @@ def pair_all(  # type: ignore[no-untyped-def]
             last >= 0
             and str_of[last] == s
             and sta_ptr[last + 1] - sta_ptr[last] == a1 - a0
-            and same_list(sta_idx, sta_ptr[last], a0, a1 - a0)
+            and same_list(sta_idx[sta_ptr[last] :], sta_idx[a0:], a1 - a0)
         )
         for bank in range(num_banks):
             state[bank] = max(free[bank] - now, 0)

@@ -6,12 +6,28 @@ import numpy as np
 from numba import njit
 
 from gscn_sim.kernels.banks import bank
-from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL
+from gscn_sim.kernels.pairing import (
+    CYCLES,
+    PAIRS,
+    REAL_PAIRS,
+    STEPS,
+    USEFUL,
+    same_list,
+    same_queues,
+)
 
 
 @njit(cache=True, nogil=True)
 def channel_run(mask, first, last, base, step, run_limit, absent, idx, used):  # type: ignore[no-untyped-def]
-    """Append the entries of channels first..last at one pixel (``mask`` [channels] there)."""
+    """Append the entries of channels first..last at one pixel (``mask`` [channels] there).
+
+    ``idx`` needs room for one entry more than it gets.
+    """
+    if last - first <= run_limit:  # no run is too long: nothing to decide, only to count
+        for c in range(first, last):
+            idx[used] = base + (c - first) * step
+            used += mask[c] != 0
+        return used
     run = 0
     for c in range(first, last):
         if mask[c]:
@@ -49,53 +65,109 @@ def gradient_lists(gradient, p0, p1, q0, q1, k0, k1, n_positions, run_limit, ptr
 
 
 @njit(cache=True, nogil=True)
-def window_list(  # type: ignore[no-untyped-def]
-    activation, p, q, c0, c1, most_c, kernel_size, stride, padding, dilation, run_limit, idx
-):
-    """Entries of one position's window, filter positions outer, channels inner (-1: placeholder).
+def pixel_lists(activation, c_ranges, most_c, run_limit):  # type: ignore[no-untyped-def]
+    """Lists of each C range at each pixel, as channel offsets (-1: placeholder).
 
-    Returns (entries, non-placeholders).
+    Returns:
+        idx [D, H, W, most_c], and count, real [D, H, W]: entries and non-placeholders of each.
     """
-    used = 0
+    height, width, _ = activation.shape
+    shape = (len(c_ranges), height, width)
+    idx = np.empty((*shape, most_c), np.int32)
+    count, real = np.empty(shape, np.int32), np.empty(shape, np.int32)
+    entries = np.empty(most_c + 1, np.int32)
+    for d in range(len(c_ranges)):
+        for h in range(height):
+            for w in range(width):
+                used = channel_run(
+                    activation[h, w], c_ranges[d, 0], c_ranges[d, 1], 0, 1, run_limit, -1,
+                    entries, 0,
+                )  # fmt: skip
+                placeholders = 0
+                for i in range(used):
+                    placeholders += entries[i] < 0
+                idx[d, h, w] = entries[:most_c]
+                count[d, h, w] = used
+                real[d, h, w] = used - placeholders
+    return idx, count, real
+
+
+@njit(cache=True, nogil=True)
+def window_list(idx, count, real, p, q, kernel_size, stride, padding, dilation, out):  # type: ignore[no-untyped-def]
+    """Entries of one position's window, filter positions outer, channels inner.
+
+    A placeholder is negative. ``idx``, ``count`` and ``real`` are the pixels' lists of a C range;
+    ``out`` needs room for one pixel more than the window has. Returns (entries, non-placeholders).
+    """
+    height, width, most_c = idx.shape
+    total = 0
+    reals = 0
     for r in range(kernel_size[0]):
         h = p * stride[0] - padding[0] + r * dilation[0]
-        if h < 0 or h >= activation.shape[0]:
+        if h < 0 or h >= height:
             continue
         for s in range(kernel_size[1]):
             w = q * stride[1] - padding[1] + s * dilation[1]
-            if w < 0 or w >= activation.shape[1]:
+            if w < 0 or w >= width:
                 continue
             base = (r * kernel_size[1] + s) * most_c
-            used = channel_run(activation[h, w], c0, c1, base, 1, run_limit, -1, idx, used)
-    real = 0
-    for i in range(used):
-        real += idx[i] >= 0
-    return used, real
+            used = count[h, w]
+            # Short lists are copied whole: that costs less than a loop of unpredictable length.
+            for i in range(most_c if most_c <= 16 else used):
+                entry = idx[h, w, i]
+                out[total + i] = base + entry if entry >= 0 else -1
+            total += used
+            reals += real[h, w]
+    return total, reals
 
 
 @njit(cache=True, nogil=True)
 def _pair_position(  # type: ignore[no-untyped-def]
-    window, count, k_idx, k_start, k_stop, bank_of, vector_i, vector_f, queue_depth, free, now
+    window, count, k_idx, k_count, bank_of, vector_i, vector_f, queue_depth, free, now, all_real
 ):
-    """All pairs of one position; returns (cycle after the last step, steps)."""
-    steps = 0
-    for a in range(0, count, vector_i):
+    """All pairs of one position; returns the cycle after the last step.
+
+    Indices are unsigned: the compiler then leaves out the check for negative ones.
+    """
+    for a in range(np.uint64(0), count, vector_i):
         a_end = min(a + vector_i, count)
-        for f in range(k_start, k_stop, vector_f):
-            latest = 0
-            for i in range(a, a_end):
-                if window[i] < 0:
-                    continue
-                for j in range(f, min(f + vector_f, k_stop)):
-                    if k_idx[j] < 0:
-                        continue
-                    bank = bank_of[k_idx[j] + window[i]]
-                    idle = max(free[bank], now) + 1
-                    free[bank] = idle
-                    latest = max(latest, idle)
-            steps += 1
+        for f in range(np.uint64(0), k_count, vector_f):
+            f_end = min(f + vector_f, k_count)
+            latest = np.int64(0)
+            if all_real:
+                for j in range(f, f_end):
+                    right = k_idx[j]
+                    for i in range(a, a_end):
+                        bank = bank_of[np.uint32(right + window[i])]
+                        idle = max(free[bank], now) + 1
+                        free[bank] = idle
+                        latest = max(latest, idle)
+            else:
+                for j in range(f, f_end):
+                    right = k_idx[j]
+                    for i in range(a, a_end):
+                        left = window[i]
+                        if left >= 0 and right >= 0:
+                            bank = bank_of[np.uint32(right + left)]
+                            idle = max(free[bank], now) + 1
+                            free[bank] = idle
+                            latest = max(latest, idle)
             now = max(now + 1, latest - queue_depth)
-    return now, steps
+    return now
+
+
+@njit(cache=True, nogil=True)
+def _same_as_before(ptr, idx, same):  # type: ignore[no-untyped-def]
+    """Whether each list equals the one before it, and has entries."""
+    same[0] = False
+    for i in range(1, len(ptr) - 1):
+        length = ptr[i + 1] - ptr[i]
+        equal = length > 0 and length == ptr[i] - ptr[i - 1]
+        at = 0
+        while equal and at < length:
+            equal = idx[ptr[i] + at] == idx[ptr[i - 1] + at]
+            at += 1
+        same[i] = equal
 
 
 @njit(cache=True, nogil=True)
@@ -112,12 +184,13 @@ def positional_tiles(  # type: ignore[no-untyped-def]
     Args:
         activation: [H, W, C] mask; gradient: [P, Q, K] mask (channels last: one pixel is one run).
         activation_value, gradient_value: values in the same layouts in functional mode, else empty.
-        tiles: [T, 4] p0, p1, q0, q1.
+        tiles: [T, 8] p0, p1, q0, q1 of the gradients, y0, y1, x0, x1 of the activations they meet.
         blocks: [B, 3] k0, k1, index into ``c_ranges``; blocks of a C range stand together.
         c_ranges: [D, 2] c0, c1.
         kernel_size, stride, padding, dilation: (height, width).
         machine: as in :func:`cartesian_tiles`.
-        counters: out, [T, B, N_COUNTERS]. entries: out, [T, B, 2] window and gradient entries.
+        counters: out, [T, B, N_COUNTERS]. entries: out, [T, B, 2] stored entries of
+            the tile's activations and gradients.
         sums: [K, R, S, C] result to add to in functional mode, else size 0.
     """
     vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
@@ -130,7 +203,7 @@ def positional_tiles(  # type: ignore[no-untyped-def]
     for b in range(n_blocks):
         most_k = max(most_k, blocks[b, 1] - blocks[b, 0])
     n_positions = kernel_size[0] * kernel_size[1] * most_c
-    bank_of = np.empty(most_k * n_positions, np.int16)
+    bank_of = np.empty(most_k * n_positions, np.uint16)
     for k in range(most_k):
         for position in range(n_positions):
             r, s = position // (most_c * kernel_size[1]), position // most_c % kernel_size[1]
@@ -138,24 +211,27 @@ def positional_tiles(  # type: ignore[no-untyped-def]
                 kind, k, n_positions, position, k, r, s, num_banks
             )
     k_ranges, k_row = _distinct_ranges(blocks)
-    window = np.empty(n_positions, np.int32)
-    previous = np.empty(n_positions, np.int32)
+    window = np.empty(n_positions + most_c, np.int32)
+    previous = np.empty(n_positions + most_c, np.int32)
+    c_idx, c_count, c_real = pixel_lists(activation, c_ranges, most_c, run_limit)
     free = np.empty((n_blocks, num_banks), np.int64)
     before = np.empty((n_blocks, num_banks), np.int64)
     now = np.empty(n_blocks, np.int64)
     last_cycles = np.empty(n_blocks, np.int64)
-    last_steps = np.empty(n_blocks, np.int64)
+    wide_i, wide_f = np.uint64(vector_i), np.uint64(vector_f)
     for t in range(len(tiles)):
         p0, p1, q0, q1 = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
         area = (p1 - p0) * (q1 - q0)
         k_ptr = np.empty((len(k_ranges), area + 1), np.int64)
         k_real = np.empty((len(k_ranges), area), np.int64)
-        k_idx = np.empty((len(k_ranges), area * most_k), np.int32)
+        k_idx = np.empty((len(k_ranges), area * most_k + 1), np.int32)
+        k_same = np.zeros((len(k_ranges), area + 1), np.bool_)
         for row in range(len(k_ranges)):
             gradient_lists(
                 gradient, p0, p1, q0, q1, k_ranges[row, 0], k_ranges[row, 1], n_positions,
                 run_limit, k_ptr[row], k_real[row], k_idx[row],
             )  # fmt: skip
+            _same_as_before(k_ptr[row], k_idx[row], k_same[row])
         free[:] = 0
         now[:] = 0
         b_start = 0
@@ -164,70 +240,67 @@ def positional_tiles(  # type: ignore[no-untyped-def]
             b_stop = b_start
             while b_stop < n_blocks and blocks[b_stop, 2] == d:
                 b_stop += 1
-            c0, c1 = c_ranges[d, 0], c_ranges[d, 1]
+            held = 0
+            for h in range(tiles[t, 4], tiles[t, 5]):
+                for w in range(tiles[t, 6], tiles[t, 7]):
+                    held += c_count[d, h, w]
             previous_count = -1
             position = -1
             for p in range(p0, p1):
                 for q in range(q0, q1):
                     position += 1
+                    window, previous = previous, window
                     count, window_real = window_list(
-                        activation, p, q, c0, c1, most_c, kernel_size, stride, padding, dilation,
-                        run_limit, window,
+                        c_idx[d], c_count[d], c_real[d], p, q, kernel_size, stride, padding,
+                        dilation, window,
                     )  # fmt: skip
-                    same_window = count == previous_count
-                    for i in range(count):
-                        same_window = same_window and window[i] == previous[i]
-                        previous[i] = window[i]
+                    same_window = count == previous_count and same_list(window, previous, count)
                     previous_count = count
+                    i_steps = (count + vector_i - 1) // vector_i
                     for b in range(b_start, b_stop):
                         row = k_row[b]
-                        k_start, k_stop = k_ptr[row, position], k_ptr[row, position + 1]
-                        n_k = k_stop - k_start
-                        entries[t, b, 0] += count
-                        entries[t, b, 1] += n_k
+                        k_start = k_ptr[row, position]
+                        n_k = k_ptr[row, position + 1] - k_start
                         if count == 0 or n_k == 0:
-                            last_steps[b] = -1
                             continue
                         if functional:
                             _accumulate(
-                                sums, window, count, k_idx[row], k_start, k_stop, n_positions,
-                                blocks[b, 0], c0, most_c, kernel_size[1], activation_value,
-                                gradient_value, p, q, stride, padding, dilation,
+                                sums, window, count, k_idx[row], k_start, k_start + n_k,
+                                n_positions, blocks[b, 0], c_ranges[d, 0], most_c, kernel_size[1],
+                                activation_value, gradient_value, p, q, stride, padding, dilation,
                             )  # fmt: skip
                             continue
-                        same = same_window and position > 0 and last_steps[b] >= 0
-                        same = same and n_k == k_start - k_ptr[row, position - 1]
+                        queues = free[b]
+                        same = same_window and k_same[row, position]
                         if same:
-                            for i in range(n_k):
-                                same = (
-                                    same
-                                    and k_idx[row, k_start + i] == k_idx[row, k_start - n_k + i]
-                                )
-                        if same:
-                            for i in range(num_banks):
-                                same = same and max(free[b, i] - now[b], 0) == before[b, i]
+                            same = same_queues(queues, now[b], before[b])
                         if same:
                             now[b] += last_cycles[b]
-                            free[b] += last_cycles[b]
+                            queues += last_cycles[b]
                         else:
-                            for i in range(num_banks):
-                                before[b, i] = max(free[b, i] - now[b], 0)
+                            if k_same[row, position + 1]:  # the next position may repeat this one
+                                for i in range(num_banks):
+                                    before[b, i] = max(queues[i] - now[b], 0)
                             start = now[b]
-                            now[b], last_steps[b] = _pair_position(
-                                window, count, k_idx[row], k_start, k_stop, bank_of, vector_i,
-                                vector_f, depth, free[b], start,
+                            now[b] = _pair_position(
+                                window, np.uint64(count), k_idx[row, k_start:], np.uint64(n_k),
+                                bank_of, wide_i, wide_f, depth, queues, start,
+                                window_real == count and k_real[row, position] == n_k,
                             )  # fmt: skip
                             last_cycles[b] = now[b] - start
                         counters[t, b, PAIRS] += count * n_k
-                        counters[t, b, REAL_PAIRS] += window_real * k_real[row, position]
                         counters[t, b, USEFUL] += window_real * k_real[row, position]
-                        counters[t, b, STEPS] += last_steps[b]
+                        counters[t, b, STEPS] += i_steps * ((n_k + vector_f - 1) // vector_f)
+            for b in range(b_start, b_stop):
+                entries[t, b, 0] += held
+                entries[t, b, 1] += k_ptr[k_row[b], area]
             b_start = b_stop
         for b in range(n_blocks):
             tail = 0
             for i in range(num_banks):
                 tail = max(tail, free[b, i] - now[b])
             counters[t, b, CYCLES] += now[b] + tail
+            counters[t, b, REAL_PAIRS] = counters[t, b, USEFUL]
 
 
 @njit(cache=True, nogil=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,8 +41,7 @@ class Tile:
         return _area(self.owned)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """An accumulator group: output channels o0..o1 fed by stationary channels c0..c1."""
 
     o0: int
