@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gscn_sim.cache import Cache
 from gscn_sim.config import Config
+from gscn_sim.dense import dense_counters, dense_entries
 from gscn_sim.geometry import Ints, Operands
 from gscn_sim.kernels.banks import BANK_HASHES
 from gscn_sim.kernels.cartesian import cartesian_tiles
@@ -104,6 +105,8 @@ def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:
             rows[key] = len(representatives)
             representatives.append(block)
         index[block] = rows[key]
+    if plan.dataflow == "dense":
+        return _dense_costs(plan, config, index, representatives)
     if plan.dataflow == "positional":
         return _positional_costs(plan, operands, config, index, representatives)
     return _cartesian_costs(plan, operands, config, index, representatives)
@@ -126,6 +129,22 @@ def _content_key(plan: Plan, operands: Operands, config: Config, block: Block) -
     weights = operands.streamed[0, :, :, :, block.o0 : block.o1]
     digest = hashlib.sha256(np.ascontiguousarray(weights).tobytes()).digest()
     return (block.o1 - block.o0, absolute, digest)
+
+
+def _dense_costs(
+    plan: Plan, config: Config, index: dict[Block, int], blocks: list[Block]
+) -> BlockCosts:
+    stationary, streamed = dense_entries(plan, blocks)
+    plane = plan.problem.stationary_plane
+    channels = np.array([[block.c1 - block.c0 for block in blocks]], np.int64)
+    return BlockCosts(
+        index=index,
+        counters=dense_counters(plan, blocks, config),
+        stationary_entries=stationary,
+        streamed_entries=streamed,
+        plane_entries=channels * plane[0] * plane[1] * plan.problem.is_wgrad,
+        channel_cycles={},
+    )
 
 
 def _cartesian_costs(

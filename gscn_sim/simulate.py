@@ -16,6 +16,7 @@ import numpy as np
 from gscn_sim.cache import Cache
 from gscn_sim.config import Config
 from gscn_sim.costs import cached_costs
+from gscn_sim.dense import dense_operands
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
@@ -240,8 +241,12 @@ def prepare_phase(
     """Plan a layer-phase, run its kernels, and lay out its schedule."""
     problem = make_problem(layer.shape, phase, batch_size)
     operands = cache.get((phase, layer), lambda: make_operands(layer, problem))
-    useful = cache.get(("useful", phase, layer), lambda: count_useful(problem, operands))
     plan = choose_plan(problem, operands, config, layer.name)
+    if plan.dataflow == "dense":
+        operands = dense_operands(operands)
+        useful = count_useful(problem, operands)
+    else:
+        useful = cache.get(("useful", phase, layer), lambda: count_useful(problem, operands))
     costs = cached_costs(plan, operands, config, cache)
     return PreparedPhase(
         problem=problem,

@@ -18,7 +18,7 @@ from gscn_sim.config.loader import dram_preset_names, flatten_config, parse_valu
 from gscn_sim.errors import ConfigError
 from workloads.errors import GscnError
 
-PRESETS = ("ant", "dnnsim-scnn", "gscn", "scnn")
+PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "scnn")
 
 
 def unnamed(config: Config) -> Config:

@@ -7,7 +7,7 @@ bottlenecks put the stride on the 3x3 convolution, as torchvision and fb.resnet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -173,6 +173,110 @@ def _alexnet() -> list[NetworkLayer]:
     return net.layers
 
 
+# Filters of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5 and the projection after pooling.
+_INCEPTION: Mapping[str, tuple[int, int, int, int, int, int]] = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+def _googlenet() -> list[NetworkLayer]:
+    """Szegedy et al. 2015, table 1, named as in its Caffe form.
+
+    Left out: local response normalisation, the auxiliary classifiers, and concatenation.
+    """
+    net = _Builder((3, 224, 224))
+
+    def conv(name: str, filters: int, kernel: int, stride: int = 1) -> None:
+        net.conv(name, filters, kernel, stride, kernel // 2)
+        net.elementwise(f"relu_{name}", LayerKind.RELU)
+
+    conv("conv1/7x7_s2", 64, 7, 2)
+    net.pool("pool1/3x3_s2", LayerKind.MAX_POOL, 3, 2, 1)
+    conv("conv2/3x3_reduce", 64, 1)
+    conv("conv2/3x3", 192, 3)
+    net.pool("pool2/3x3_s2", LayerKind.MAX_POOL, 3, 2, 1)
+    for module, (one, reduce3, three, reduce5, five, project) in _INCEPTION.items():
+        if module in ("4a", "5a"):
+            net.pool(f"pool{int(module[0]) - 1}/3x3_s2", LayerKind.MAX_POOL, 3, 2, 1)
+        prefix, size = f"inception_{module}/", net.size
+        conv(f"{prefix}1x1", one, 1)
+        net.size = size
+        conv(f"{prefix}3x3_reduce", reduce3, 1)
+        conv(f"{prefix}3x3", three, 3)
+        net.size = size
+        conv(f"{prefix}5x5_reduce", reduce5, 1)
+        conv(f"{prefix}5x5", five, 5)
+        net.size = size
+        net.pool(f"{prefix}pool", LayerKind.MAX_POOL, 3, 1, 1)
+        conv(f"{prefix}pool_proj", project, 1)
+        net.size = (one + three + five + project, *size[1:])
+    net.pool("pool5/7x7_s1", LayerKind.AVG_POOL, 7)
+    net.elementwise("pool5/drop", LayerKind.DROPOUT)
+    net.linear("loss3/classifier", 1000)
+    return net.layers
+
+
+def _wide_resnet_cifar(blocks: int, width: int) -> list[NetworkLayer]:
+    """Zagoruyko and Komodakis 2016: pre-activation blocks, 1x1 shortcuts where the size changes."""
+    net = _Builder((3, 32, 32))
+    net.conv("conv1", 16, 3, 1, 1)
+    for stage in range(3):
+        filters = (16 << stage) * width
+        for index in range(blocks):
+            prefix = f"layer{stage + 1}.{index}."
+            stride = 2 if stage > 0 and index == 0 else 1
+            size = net.size
+            for number, step in (("1", stride), ("2", 1)):
+                net.elementwise(f"{prefix}bn{number}", LayerKind.BATCH_NORM)
+                net.elementwise(f"{prefix}relu{number}", LayerKind.RELU)
+                net.conv(f"{prefix}conv{number}", filters, 3, step, 1)
+            if net.size != size:
+                net.size = size
+                net.conv(f"{prefix}shortcut", filters, 1, stride)
+            net.elementwise(f"{prefix}add", LayerKind.ADD)
+    net.elementwise("bn", LayerKind.BATCH_NORM)
+    net.elementwise("relu", LayerKind.RELU)
+    net.pool("avgpool", LayerKind.AVG_POOL, 8)
+    net.linear("fc", 10)
+    return net.layers
+
+
+def _densenet121() -> list[NetworkLayer]:
+    """Huang et al. 2017, table 1: bottleneck layers of growth 32, transitions that halve."""
+    net = _Builder((3, 224, 224))
+    net.conv_bn("features.", "0", 64, 7, 2, 3)
+    net.elementwise("features.relu0", LayerKind.RELU)
+    net.pool("features.pool0", LayerKind.MAX_POOL, 3, 2, 1)
+    for block, count in enumerate((6, 12, 24, 16)):
+        for index in range(count):
+            prefix = f"features.denseblock{block + 1}.denselayer{index + 1}."
+            size = net.size
+            for number, filters, kernel in (("1", 128, 1), ("2", 32, 3)):
+                net.elementwise(f"{prefix}norm{number}", LayerKind.BATCH_NORM)
+                net.elementwise(f"{prefix}relu{number}", LayerKind.RELU)
+                net.conv(f"{prefix}conv{number}", filters, kernel, 1, kernel // 2)
+            net.size = (size[0] + 32, *size[1:])
+        if block < 3:
+            prefix = f"features.transition{block + 1}."
+            net.elementwise(f"{prefix}norm", LayerKind.BATCH_NORM)
+            net.elementwise(f"{prefix}relu", LayerKind.RELU)
+            net.conv(f"{prefix}conv", net.size[0] // 2, 1)
+            net.pool(f"{prefix}pool", LayerKind.AVG_POOL, 2, 2)
+    net.elementwise("features.norm5", LayerKind.BATCH_NORM)
+    net.elementwise("features.relu5", LayerKind.RELU)
+    net.pool("avgpool", LayerKind.AVG_POOL, 7)
+    net.linear("classifier", 1000)
+    return net.layers
+
+
 def _resnet20_cifar() -> list[NetworkLayer]:
     """He et al. 2016, section 4.2: parameter-free shortcuts (subsample, pad with zero channels)."""
     net = _Builder((3, 32, 32))
@@ -190,11 +294,14 @@ def _resnet20_cifar() -> list[NetworkLayer]:
 
 _NETWORKS: dict[str, Callable[[], list[NetworkLayer]]] = {
     "alexnet": _alexnet,
+    "densenet121": _densenet121,
+    "googlenet": _googlenet,
     "resnet18": lambda: _resnet((2, 2, 2, 2), bottleneck=False),
     "resnet34": lambda: _resnet((3, 4, 6, 3), bottleneck=False),
     "resnet50": lambda: _resnet((3, 4, 6, 3), bottleneck=True),
     "resnet101": lambda: _resnet((3, 4, 23, 3), bottleneck=True),
     "resnet20_cifar": _resnet20_cifar,
+    "wrn16_8_cifar": lambda: _wide_resnet_cifar(2, 8),
     "vgg16": lambda: _vgg((2, 2, 3, 3, 3)),
     "vgg19": lambda: _vgg((2, 2, 4, 4, 4)),
 }

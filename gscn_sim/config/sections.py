@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gscn_sim.config.fields import check_fields, choice, count, real, switch
 from gscn_sim.errors import ConfigError
 
-DATAFLOWS = ("cartesian", "anticipated", "positional")
+DATAFLOWS = ("cartesian", "anticipated", "positional", "dense")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class PeConfig:
         16, "anticipated dataflow: streamed vectors whose ranges are compared a cycle"
     )
     index_bits: int = count(
-        6, "bits of a zero-run length; a longer run costs a placeholder", minimum=1, maximum=32
+        6, "bits of a zero-run length; a longer run costs a placeholder", minimum=0, maximum=32
     )
     value_bytes: int = count(4, "bytes of one operand value", maximum=16)
     partial_sum_bytes: int = count(4, "bytes of one partial sum", maximum=16)
@@ -204,6 +204,11 @@ class MappingConfig:
         "exact",
         "padded",
     )
+
+    group_outputs: int = count(
+        0, "most output channels of an accumulator group in forward and dgrad; 0: all that fit",
+        minimum=0, maximum=1 << 20,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_fields(self, "mapping")

@@ -57,16 +57,18 @@ def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str
 
 def legal_plans(problem: Problem, config: Config, dataflow: str) -> Iterator[Plan]:
     """Every plan worth considering for a dataflow under ``mapping.kind``."""
-    for kind, samples, rows, cols, rest in _splits(problem, config):
+    for kind, samples, rows, cols, rest in _splits(problem, config, dataflow):
         if problem.is_wgrad:
             yield from _wgrad_plans(problem, config, dataflow, kind, samples, rows, cols, rest)
         else:
             yield from _map_plans(problem, config, dataflow, kind, samples, rows, cols, rest)
 
 
-def _splits(problem: Problem, config: Config) -> Iterator[tuple[str, int, int, int, int]]:
-    """(kind, samples, rows, cols, PEs left for channels)."""
-    kind = config.mapping.kind
+def _splits(
+    problem: Problem, config: Config, dataflow: str = ""
+) -> Iterator[tuple[str, int, int, int, int]]:
+    """(kind, samples, rows, cols, PEs left for channels); the dense reference is planar only."""
+    kind = "planar" if dataflow == "dense" else config.mapping.kind
     pes, batch = config.num_pes, problem.batch_size
     if kind in ("auto", "planar"):
         yield "planar", 1, config.array.pe_rows, config.array.pe_cols, 1
@@ -117,11 +119,14 @@ def _map_plans(
     outputs = min(rest, problem.output_channels)
     entries = config.pe.accumulator_entries
     rule = config.mapping.tile_rule
+    most_outputs = min(
+        config.mapping.group_outputs or problem.output_channels, problem.output_channels
+    )
     wanted = min(ceil_div(problem.output_channels, outputs), 8)
     last = 0
     for passes in _pass_grids(problem, rows, cols):
         held = held_outputs(problem, rule, rows * passes[0], cols * passes[1])
-        block = min(entries // held, problem.output_channels) if held else 0
+        block = min(entries // held, most_outputs) if held else 0
         if block < 1 or block <= last:
             continue
         yield Plan(

@@ -28,17 +28,17 @@ class Tile:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to multiply."""
-        return _area(self.stationary) == 0 or _area(self.streamed) == 0
+        return area(self.stationary) == 0 or area(self.streamed) == 0
 
     @property
     def reached_outputs(self) -> int:
         """Output positions held in the accumulators."""
-        return _area(self.reached)
+        return area(self.reached)
 
     @property
     def owned_outputs(self) -> int:
         """Output positions written back."""
-        return _area(self.owned)
+        return area(self.owned)
 
 
 class Block(NamedTuple):
@@ -247,7 +247,8 @@ def held_outputs(problem: Problem, rule: str, rows: int, cols: int) -> int:
     return sides[0] * sides[1]
 
 
-def _area(region: tuple[int, int, int, int]) -> int:
+def area(region: tuple[int, int, int, int]) -> int:
+    """Positions of a region y0, y1, x0, x1."""
     return max(0, region[1] - region[0]) * max(0, region[3] - region[2])
 
 

@@ -20,6 +20,7 @@ def macs(name: str, *, linear: bool) -> float:
     ("name", "gmacs"),
     [
         ("alexnet", 0.71),
+        ("densenet121", 2.83),
         ("resnet18", 1.81),
         ("resnet34", 3.66),
         ("resnet50", 4.09),
@@ -51,6 +52,26 @@ def test_parameters_match_torchvisions_table(name: str, parameters: int) -> None
         if layer.shape is not None:
             s = layer.shape
             has_bias = layer.kind is LayerKind.LINEAR or not name.startswith("resnet")
+            count += s.K * s.C * s.R * s.S + (s.K if has_bias else 0)
+        if layer.kind is LayerKind.BATCH_NORM:
+            count += 2 * layer.output_size[0]
+    assert count == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("googlenet", 6_998_552),  # its Caffe model, without the auxiliary classifiers
+        ("densenet121", 7_978_856),  # torchvision's model table
+        ("wrn16_8_cifar", 10_961_370),  # 11.0 M in Zagoruyko and Komodakis 2016, table 4
+    ],
+)
+def test_parameters_match_published_counts(name: str, parameters: int) -> None:
+    count = 0
+    for layer in network_layers(name):
+        if layer.shape is not None:
+            s = layer.shape
+            has_bias = layer.kind is LayerKind.LINEAR or name == "googlenet"
             count += s.K * s.C * s.R * s.S + (s.K if has_bias else 0)
         if layer.kind is LayerKind.BATCH_NORM:
             count += 2 * layer.output_size[0]
@@ -101,7 +122,10 @@ def test_names_are_unique_and_sizes_flow(name: str) -> None:
                 LayerKind.LINEAR
             )
             assert layer.shape.gradient_shape == layer.output_size
-    main_path = [layer for layer in layers if ".downsample." not in layer.name]
+    if name in ("googlenet", "densenet121"):  # the branches of these meet in a concatenation
+        return
+    side = (".downsample.", ".shortcut")
+    main_path = [layer for layer in layers if not any(part in layer.name for part in side)]
     for before, after in itertools.pairwise(main_path):
         volume = before.output_size[0] * before.output_size[1] * before.output_size[2]
         assert volume == after.input_size[0] * after.input_size[1] * after.input_size[2]
