@@ -101,5 +101,5 @@ def test_nothing_else_maps_it_and_operands_are_stored_dense() -> None:
     record = simulate_phase("toy", layer, Phase.FORWARD, config, 1)
     assert record.mapping == "n1 8x8 o1"
     assert record.activity.stationary_write_bytes == 2 * 16 * config.pe.value_bytes
-    with pytest.raises(ConfigError, match="pe.index_bits"):
+    with pytest.raises(ConfigError, match=r"pe\.index_bits"):
         load_config("dense", {"pe.index_bits": -1})
