@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,11 @@ from gscn_sim.geometry import Operands, Problem
 from gscn_sim.mapping.estimate import Estimator
 from gscn_sim.mapping.plan import Plan, held_outputs
 from gscn_sim.units import ceil_div
+
+SHORTLIST = 24  # plans of forward and dgrad that are estimated tile by tile
+MOST_PES = 0.75  # of the PEs that any plan of wgrad uses
+UNITS_PER_SPLIT = 16  # of wgrad, so that they can be dealt evenly
+SHORTLIST_EACH = 4  # of these with the same number of output-channel parts
 
 
 def dataflows_of(problem: Problem, config: Config) -> list[str]:
@@ -23,7 +29,7 @@ def dataflows_of(problem: Problem, config: Config) -> list[str]:
         )
     if wanted != "auto":
         return [wanted]
-    return ["cartesian", "positional"] if problem.is_wgrad else ["cartesian"]
+    return ["positional", "cartesian"] if problem.is_wgrad else ["cartesian"]
 
 
 def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str) -> Plan:
@@ -33,26 +39,50 @@ def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str
         ConfigError: no legal plan; the message names the layer, the phase and what does not fit.
     """
     estimator = Estimator(problem, operands, config)
-    best: tuple[float, Plan] | None = None
-    count = 0
-    for dataflow in dataflows_of(problem, config):
-        for plan in legal_plans(problem, config, dataflow):
-            count += 1
-            cycles = estimator.cycles(plan)
-            if best is None or cycles < best[0]:
-                best = cycles, plan
-    if best is None:
+    plans = [
+        plan
+        for dataflow in dataflows_of(problem, config)
+        for plan in legal_plans(problem, config, dataflow)
+    ]
+    if not plans:
         needed = _least_entries(problem, config)
         raise ConfigError(
             f"layer {layer}, {problem.phase}: no tile fits: pe.accumulator_entries must be at "
             f"least {needed} to hold one output channel of the smallest tile, "
             f"got {config.pe.accumulator_entries}"
         )
-    cycles, plan = best
-    reason = f"{plan.kind}, the only legal mapping"
-    if count > 1:
-        reason = f"{plan.kind}, best of {count} by estimate ({cycles:.0f} cycles)"
-    return replace(plan, reason=reason)
+    if len(plans) == 1:
+        return replace(plans[0], reason=f"{plans[0].kind}, the only legal mapping")
+    looked_at = _promising(plans, estimator)
+    best, cycles = looked_at[0], estimator.cycles(looked_at[0])
+    for plan in looked_at[1:]:
+        if not estimator.is_hopeless(plan, cycles):
+            estimate = estimator.cycles(plan)
+            if estimate < cycles:
+                best, cycles = plan, estimate
+    reason = f"{best.kind}, best of {len(plans)} by estimate ({cycles:.0f} cycles)"
+    return replace(best, reason=reason)
+
+
+def _promising(plans: list[Plan], estimator: Estimator) -> list[Plan]:
+    """The plans worth a closer look.
+
+    wgrad: those that use most of the PEs that any plan uses. forward and dgrad: the best few for
+    each number of output-channel parts, which trade even work for shorter vectors.
+    """
+    if plans[0].problem.is_wgrad:
+        most = max(plan.num_pes_used for plan in plans)
+        return [plan for plan in plans if plan.num_pes_used >= MOST_PES * most]
+    if len(plans) <= SHORTLIST:
+        return plans
+    chosen: list[Plan] = []
+    taken: Counter[int] = Counter()
+    ranked = sorted((estimator.rough_cycles(plan), i) for i, plan in enumerate(plans))
+    for _, i in ranked:
+        if taken[plans[i].outputs] < SHORTLIST_EACH and len(chosen) < SHORTLIST:
+            taken[plans[i].outputs] += 1
+            chosen.append(plans[i])
+    return chosen
 
 
 def legal_plans(problem: Problem, config: Config, dataflow: str) -> Iterator[Plan]:
@@ -79,9 +109,14 @@ def _splits(
     if kind not in ("auto", "mixed"):
         return
     plane = problem.streamed_plane if problem.is_wgrad else problem.stationary_plane
-    for samples in _sample_splits(batch, pes):
+    dealt = problem.is_wgrad and config.policy.load_balance == "sorted"
+    seen = set()
+    for samples in reversed(_sample_splits(batch, pes)):
         for rows, cols in _grids(pes // samples, plane):
-            yield "mixed", samples, rows, cols, pes // (samples * rows * cols)
+            parts = samples * rows * cols
+            if not dealt or parts not in seen:  # else units are dealt to as many PEs either way
+                seen.add(parts)
+                yield "mixed", samples, rows, cols, pes // parts
 
 
 def _sample_splits(batch: int, pes: int) -> list[int]:
@@ -95,14 +130,15 @@ def _sample_splits(batch: int, pes: int) -> list[int]:
 
 
 def _grids(pes: int, plane: tuple[int, int]) -> list[tuple[int, int]]:
-    """Tile grids of at most ``pes`` tiles, sides doubling, near square, and the largest one."""
+    """Tile grids of at most ``pes`` tiles, near square; sides are powers of two or divisors."""
+    sides = {1 << i for i in range(pes.bit_length())}
+    sides |= {side for side in range(1, pes + 1) if pes % side == 0}
     grids = set()
-    rows = 1
-    while rows <= min(plane[0], pes):
-        for cols in {rows, 2 * rows, min(plane[1], pes // rows)}:
-            if cols <= plane[1] and rows * cols <= pes and cols <= 16 * rows:
+    for rows in sides:
+        for cols in sides | {min(plane[1], pes // rows)}:
+            fits = rows <= plane[0] and cols <= plane[1] and rows * cols <= pes
+            if fits and (rows <= cols <= 16 * rows or cols == plane[1]):
                 grids.add((rows, cols))
-        rows *= 2
     return sorted(grids)
 
 
@@ -148,16 +184,19 @@ def _map_plans(
             return
 
 
-def _pass_grids(problem: Problem, rows: int, cols: int) -> list[tuple[int, int]]:
+def _pass_grids(problem: Problem, rows: int, cols: int) -> Iterator[tuple[int, int]]:
     """Ways to cut a PE's tile in time, coarse first."""
     height, width = problem.stationary_plane
-    tall, wide = max(1, ceil_div(height, rows)), max(1, ceil_div(width, cols))
-    grids = []
+    return _cuts(max(1, ceil_div(height, rows)), max(1, ceil_div(width, cols)))
+
+
+def _cuts(tall: int, wide: int) -> Iterator[tuple[int, int]]:
+    """Grids that cut the longer side of their cells in half, down to single positions."""
     y = x = 1
     while True:
-        grids.append((y, x))
+        yield y, x
         if y >= tall and x >= wide:
-            return grids
+            return
         if (tall / y >= wide / x and y < tall) or x >= wide:
             y = min(2 * y, tall)
         else:
@@ -191,6 +230,9 @@ def _wgrad_plans(
     per_input = problem.stationary_channels // problem.groups
     if entries < 1:
         return
+    passes = (1, 1)
+    if kind == "mixed" and config.policy.load_balance == "sorted":
+        passes = _unit_passes(problem, samples, rows, cols)
     for outputs, inputs in _channel_splits(problem, kind, rest):
         tall = ceil_div(
             per_output, max(1, outputs // problem.groups) if problem.groups > 1 else outputs
@@ -206,11 +248,21 @@ def _wgrad_plans(
                 cols=cols,
                 outputs=outputs,
                 inputs=inputs,
-                passes=(1, 1),
+                passes=passes,
                 block_outputs=block_outputs,
                 block_inputs=min(wide, max(1, entries // block_outputs)),
                 tile_rule="exact",
             )
+
+
+def _unit_passes(problem: Problem, samples: int, rows: int, cols: int) -> tuple[int, int]:
+    """Passes that cut the tiles of wgrad into enough units for each PE to be dealt several."""
+    plane = problem.streamed_plane
+    tile = max(1, ceil_div(plane[0], rows)), max(1, ceil_div(plane[1], cols))
+    for passes in _cuts(*tile):
+        if problem.batch_size * passes[0] * passes[1] >= UNITS_PER_SPLIT * samples:
+            break
+    return passes
 
 
 def _channel_splits(problem: Problem, kind: str, rest: int) -> Iterator[tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Quick estimates of a plan's time: exact vector counts, no bank conflicts.
+"""Quick estimates of a plan's time: counts of vectors, no bank conflicts.
 
 The estimate is only used to rank legal plans; what a plan really costs is simulated.
 """
@@ -6,6 +6,8 @@ The estimate is only used to rank legal plans; what a plan really costs is simul
 from __future__ import annotations
 
 from functools import cached_property
+from math import ceil, log, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,11 @@ from gscn_sim.mapping.plan import Plan, cut, window
 from gscn_sim.units import ceil_div
 
 Floats = NDArray[np.float64]
+
+UNEVEN_FILLS = 1.3  # largest fill of a PE over the mean one; ranks plans only
+ROUND_WAIT = 0.2  # from runs of VGG-16; ranks plans only
+GOLDEN = 0.6180339887498949  # multiples of it fill the unit interval most evenly
+SAMPLED_SIDE = 14  # outputs along each side at which the estimate counts vectors of wgrad
 
 
 class Estimator:
@@ -34,24 +41,68 @@ class Estimator:
         self._network_bytes_per_cycle = config.network.operand_bytes_per_cycle or 1e12
         self._drain_rate = config.drain.entries_per_cycle or 1e9
         self._vectors: dict[tuple[int, bool], Floats] = {}
-        self._grids: dict[tuple[int, int], tuple[float, float]] = {}
+        self._grids: dict[tuple[int, int], tuple[Floats, Floats]] = {}
         self._pairs: dict[tuple[int, int, int], float] = {}
+        self._largest: dict[tuple[int, bool], float] = {}
 
     def cycles(self, plan: Plan) -> float:
         """Estimated cycles: the slowest of computing, draining, the network and DRAM."""
         return self._wgrad(plan) if self.problem.is_wgrad else self._maps(plan)
 
+    def is_hopeless(self, plan: Plan, cycles: float) -> bool:
+        """Whether a plan of wgrad forms far too many pairs to beat ``cycles``.
+
+        Cartesian dataflows pair all activations of a tile with all its gradients; their number is
+        taken as if both were spread evenly.
+        """
+        if not self.problem.is_wgrad or plan.dataflow == "positional":
+            return False
+        tiles = plan.rows * plan.passes[0] * plan.cols * plan.passes[1]
+        gradients = self._streamed_entries
+        pairs = self._stationary_entries * gradients / (tiles * self.problem.groups)
+        slots = self.config.num_pes * self.config.multipliers
+        return pairs * self.problem.batch_size / slots > 2 * cycles
+
     # forward and dgrad ----------------------------------------------------------------------
 
     def _maps(self, plan: Plan) -> float:
-        problem, pe, config = self.problem, self.config.pe, self.config
+        vectors, entries = self._grid(plan.rows * plan.passes[0], plan.cols * plan.passes[1])
+        shape = (len(vectors), plan.rows, plan.passes[0], plan.cols, plan.passes[1])
+        work = vectors.reshape(shape)
+        waves = ceil_div(self.problem.batch_size, plan.samples)
+        # PEs that share a stream are at most a round apart: the slowest of each visit counts where
+        # a visit has several rounds, and part of that where it has one.
+        each = work.max((1, 3)).reshape(len(work), -1)  # [n, passes]
+        whole = work.sum((2, 4)).reshape(len(work), -1).max(1)  # [n]
+        together = plan.samples >= len(work)
+        by_visit = float(each.max(0).sum() if together else each.sum(1).mean()) * waves
+        by_pe = float(whole.max() if together else whole.mean()) * waves
+        rounds = ceil_div(ceil_div(self.problem.output_channels, plan.outputs), plan.block_outputs)
+        slowest = by_visit if rounds > 1 else (by_visit + by_pe) / 2
+        return self._maps_time(plan, slowest, float(entries.max()))
+
+    def rough_cycles(self, plan: Plan) -> float:
+        """What forward or dgrad would take if all tiles were equal, without looking at the tiles.
+
+        A channel's entries in a tile leave half a vector empty on average.
+        """
+        parts = plan.rows * plan.cols
         passes = plan.passes[0] * plan.passes[1]
-        slowest, tile_entries = self._grid(plan)
+        waves = ceil_div(self.problem.batch_size, plan.samples)
+        entries = self._stationary_entries / (parts * passes)
+        vector = self.config.pe.stationary_vector
+        held = min(entries, self.problem.stationary_channels)  # channels with any entry, at most
+        vectors = entries / vector + 0.5 * held * (1 - 1 / vector)
+        return self._maps_time(plan, vectors * passes * waves, entries)
+
+    def _maps_time(self, plan: Plan, vectors: float, tile_entries: float) -> float:
+        """Cycles when the slowest PE has ``vectors`` stationary vectors in all its visits."""
+        problem, pe, config = self.problem, self.config.pe, self.config
+        visits = ceil_div(problem.batch_size, plan.samples) * plan.passes[0] * plan.passes[1]
         kernel = problem.streamed_plane[0] * problem.streamed_plane[1]
         per_output = problem.output_channels // problem.groups
         own = ceil_div(problem.output_channels, plan.outputs)
         footprint = plan.held_outputs
-        visits = ceil_div(problem.batch_size, plan.samples) * passes
         compute = 0.0
         full, rest = divmod(own, plan.block_outputs)
         for outputs, count in ((plan.block_outputs, full), (rest, min(rest, 1))):
@@ -59,42 +110,44 @@ class Estimator:
                 continue
             groups = ceil_div(outputs, per_output)  # convolution groups in one accumulator group
             streamed = min(outputs, per_output) * kernel * self._weight_density
-            vectors = max(1.0, np.ceil(streamed / pe.streamed_vector))
-            steps = slowest * groups / problem.groups * vectors
-            drain = outputs * footprint / self._drain_rate
+            steps = vectors * groups / problem.groups * max(1, ceil(streamed / pe.streamed_vector))
+            drain = outputs * footprint / self._drain_rate * visits
             compute += count * max(steps, drain)
-        compute *= visits
         blocks = full + (rest > 0)
-        fits = tile_entries * self._entry_bytes <= pe.stationary_buffer_bytes
-        stays = fits and problem.groups == 1
-        maps = self._stationary_bytes * (1 if stays else blocks * plan.outputs)
+        tile_bytes = tile_entries * self._entry_bytes
+        fits = tile_bytes <= pe.stationary_buffer_bytes and problem.groups == 1
+        parts = plan.samples * plan.rows * plan.cols
+        stays = problem.groups == 1 and tile_bytes * parts <= config.buffer.size_bytes
+        sends = 1 if fits else blocks * (1 if problem.groups == 1 else plan.outputs)
+        maps = self._stationary_bytes
         per_input = problem.stationary_channels // problem.groups
         weights = problem.output_channels * per_input * kernel * self._weight_density
         weights *= self._entry_bytes
         rereads = 1 if weights <= config.buffer.size_bytes else visits
         outputs_bytes = problem.output_elements * pe.value_bytes
-        dram = (maps + weights * rereads + outputs_bytes) / self._dram_bytes_per_cycle
-        network = (maps + weights * visits) / self._network_bytes_per_cycle
-        first = self._stationary_bytes / visits / self._dram_bytes_per_cycle
-        held = max(1.0, pe.stationary_buffer_bytes / max(tile_entries * self._entry_bytes, 1.0))
+        dram = maps * (1 if stays else sends) + weights * rereads + outputs_bytes
+        dram /= self._dram_bytes_per_cycle
+        network = (maps * sends + weights * visits) / self._network_bytes_per_cycle
+        first = maps / visits / self._dram_bytes_per_cycle
+        held = max(1.0, pe.stationary_buffer_bytes / max(tile_bytes, 1.0))
         latency = self._latency_cycles * visits / held
-        return max(compute, dram, network, latency) + first + blocks * footprint
+        last = min(blocks, 2) * min(plan.block_outputs, own) * footprint / self._drain_rate
+        return max(compute, dram, network, latency) + first + last
 
-    def _grid(self, plan: Plan) -> tuple[float, float]:
-        """Stationary vectors of the slowest tile, and entries of the fullest, for a tile grid."""
-        rows, cols = plan.rows * plan.passes[0], plan.cols * plan.passes[1]
+    def _grid(self, rows: int, cols: int) -> tuple[Floats, Floats]:
+        """[n, rows, cols] stationary vectors and entries of each tile of a grid."""
         if (rows, cols) not in self._grids:
             problem = self.problem
             classes = int(problem.axes[0, 3] * problem.axes[1, 3])
+            rule = self.config.mapping.tile_rule
             ranges = [
-                [cut(problem, plan.tile_rule, axis, parts, i) for i in range(parts)]
+                [cut(problem, rule, axis, parts, i) for i in range(parts)]
                 for axis, parts in enumerate((rows, cols))
             ]
             counts = _region_counts(self._stationary_integral, *ranges)
             vector = self.config.pe.stationary_vector * classes
-            steps = (-(-counts // vector) * classes).sum(1, dtype=np.float64)  # [n, rows, cols]
-            slowest = float(steps.reshape(len(steps), -1).max(1).mean())
-            self._grids[rows, cols] = slowest, float(counts.sum(1).max())
+            steps = (-(-counts // vector) * classes).sum(1, dtype=np.float64)
+            self._grids[rows, cols] = steps, counts.sum(1, dtype=np.float64)
         return self._grids[rows, cols]
 
     # wgrad ----------------------------------------------------------------------------------
@@ -112,29 +165,52 @@ class Estimator:
         own_outputs = ceil_div(problem.output_channels, plan.outputs)
         own_inputs = ceil_div(per_input, plan.inputs)
         share = own_outputs / problem.output_channels * own_inputs / per_input
-        uneven = ceil_div(problem.batch_size, plan.samples) * plan.samples / problem.batch_size
-        plane = problem.streamed_plane
-        uneven *= ceil_div(plane[0], plan.rows) * plan.rows / plane[0]
-        uneven *= ceil_div(plane[1], plan.cols) * plan.cols / plane[1]
+        if problem.groups == 1:
+            share = self._largest_share(plan.outputs, of_gradient=True)
+            share *= self._largest_share(plan.inputs, of_gradient=False)
+        units = problem.batch_size * splits * plan.passes[0] * plan.passes[1] // plan.samples
+        uneven = ceil_div(units, splits) * splits / units
         compute = steps * share * uneven / splits
         k_blocks = ceil_div(own_outputs, min(plan.block_outputs, per_output))
         c_blocks = ceil_div(own_inputs, plan.block_inputs)
+        if k_blocks * c_blocks > 1:
+            # In each round PEs wait for the slowest of those with other units: the more of these,
+            # and the fewer units each has, the longer.
+            compute *= 1 + ROUND_WAIT * sqrt(2 * log(splits) * splits / units)
         kernel = problem.output_plane[0] * problem.output_plane[1]
         entries = plan.block_outputs * plan.block_inputs * kernel
         exchange = entries * (splits - 1) / splits / config.network.partial_sums_per_cycle
         rounds = k_blocks * c_blocks
         drain = (entries / self._drain_rate + exchange) * rounds
         acts, grads = self._stationary_bytes, self._streamed_bytes
-        held = acts / splits * plan.block_inputs / problem.stationary_channels
+        share_held = min(1.0, plan.block_inputs / per_input)
+        held = UNEVEN_FILLS * acts / splits * share_held / problem.groups
         fits = held <= config.pe.stationary_buffer_bytes
-        act_reads = 1 if fits else k_blocks * plan.outputs
-        grad_reads = 1 if grads <= config.buffer.size_bytes else c_blocks
+        act_sends = 1 if fits else k_blocks
+        room = config.buffer.size_bytes
+        stays = acts * min(1.0, share_held * plan.inputs) / problem.groups <= room
+        act_reads = 1 if stays else act_sends
+        grad_reads = 1 if grads <= room else c_blocks
         outputs = problem.output_elements * config.pe.value_bytes
         dram = (acts * act_reads + grads * grad_reads + outputs) / self._dram_bytes_per_cycle
-        network = (acts * act_reads + grads * c_blocks) / self._network_bytes_per_cycle
+        network = (acts * act_sends + grads * c_blocks) / self._network_bytes_per_cycle
         written = outputs / rounds / self._dram_bytes_per_cycle
         tail = entries / self._drain_rate + exchange + written
         return max(compute, drain, dram, network) + 0.1 * dram + tail
+
+    def _largest_share(self, parts: int, of_gradient: bool) -> float:
+        """Share of all non-zeros that the part with most channels' work is dealt (wgrad)."""
+        key = (parts, of_gradient)
+        if key not in self._largest:
+            counts = self._gradient_counts if of_gradient else self._stationary_counts
+            if self.config.policy.load_balance == "sorted":  # back and forth, as they are dealt
+                hands = np.pad(np.sort(counts)[::-1], (0, -len(counts) % parts)).reshape(-1, parts)
+                hands[1::2] = hands[1::2, ::-1]
+                dealt = hands.sum(0)
+            else:
+                dealt = np.add.reduceat(counts, np.arange(parts) * len(counts) // parts)
+            self._largest[key] = float(dealt.max() / max(1, counts.sum()))
+        return self._largest[key]
 
     def _positional_steps(self, plan: Plan) -> float:
         """Steps of the whole layer-phase, all samples."""
@@ -142,54 +218,73 @@ class Estimator:
         if key not in self._pairs:
             k_vectors = self._position_vectors(plan.block_outputs, of_gradient=True)
             c_vectors = self._position_vectors(plan.block_inputs, of_gradient=False)
-            mean = float(np.einsum("ngp,ngp->n", k_vectors, c_vectors).mean())
+            positions = self.problem.streamed_plane[0] * self.problem.streamed_plane[1]
+            sampled = len(self._sampled[0]) * len(self._sampled[1])
+            mean = float((k_vectors * c_vectors).sum((1, 2)).mean()) * positions / sampled
             self._pairs[key] = mean * self.problem.batch_size
         return self._pairs[key]
 
     def _position_vectors(self, block: int, of_gradient: bool) -> Floats:
-        """[n, groups, P * Q] vectors at each output position, over all blocks of channels."""
+        """[n, groups, positions] vectors at sampled outputs, over all blocks of channels."""
         if (block, of_gradient) not in self._vectors:
-            source = self._gradient if of_gradient else self.operands.stationary
-            n, channels = source.shape[:2]
-            per_group = channels // self.problem.groups
-            starts = [
-                first
-                for group in range(0, channels, per_group)
-                for first in range(group, group + per_group, block)
-            ]
-            sums = np.add.reduceat(source, starts, axis=1, dtype=np.int32)
+            sums = self._gradient_at if of_gradient else self._window_at
             pe = self.config.pe
-            if of_gradient:
-                vectors = -(-sums // pe.streamed_vector)
-            else:
-                vectors = -(-self._in_windows(sums) // pe.stationary_vector)
-            grouped = vectors.reshape(n, self.problem.groups, -1, *vectors.shape[2:])
-            total = grouped.sum(2, dtype=np.float64)
-            self._vectors[block, of_gradient] = total.reshape(n, self.problem.groups, -1)
+            per_group = (sums.shape[1] - 1) // self.problem.groups
+            totals = []
+            for group in range(self.problem.groups):
+                first = group * per_group
+                ends = [*range(first, first + per_group, block), first + per_group]
+                counts = np.diff(sums[:, ends], axis=1)
+                vector = pe.streamed_vector if of_gradient else pe.stationary_vector
+                totals.append((-(-counts // vector)).sum(1, dtype=np.float64))
+            self._vectors[block, of_gradient] = np.stack(totals, 1)
         return self._vectors[block, of_gradient]
 
-    def _in_windows(self, sums: NDArray[np.int32]) -> NDArray[np.int32]:
-        """[n, blocks, P, Q] non-zeros of each block of input channels in each window."""
+    @cached_property
+    def _sampled(self) -> tuple[Ints, Ints]:
+        """Rows and columns of the outputs that are looked at: some hundred, spread unevenly.
+
+        Pooling leaves patterns that repeat, which even steps would hit or miss.
+        """
+        picked = []
+        for size in self.problem.streamed_plane:
+            count = min(size, SAMPLED_SIDE)
+            steps = np.arange(count)
+            jitter = steps * GOLDEN % 1 if count < size else 0.0
+            picked.append(((steps + jitter) * size / count).astype(np.int64))
+        return picked[0], picked[1]
+
+    @cached_property
+    def _gradient_at(self) -> NDArray[np.int32]:
+        """[n, K + 1, positions] gradients of the channels below, at each sampled output."""
+        p, q = self._sampled
+        return _prefix(self._gradient[:, :, p[:, None], q])
+
+    @cached_property
+    def _window_at(self) -> NDArray[np.int32]:
+        """[n, C + 1, positions] activations of the channels below, in each sampled window."""
         shape = self.problem.shape
-        pad_y, pad_x = shape.padding
-        padded = np.pad(sums, ((0, 0), (0, 0), (pad_y, pad_y), (pad_x, pad_x)))
-        total = np.zeros((*sums.shape[:2], shape.P, shape.Q), np.int32)
+        p, q = self._sampled
+        source = self.operands.stationary
+        total = np.zeros((*source.shape[:2], len(p), len(q)), np.int32)
         for r in range(shape.R):
-            y = r * shape.dilation[0]
-            rows = slice(y, y + (shape.P - 1) * shape.stride[0] + 1, shape.stride[0])
+            h = p * shape.stride[0] - shape.padding[0] + r * shape.dilation[0]
+            inside_h = (h >= 0) & (h < shape.H)
             for s in range(shape.S):
-                x = s * shape.dilation[1]
-                cols = slice(x, x + (shape.Q - 1) * shape.stride[1] + 1, shape.stride[1])
-                total += padded[:, :, rows, cols]
-        return total
+                w = q * shape.stride[1] - shape.padding[1] + s * shape.dilation[1]
+                at = np.ix_(inside_h, (w >= 0) & (w < shape.W))
+                there = source[:, :, h[inside_h][:, None], w[(w >= 0) & (w < shape.W)]]
+                total[:, :, at[0], at[1]] += there
+        return _prefix(total)
 
     def _cartesian_steps(self, plan: Plan) -> float:
         """Steps of the whole layer-phase; redundant pairs included, skipped ones too."""
-        key = (plan.block_outputs, plan.rows, -plan.cols)
+        rows, cols = plan.rows * plan.passes[0], plan.cols * plan.passes[1]
+        key = (plan.block_outputs, rows, -cols)
         if key not in self._pairs:
             problem, pe = self.problem, self.config.pe
             gradient_ranges, input_ranges = [], []
-            for axis, parts in enumerate((plan.rows, plan.cols)):
+            for axis, parts in enumerate((rows, cols)):
                 cuts = [cut(problem, plan.tile_rule, axis, parts, i) for i in range(parts)]
                 gradient_ranges.append(cuts)
                 input_ranges.append([window(problem, axis, *c) for c in cuts])
@@ -226,6 +321,16 @@ class Estimator:
         return g.transpose(0, 1, 4, 2, 3).reshape(n, groups * per_group, p, q)
 
     @cached_property
+    def _gradient_counts(self) -> Ints:
+        """[K] non-zeros of each channel, all samples (wgrad only)."""
+        return self.operands.streamed.sum((0, 2, 3), dtype=np.int64).reshape(-1)
+
+    @cached_property
+    def _stationary_counts(self) -> Ints:
+        """[C] non-zeros of each channel, all samples."""
+        return self.operands.stationary.sum((0, 2, 3), dtype=np.int64)
+
+    @cached_property
     def _gradient_integral(self) -> NDArray[np.int32]:
         return _integral(self._gradient)
 
@@ -234,16 +339,24 @@ class Estimator:
         return float(self.operands.streamed[0].mean())
 
     @cached_property
+    def _stationary_entries(self) -> float:
+        """Stationary non-zeros of a sample."""
+        return np.count_nonzero(self.operands.stationary) / self.operands.samples
+
+    @cached_property
     def _stationary_bytes(self) -> float:
         """Compressed stationary operand of the whole batch."""
-        nonzeros = np.count_nonzero(self.operands.stationary) / self.operands.samples
-        return nonzeros * self.problem.batch_size * self._entry_bytes
+        return self._stationary_entries * self.problem.batch_size * self._entry_bytes
+
+    @cached_property
+    def _streamed_entries(self) -> float:
+        """Gradient non-zeros of a sample (wgrad only)."""
+        return np.count_nonzero(self.operands.streamed) / self.operands.samples
 
     @cached_property
     def _streamed_bytes(self) -> float:
         """Compressed gradient of the whole batch (wgrad only)."""
-        nonzeros = np.count_nonzero(self.operands.streamed) / self.operands.samples
-        return nonzeros * self.problem.batch_size * self._entry_bytes
+        return self._streamed_entries * self.problem.batch_size * self._entry_bytes
 
 
 def _integral(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -253,6 +366,12 @@ def _integral(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
     np.cumsum(mask, 2, dtype=np.int32, out=out[:, :, 1:, 1:])
     np.cumsum(out[:, :, 1:, 1:], 3, out=out[:, :, 1:, 1:])
     return out
+
+
+def _prefix(counts: NDArray[Any]) -> NDArray[np.int32]:
+    """[n, channels, rows, cols] to [n, channels + 1, rows * cols] sums over the channels below."""
+    flat = counts.reshape(*counts.shape[:2], -1)
+    return np.pad(np.cumsum(flat, 1, dtype=np.int32), ((0, 0), (1, 0), (0, 0)))
 
 
 def _region_counts(

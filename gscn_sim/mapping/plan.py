@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -237,14 +237,33 @@ def reach(problem: Problem, axis: int, low: int, high: int) -> tuple[int, int]:
 
 def held_outputs(problem: Problem, rule: str, rows: int, cols: int) -> int:
     """Accumulator entries that one output channel needs in the largest tile of a grid."""
-    sides = []
-    for axis, parts in enumerate((rows, cols)):
-        if rule == "padded":
-            sides.append(ceil_div(problem.output_plane[axis], parts))
-            continue
-        spans = (reach(problem, axis, *cut(problem, rule, axis, parts, i)) for i in range(parts))
-        sides.append(max(1, max(high - low for low, high in spans)))
-    return sides[0] * sides[1]
+    tall, wide = (
+        _held_side(
+            tuple(problem.axes[axis].tolist()),
+            problem.stationary_plane[axis],
+            problem.streamed_plane[axis],
+            rule,
+            parts,
+        )
+        for axis, parts in enumerate((rows, cols))
+    )
+    return tall * wide
+
+
+@lru_cache(maxsize=1 << 14)
+def _held_side(axis: tuple[int, ...], stationary: int, streamed: int, rule: str, parts: int) -> int:
+    """The part of :func:`held_outputs` along one axis."""
+    alpha, beta, gamma, div, output = axis
+    if rule == "padded":
+        return ceil_div(output, parts)
+    lows = np.arange(parts) * stationary // parts
+    highs = np.arange(1, parts + 1) * stationary // parts
+    ends = (0, gamma * (streamed - 1))
+    first = -(-(alpha * lows + beta + min(ends)) // div)
+    last = (alpha * (highs - 1) + beta + max(ends)) // div
+    start = first.clip(0, output)
+    spans = np.where(highs > lows, np.maximum(start, (last + 1).clip(max=output)) - start, 0)
+    return max(1, int(spans.max()))
 
 
 def area(region: tuple[int, int, int, int]) -> int:
