@@ -38,18 +38,19 @@ def bank(kind, o, n_positions, position, channel, y, x, num_banks):  # type: ign
 
 @njit(cache=True, nogil=True)
 def output_tables(  # type: ignore[no-untyped-def]
-    kind, num_banks, n_outputs, first_channel, origin_y, origin_x, height, width, rect
+    kind, num_banks, n_outputs, stride, first_channel, origin_y, origin_x, height, width, rect
 ):
     """Lookup tables of one tile.
 
     Args:
+        stride: from one output channel to the next in ``bank_of``, at least the positions.
         origin_y, origin_x: output coordinate of relative position 0.
         height, width: extent of relative positions that products can reach.
         rect: y0, y1, x0, x1 of the outputs held in the accumulators.
 
     Returns:
         position_of [2 * height * width + 1]: position inside ``rect``, or -1; its upper half is
-        what placeholders reach. bank_of [n_outputs * positions].
+        what placeholders reach. bank_of [n_outputs * stride].
     """
     span = height * width
     position_of = np.full(2 * span + 1, -1, np.int32)
@@ -63,12 +64,12 @@ def output_tables(  # type: ignore[no-untyped-def]
             x = origin_x + j
             if x >= rect[2] and x < rect[3]:
                 position_of[i * width + j] = (y - rect[0]) * rect_width + (x - rect[2])
-    bank_of = np.empty(n_outputs * n_positions, np.int16)
+    bank_of = np.empty(n_outputs * stride, np.uint16)
     for o in range(n_outputs):
         for position in range(n_positions):
             y = rect[0] + position // rect_width
             x = rect[2] + position % rect_width
-            bank_of[o * n_positions + position] = bank(
+            bank_of[o * stride + position] = bank(
                 kind, o, n_positions, position, first_channel + o, y, x, num_banks
             )
     return position_of, bank_of

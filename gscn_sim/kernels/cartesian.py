@@ -53,11 +53,19 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
     for c in range(c0, c1):
         for cls in range(classes):
             str_of[(c - c0) * classes + cls] = (list_of_channel[c] - j0) * classes + cls
-    sta_size, str_size = 0, 0
+    # All tiles use the largest one's row length and accumulators, so that tiles with the same
+    # streamed region (all of them but in wgrad) share its lists.
+    sta_size, str_size, height, width, most_positions = 0, 0, 1, 1, 0
     for t in range(len(tiles)):
         region = tiles[t]
         sta_size = max(sta_size, (region[1] - region[0]) * (region[3] - region[2]))
         str_size = max(str_size, (region[5] - region[4]) * (region[7] - region[6]))
+        a, b = term_range_stationary(axes, region[:4]), term_range_streamed(axes, region[4:8])
+        height = max(height, a[1] - a[0] + b[1] - b[0] + 1)
+        width = max(width, a[3] - a[2] + b[3] - b[2] + 1)
+        rect_size = max(0, region[9] - region[8]) * max(0, region[11] - region[10])
+        most_positions = max(most_positions, rect_size)
+    absent = height * width
     sta_size *= c1 - c0
     str_size *= (j1 - j0) * min(o1 - o0, streamed.shape[3])
     sta_ptr, sta_real = np.empty(n_sta + 1, np.int64), np.empty(n_sta, np.int64)
@@ -67,37 +75,38 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
     str_source = np.empty(str_size, np.int64)
     group_cycles = np.empty(n_sta, np.int64)
     rect, window = np.empty(4, np.int64), np.empty(4, np.int64)
+    str_count = 0
     for t in range(len(tiles)):
         sta_region, str_region = tiles[t, :4], tiles[t, 4:8]
         a = term_range_stationary(axes, sta_region)
         b = term_range_streamed(axes, str_region)
-        height, width = a[1] - a[0] + b[1] - b[0] + 1, a[3] - a[2] + b[3] - b[2] + 1
         origin_y, origin_x = a[0] + b[0], a[2] + b[2]
         rect[:] = tiles[t, 8:]
-        n_positions = max(0, rect[1] - rect[0]) * max(0, rect[3] - rect[2])
         position_of, bank_of = output_tables(
-            kind, num_banks, o1 - o0, o0, origin_y, origin_x, height, width, rect
+            kind, num_banks, o1 - o0, most_positions, o0, origin_y, origin_x, height, width, rect
         )
-        absent = height * width
         entries[t, 0] = stationary_lists(
             stationary, c0, c1, sta_region, axes, a[0], a[2], width, run_limit, absent,
             sta_ptr, sta_real, sta_idx, sta_source,
         )  # fmt: skip
-        entries[t, 1] = streamed_lists(
-            streamed, j0, j1, group_of_list, o0, o1, str_region, axes, b[0], b[2], width,
-            n_positions, run_limit, absent, str_ptr, str_real, str_idx, str_offset, str_source,
-        )  # fmt: skip
+        if t == 0 or not np.array_equal(str_region, tiles[t - 1, 4:8]):
+            str_count = streamed_lists(
+                streamed, j0, j1, group_of_list, o0, o1, str_region, axes, b[0], b[2], width,
+                most_positions, run_limit, absent, str_ptr, str_real, str_idx, str_offset,
+                str_source,
+            )  # fmt: skip
+        entries[t, 1] = str_count
         window[0], window[1] = rect[0] - origin_y, rect[1] - origin_y
         window[2], window[3] = rect[2] - origin_x, rect[3] - origin_x
         group_cycles[:] = 0
         if len(sums):
-            local = np.zeros((o1 - o0) * n_positions, np.float64)
+            local = np.zeros((o1 - o0) * most_positions, np.float64)
             accumulate(
                 sta_ptr, sta_idx, gather(stationary_value, sta_source, entries[t, 0]),
                 str_ptr, str_idx, str_offset, gather(streamed_value, str_source, entries[t, 1]),
                 str_of, position_of, vector_i, vector_f, anticipate, width, absent, window, local,
             )  # fmt: skip
-            reduce_into(sums, local, o0, o1 - o0, rect, out_y, out_x)
+            reduce_into(sums, local, most_positions, o0, o1 - o0, rect, out_y, out_x)
         elif anticipate:
             pair_anticipated(
                 sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
@@ -126,10 +135,10 @@ def gather(values, source, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def reduce_into(sums, local, first, outputs, rect, out_y, out_x):  # type: ignore[no-untyped-def]
+def reduce_into(sums, local, stride, first, outputs, rect, out_y, out_x):  # type: ignore[no-untyped-def]
     """Add a tile's accumulators to the whole result: what halo exchange and reduction do."""
-    i = 0
     for o in range(outputs):
+        i = o * stride
         for y in range(rect[0], rect[1]):
             for x in range(rect[2], rect[3]):
                 sums[((first + o) * out_y + y) * out_x + x] += local[i]

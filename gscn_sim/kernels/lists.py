@@ -47,33 +47,38 @@ def stationary_lists(  # type: ignore[no-untyped-def]
     used = 0
     group = 0
     ptr[0] = 0
+    # Where div is not 1, alpha is: classes take turns along an axis.
+    first_y, first_x = np.empty(div_y, np.int64), np.empty(div_x, np.int64)
+    for y in range(y0, y0 + div_y):
+        first_y[stationary_term(axes[0, 0], axes[0, 1], div_y, y)[1]] = y
+    for x in range(x0, x0 + div_x):
+        first_x[stationary_term(axes[1, 0], axes[1, 1], div_x, x)[1]] = x
     for c in range(c0, c1):
         for cls_y in range(div_y):
             for cls_x in range(div_x):
                 count = 0
                 run = 0
-                for y in range(y0, y1):
-                    ty, cy = stationary_term(axes[0, 0], axes[0, 1], div_y, y)
-                    if cy != cls_y:
-                        continue
-                    row = (ty - origin_y) * width - origin_x
-                    for x in range(x0, x1):
-                        tx, cx = stationary_term(axes[1, 0], axes[1, 1], div_x, x)
-                        if cx != cls_x:
-                            continue
-                        if mask[c, y, x]:
+                first = stationary_term(axes[1, 0], axes[1, 1], div_x, first_x[cls_x])[0]
+                for y in range(first_y[cls_y], y1, div_y):
+                    ty = stationary_term(axes[0, 0], axes[0, 1], div_y, y)[0]
+                    entry = (ty - origin_y) * width - origin_x + first
+                    row = mask[c, y]
+                    at = (c * mask.shape[1] + y) * mask.shape[2]
+                    for x in range(first_x[cls_x], x1, div_x):
+                        if row[x]:
                             while run >= run_limit:
                                 idx[used] = absent
                                 source[used] = -1
                                 used += 1
                                 run -= run_limit
-                            idx[used] = row + tx
-                            source[used] = (c * mask.shape[1] + y) * mask.shape[2] + x
+                            idx[used] = entry
+                            source[used] = at + x
                             used += 1
                             count += 1
                             run = 0
                         else:
                             run += 1
+                        entry += axes[1, 0]
                 real[group] = count
                 group += 1
                 ptr[group] = used

@@ -19,18 +19,23 @@ N_COUNTERS = 6
 @njit(cache=True, nogil=True, inline="always")
 def issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, free, now):  # type: ignore[no-untyped-def]
     """Send one step's products to their banks; return (useful products, last bank's idle cycle)."""
-    useful = 0
-    latest = 0
-    for i in range(a, a_end):
+    # Indices are unsigned: the compiler then leaves out the check for negative ones.
+    useful = np.int64(0)
+    latest = np.int64(0)
+    i = a
+    while i < a_end:
         base = sta_idx[i]
-        for j in range(b, b_end):
-            position = position_of[base + str_idx[j]]
+        j = b
+        while j < b_end:
+            position = position_of[np.uint32(base + str_idx[j])]
             if position >= 0:
-                bank = bank_of[str_offset[j] + position]
+                bank = bank_of[np.uint32(str_offset[j] + position)]
                 idle = max(free[bank], now) + 1
                 free[bank] = idle
                 latest = max(latest, idle)
                 useful += 1
+            j += np.uint64(1)
+        i += np.uint64(1)
     return useful, latest
 
 
@@ -110,9 +115,9 @@ def pair_all(  # type: ignore[no-untyped-def]
         counters: out, added to: CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS.
     """
     free = np.zeros(num_banks, np.int64)
-    state = np.zeros(num_banks, np.int64)
     before = np.zeros(num_banks, np.int64)
-    now = 0
+    step_i, step_f = np.uint64(vector_i), np.uint64(vector_f)
+    now = np.int64(0)
     last = -1  # the group walked last, with its cost; ``before`` is the queue state it met
     last_cycles = 0
     last_useful = 0
@@ -130,29 +135,34 @@ def pair_all(  # type: ignore[no-untyped-def]
             and str_of[last] == s
             and sta_ptr[last + 1] - sta_ptr[last] == a1 - a0
             and same_list(sta_idx[sta_ptr[last] :], sta_idx[a0:], a1 - a0)
+            and same_queues(free, now, before)
         )
-        for bank in range(num_banks):
-            state[bank] = max(free[bank] - now, 0)
-            same = same and state[bank] == before[bank]
         start = now
         if same:
             now += last_cycles
             free += last_cycles
         else:
-            before[:] = state
+            for bank in range(num_banks):
+                before[bank] = max(free[bank] - now, 0)
             last = g
             last_useful = 0
             last_steps = 0
-            for a in range(a0, a1, vector_i):
-                a_end = min(a + vector_i, a1)
-                for b in range(b0, b1, vector_f):
+            a_stop, b_stop = np.uint64(a1), np.uint64(b1)
+            a = np.uint64(a0)
+            while a < a_stop:  # a range would divide to know its length
+                a_end = min(a + step_i, a_stop)
+                b = np.uint64(b0)
+                while b < b_stop:
+                    b_end = min(b + step_f, b_stop)
                     useful, latest = issue(
-                        sta_idx, a, a_end, str_idx, str_offset, b, min(b + vector_f, b1),
-                        position_of, bank_of, free, now,
+                        sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of,
+                        free, now,
                     )  # fmt: skip
                     last_useful += useful
                     last_steps += 1
                     now = max(now + 1, latest - queue_depth)
+                    b = b_end
+                a = a_end
             last_cycles = now - start
         counters[USEFUL] += last_useful
         counters[STEPS] += last_steps
@@ -201,8 +211,8 @@ def pair_anticipated(  # type: ignore[no-untyped-def]
                     b = b0 + v * vector_f
                     b_end = min(b + vector_f, b1)
                     useful, latest = issue(
-                        sta_idx, a, a_end, str_idx, str_offset, b, b_end,
-                        position_of, bank_of, free, now,
+                        sta_idx, np.uint64(a), np.uint64(a_end), str_idx, str_offset,
+                        np.uint64(b), np.uint64(b_end), position_of, bank_of, free, now,
                     )  # fmt: skip
                     counters[USEFUL] += useful
                     counters[STEPS] += 1

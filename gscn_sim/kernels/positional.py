@@ -129,30 +129,30 @@ def _pair_position(  # type: ignore[no-untyped-def]
 
     Indices are unsigned: the compiler then leaves out the check for negative ones.
     """
-    for a in range(np.uint64(0), count, vector_i):
+    one = np.uint64(1)
+    a = np.uint64(0)
+    while a < count:  # a range would divide to know its length
         a_end = min(a + vector_i, count)
-        for f in range(np.uint64(0), k_count, vector_f):
+        f = np.uint64(0)
+        while f < k_count:
             f_end = min(f + vector_f, k_count)
             latest = np.int64(0)
-            if all_real:
-                for j in range(f, f_end):
-                    right = k_idx[j]
-                    for i in range(a, a_end):
-                        bank = bank_of[np.uint32(right + window[i])]
+            j = f
+            while j < f_end:
+                right = k_idx[j]
+                i = a
+                while i < a_end:
+                    left = window[i]
+                    if all_real or (left >= 0 and right >= 0):
+                        bank = bank_of[np.uint32(right + left)]
                         idle = max(free[bank], now) + 1
                         free[bank] = idle
                         latest = max(latest, idle)
-            else:
-                for j in range(f, f_end):
-                    right = k_idx[j]
-                    for i in range(a, a_end):
-                        left = window[i]
-                        if left >= 0 and right >= 0:
-                            bank = bank_of[np.uint32(right + left)]
-                            idle = max(free[bank], now) + 1
-                            free[bank] = idle
-                            latest = max(latest, idle)
+                    i += one
+                j += one
             now = max(now + 1, latest - queue_depth)
+            f = f_end
+        a = a_end
     return now
 
 
