@@ -35,7 +35,8 @@ class LayerKind(StrEnum):
 class NetworkLayer:
     """One layer of a network: tensor sizes of one sample, without the batch.
 
-    ``shape`` is given for convolutions and fully connected layers (as 1x1 on 1x1), else None.
+    ``shape`` is given for convolutions and fully connected layers (as 1x1 on 1x1), else None;
+    ``window`` is the side of a pooling window, 1 for other layers.
     """
 
     name: str
@@ -43,6 +44,7 @@ class NetworkLayer:
     input_size: Size
     output_size: Size
     shape: LayerShape | None = None
+    window: int = 1
 
 
 class _Builder:
@@ -52,9 +54,21 @@ class _Builder:
         self.size = size
         self.layers: list[NetworkLayer] = []
 
-    def _add(self, name: str, kind: LayerKind, output: Size, shape: LayerShape | None) -> None:
+    def _add(
+        self,
+        name: str,
+        kind: LayerKind,
+        output: Size,
+        shape: LayerShape | None = None,
+        window: int = 1,
+    ) -> None:
         layer = NetworkLayer(
-            name=name, kind=kind, input_size=self.size, output_size=output, shape=shape
+            name=name,
+            kind=kind,
+            input_size=self.size,
+            output_size=output,
+            shape=shape,
+            window=window,
         )
         self.layers.append(layer)
         self.size = output
@@ -84,10 +98,10 @@ class _Builder:
     ) -> None:
         c, h, w = self.size
         height, width = ((size + 2 * padding - kernel) // stride + 1 for size in (h, w))
-        self._add(name, kind, (c, height, width), None)
+        self._add(name, kind, (c, height, width), window=kernel)
 
     def elementwise(self, name: str, kind: LayerKind) -> None:
-        self._add(name, kind, self.size, None)
+        self._add(name, kind, self.size)
 
     def conv_bn(self, prefix: str, index: str, *args: int) -> None:
         self.conv(f"{prefix}conv{index}", *args)

@@ -19,18 +19,30 @@ from gscn_sim.gpu.layers import Array, Layers
 
 Flags = NDArray[np.bool_]
 IMPLICIT_TILES: Tiles = ((128, 128), (128, 64), (128, 32), (64, 128), (32, 128))
-WGRAD_TILES: Tiles = ((128, 128), (64, 128), (32, 128))
+WGRAD_TILES: Tiles = ((128, 128), (64, 128))
+WGRAD_TILES_SINCE_7: Tiles = (*WGRAD_TILES, (32, 128))
 WGRAD_POINTWISE_TILES: dict[str, Tiles] = {
+    "none": ((128, 128),),
     "channels": ((128, 128), (128, 64)),
     "filters": ((128, 128), (64, 128)),
 }
 STRIDED_PROLOGUE = 2.6
-"""A zero-inserted tile's prologue against a plain one's: it finds out which rows are not zero.
+"""A strided dgrad tile's prologue against a plain one's: it finds out which pixels and taps meet.
 
 Assumed; free fits of the five devices give 2.1 to 3.5.
 """
-PIXELS_PER_LOAD = 16
+PIXELS_PER_LOAD = 8
 """wgrad reduces over the pixels of one image at a time, in aligned pieces of this many."""
+WGRAD_LOAD_COST = 30.0
+"""``load_cost`` of wgrad, whose operands both have to be transposed.
+
+Assumed; free fits of the five devices give 26 to 32.
+"""
+WGRAD_EXPOSED_MEMORY = 0.7
+"""Part of wgrad's DRAM time that computation does not hide.
+
+Assumed; free fits of the five devices give 0.63 to 0.78.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,7 +82,14 @@ class Algorithm(Protocol):
 
 
 def _dense_ms(
-    device: Device, c: Coefficients, m: Array, n: Array, k: Array, groups: Array
+    device: Device,
+    c: Coefficients,
+    m: Array,
+    n: Array,
+    k: Array,
+    groups: Array,
+    *,
+    prologues: float = 1.0,
 ) -> Array:
     return gemm_ms(
         device,
@@ -80,7 +99,7 @@ def _dense_ms(
         batch=groups,
         tiles=IMPLICIT_TILES,
         efficiency=c.gemm_efficiency,
-        prologue_steps=c.prologue_steps,
+        prologue_steps=prologues * c.prologue_steps,
         load_cost=c.load_cost,
     )
 
@@ -176,16 +195,14 @@ class ZeroInsertedGemm:
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
         steps = layers.K / layers.groups * layers.R * layers.S
-        compute_ms = gemm_ms(
+        compute_ms = _dense_ms(
             device,
+            c,
             layers.C / layers.groups,
             layers.N * layers.H * layers.W,
             np.where(is_pointwise(layers), steps / layers.stride_h, steps),
-            batch=layers.groups,
-            tiles=IMPLICIT_TILES,
-            efficiency=c.gemm_efficiency,
-            prologue_steps=STRIDED_PROLOGUE * c.prologue_steps,
-            load_cost=c.load_cost,
+            layers.groups,
+            prologues=STRIDED_PROLOGUE,
         )
         return _operands_once(layers, device, compute_ms)
 
@@ -210,11 +227,45 @@ class ScatterGemm:
         return _operands_once(layers, device, gemm + scatter)
 
 
-class SplitReductionGemm:
-    """wgrad as [K x NPQ] by [NPQ x CRS], the long reduction split over tiles that add atomically.
+class PhasedGemm:
+    """dgrad of a strided layer as stride_h * stride_w dense products, one a phase of the stride.
 
-    1x1 filters are served by other tile sizes than larger ones, and which of the two sides may be
-    64 wide depends on what was compiled for the chip (``wgrad_narrow_side`` of the device).
+    No zeros are inserted: each pixel of the input's gradient meets only the filter entries that
+    reach it. In measurements with cuDNN 7 only, and not with 1x1 filters.
+    """
+
+    name = "phased_gemm"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        return (
+            ~is_unit_stride(layers)
+            & ~is_pointwise(layers)
+            & (phase == "dgrad")
+            & (device.cudnn >= 7)
+        )
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        phases = layers.stride_h * layers.stride_w
+        pixels = ceil_div(layers.H, layers.stride_h) * ceil_div(layers.W, layers.stride_w)
+        steps = layers.K / layers.groups * layers.R * layers.S / phases
+        compute_ms = _dense_ms(
+            device,
+            c,
+            layers.C / layers.groups,
+            layers.N * pixels,
+            steps,
+            layers.groups * phases,
+            prologues=STRIDED_PROLOGUE,
+        )
+        return _operands_once(layers, device, compute_ms)
+
+
+class SplitReductionGemm:
+    """wgrad as [K x NPQ] by [NPQ x CRS], the reduction split over 1, 2, 4, ... tiles.
+
+    An SM computes whole tiles, and each tile adds its outputs to memory at a low rate. 1x1 filters
+    are served by other tile sizes than larger ones; which side of theirs may be 64 wide, if any,
+    depends on what was compiled for the chip (``wgrad_narrow_side`` of the device).
     """
 
     name = "split_reduction_gemm"
@@ -235,10 +286,12 @@ class SplitReductionGemm:
                 tiles=tiles,
                 efficiency=c.wgrad_gemm_efficiency,
                 prologue_steps=c.prologue_steps,
-                load_cost=c.wgrad_load_cost,
-                atomic_bytes_per_ms=c.atomic_gb_s * 1e6,
+                load_cost=WGRAD_LOAD_COST,
+                atomic_bytes_per_ms=c.partial_sum_gb_s * 1e6,
+                whole_waves=True,
             )
 
         pointwise = WGRAD_POINTWISE_TILES[device.wgrad_narrow_side]
-        best = np.where(is_pointwise(layers), compute_ms(pointwise), compute_ms(WGRAD_TILES))
-        return _operands_once(layers, device, best, exposed=c.wgrad_exposed_memory)
+        others = WGRAD_TILES_SINCE_7 if device.cudnn >= 7 else WGRAD_TILES
+        best = np.where(is_pointwise(layers), compute_ms(pointwise), compute_ms(others))
+        return _operands_once(layers, device, best, exposed=WGRAD_EXPOSED_MEMORY)

@@ -62,9 +62,7 @@ def predict_command(
     gpu_device = find_device(device)
     fits = None if coefficients is None else load_fits(coefficients)
     result = predict(_read_table(layers), gpu_device, model, fits)
-    for row, text in enumerate(result["warning"], start=1):
-        if text:
-            click.echo(f"warning: row {row}: {text}", err=True)
+    _warn(result)
     title = f"{len(result)} layers on {gpu_device.title}, model {model}, times in ms"
     if len(result) and result["dgrad_low_ms"].notna().all():
         title = f"{title}\n{_bands(result)}"
@@ -138,6 +136,15 @@ def report(
     _answer(result, f"{title}, model {model}", output, form)
 
 
+def _warn(result: pd.DataFrame) -> None:
+    """One line on stderr: the first layer unlike all measured ones, and how many more there are."""
+    far = [(row, text) for row, text in enumerate(result["warning"], start=1) if text]
+    if far:
+        row, text = far[0]
+        more = f" (and {len(far) - 1} more rows, see column warning)" if len(far) > 1 else ""
+        click.echo(f"warning: row {row}: {text}{more}", err=True)
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
@@ -167,12 +174,17 @@ def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> 
 
 def _brief(result: pd.DataFrame) -> pd.DataFrame:
     """What fits 100 columns: of a prediction, shapes, backward times, algorithms and bounds."""
-    if "dgrad_algorithm" not in result.columns:
-        hidden = [c for c in ("pad_h", "pad_w", "stride_w", "measured_source") if c in result]
-        return result.drop(columns=hidden).round(3)
+    if "N" not in result.columns:
+        bands = [c for c in result.columns if c.endswith(("_low_ms", "_high_ms"))]
+        hidden = [c for c in (*bands, "measured_source") if c in result]
+        return result.drop(columns=hidden).rename(columns=lambda c: c.removesuffix("_ms")).round(3)
     columns: dict[str, Any] = {
         "N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]
     }
+    if "phase" in result.columns:
+        columns |= {name: result[name] for name in ("device", "phase")}
+        columns |= {name: result[f"{name}_ms"].round(3) for name in ("measured", "predicted")}
+        return result[[]].assign(**columns, error=result["error_percent"].round(1))
     for phase in ("dgrad", "wgrad"):
         columns[f"{phase}_ms"] = result[f"{phase}_ms"].map("{:.3f}".format)
         columns[f"{phase} by"] = result[f"{phase}_algorithm"]
@@ -194,7 +206,7 @@ def _bands(result: pd.DataFrame) -> str:
         f"{first[f'{phase}_high_ms'] / first[f'{phase}_ms']:.2f}"
         for phase in ("forward", "dgrad", "wgrad")
     ]
-    return f"measured / predicted of 80 % of the measured layers: {', '.join(parts)}"
+    return f"80 % of measured / predicted: {', '.join(parts)}"
 
 
 def _text(frame: pd.DataFrame) -> str:

@@ -37,16 +37,13 @@ class Coefficients:
         1, 12, 40, "multiply-adds' time to load one operand of a reduction step, forward and dgrad"
     )
     wgrad_gemm_efficiency: float = _coefficient(
-        0.6, 1.2, 1.8, "rate of the inner loop of wgrad's split-K GEMM / peak, loads not counted"
-    )
-    wgrad_load_cost: float = _coefficient(
-        1, 30, 80, "load_cost of wgrad, whose operands both have to be transposed"
-    )
-    wgrad_exposed_memory: float = _coefficient(
-        0.02, 0.8, 1.5, "part of wgrad's DRAM time that computation does not hide"
+        0.6, 1.5, 2.2, "rate of the inner loop of wgrad's split-K GEMM / peak, loads not counted"
     )
     atomic_gb_s: float = _coefficient(
-        60, 190, 1500, "bytes added atomically a second: scattering dgrad, split-K partial sums"
+        60, 190, 1500, "bytes added atomically a second by a scattering dgrad or a split product"
+    )
+    partial_sum_gb_s: float = _coefficient(
+        10, 35, 200, "bytes a second at which wgrad's tiles add their outputs to memory"
     )
     fused_winograd_efficiency: float = _coefficient(
         0.4, 0.85, 1.1, "rate of the fused F(2x2,3x3) kernel's multiplications / peak"
@@ -59,6 +56,9 @@ class Coefficients:
     )
     transform_bandwidth: float = _coefficient(
         0.5, 1.0, 4.0, "bytes a second moved by transforms / DRAM peak (above 1: partly from L2)"
+    )
+    wgrad_transform_bandwidth: float = _coefficient(
+        0.3, 0.8, 4.0, "transform_bandwidth of wgrad, whose transforms also transpose"
     )
 
     def __post_init__(self) -> None:

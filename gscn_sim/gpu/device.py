@@ -41,9 +41,9 @@ class Device:
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise GpuError(f"device {self.name}: {field.name} must be positive, got {value}")
-        if self.wgrad_narrow_side not in ("channels", "filters"):
+        if self.wgrad_narrow_side not in ("none", "channels", "filters"):
             raise GpuError(
-                f"device {self.name}: wgrad_narrow_side must be channels or filters, "
+                f"device {self.name}: wgrad_narrow_side must be none, channels or filters, "
                 f"got {self.wgrad_narrow_side!r}"
             )
 

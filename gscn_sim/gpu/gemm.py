@@ -37,14 +37,16 @@ def gemm_ms(
     outputs_per_entry: int = 1,
     atomic_bytes_per_ms: float | None = None,
     atomic_when_unsplit: bool = True,
+    whole_waves: bool = False,
 ) -> Array:
     """Time of ``batch`` products of an m x k and a k x n matrix, by the best tile size.
 
     The busiest SM computes its share of tiles (at least one, padding included) and part of one more
-    wave that does not fill it. A reduction step of a tile costs its multiply-adds and the loads of
-    its two operands; a tile also costs its prologue. With ``atomic_bytes_per_ms`` the reduction may
-    be split over 1, 2, 4, ... 1024 tiles, each of which adds its outputs to memory atomically
-    (without ``atomic_when_unsplit`` only where there are several).
+    wave that does not fill it; with ``whole_waves`` it computes a whole number of tiles. A
+    reduction step of a tile costs its multiply-adds and the loads of its two operands; a tile also
+    costs its prologue. With ``atomic_bytes_per_ms`` the reduction may be split over 1, 2, 4, ...
+    1024 tiles, each of which adds its outputs to memory atomically (without
+    ``atomic_when_unsplit`` only where there are several).
     ``outputs_per_entry`` is for kernels that compute several products (Winograd's 16) in one tile.
     """
     rate_per_sm = device.peak_flops_per_ms / device.sms * efficiency
@@ -62,9 +64,10 @@ def gemm_ms(
                 added_ms = np.where(np.asarray(split) > 1, added_ms, 0.0)
         for rows, columns in tiles:
             tiles_per_sm = ceil_div(m, rows) * ceil_div(n, columns) * batch * split / device.sms
-            outputs = np.maximum(tiles_per_sm, 1) * rows * columns * outputs_per_entry
-            with_tail = outputs + TAIL_TILES * LARGE_TILE
+            tail = 0.0 if whole_waves else TAIL_TILES * LARGE_TILE
+            busiest = np.ceil(tiles_per_sm) if whole_waves else np.maximum(tiles_per_sm, 1)
+            outputs = busiest * rows * columns * outputs_per_entry + tail
             slowdown = 1 + load_cost * (1 / rows + 1 / columns)
-            time_ms = 2 * with_tail * steps * slowdown / rate_per_sm + added_ms
+            time_ms = 2 * outputs * steps * slowdown / rate_per_sm + added_ms
             best = np.minimum(best, time_ms)
     return best

@@ -37,14 +37,14 @@ class Traffic:
 # What Torch7 with cuDNN 5 does, as in the measured networks: batch-norm reads activation and
 # gradient twice (sums, then the result) and writes once; ReLU and dropout read two and write one;
 # where the branches of an addition began, one gradient is copied and the other added
-# (nn.ConcatTable; the addition itself, in place, moves nothing); pooling reads input, output and
-# gradient and writes one.
+# (nn.ConcatTable; the addition itself, in place, moves nothing); pooling reads the output and its
+# gradient and writes one; max pooling also reads each window again, to find its maximum.
 TRAFFIC: Mapping[LayerKind, Traffic] = {
     LayerKind.BATCH_NORM: Traffic(inputs=3, outputs=2, kernels=2),
     LayerKind.RELU: Traffic(inputs=1, outputs=2, kernels=1),
     LayerKind.DROPOUT: Traffic(inputs=1, outputs=2, kernels=1),
     LayerKind.ADD: Traffic(inputs=5, outputs=0, kernels=2),
-    LayerKind.MAX_POOL: Traffic(inputs=2, outputs=2, kernels=1),
+    LayerKind.MAX_POOL: Traffic(inputs=1, outputs=2, kernels=1),
     LayerKind.AVG_POOL: Traffic(inputs=1, outputs=1, kernels=1),
 }
 
@@ -59,7 +59,8 @@ def memory_bytes(network: list[NetworkLayer], batch_size: int) -> Iterator[tuple
         if layer.kind in TRAFFIC:
             traffic = TRAFFIC[layer.kind]
             moved = traffic.inputs * math.prod(layer.input_size)
-            moved += traffic.outputs * math.prod(layer.output_size)
+            searched = layer.window**2 if layer.kind is LayerKind.MAX_POOL else 0
+            moved += (traffic.outputs + searched) * math.prod(layer.output_size)
             yield layer.kind, 4.0 * batch_size * moved, traffic.kernels
         elif layer.kind is LayerKind.LINEAR and layer.shape is not None:
             yield "gradient_accumulation", 4.0 * math.prod(layer.shape.weight_shape), 0

@@ -46,12 +46,18 @@ def _product_sizes(layers: Layers, phase: str, tiles: Array) -> tuple[Array, Arr
 
 
 def _transform_ms(
-    layers: Layers, device: Device, c: Coefficients, tiles: Array, values_per_tile: float
+    layers: Layers,
+    phase: str,
+    device: Device,
+    c: Coefficients,
+    tiles: Array,
+    values_per_tile: float,
 ) -> Array:
     """Read and write the operands, and their transforms once each way through memory."""
     transformed = tiles * (layers.C + layers.K) + layers.C * layers.K / layers.groups
     values = 2 * values_per_tile * transformed
-    return (layers.operand_bytes + 4 * values) / (device.bytes_per_ms * c.transform_bandwidth)
+    reached = c.wgrad_transform_bandwidth if phase == "wgrad" else c.transform_bandwidth
+    return (layers.operand_bytes + 4 * values) / (device.bytes_per_ms * reached)
 
 
 class FusedWinograd:
@@ -123,7 +129,7 @@ class NonfusedWinograd:
         )
         return Cost(
             compute_ms=compute_ms,
-            memory_ms=_transform_ms(layers, device, c, tiles, self.POINTS),
+            memory_ms=_transform_ms(layers, phase, device, c, tiles, self.POINTS),
             launch_ms=np.full(len(layers), 4 * device.launch_overhead_us / 1e3),
             overlapped=False,
         )
@@ -166,7 +172,7 @@ class FourierTiles:
         )
         return Cost(
             compute_ms=compute_ms,
-            memory_ms=_transform_ms(layers, device, c, tiles, 2 * self.frequencies),
+            memory_ms=_transform_ms(layers, phase, device, c, tiles, 2 * self.frequencies),
             launch_ms=np.full(len(layers), 4 * device.launch_overhead_us / 1e3),
             overlapped=False,
         )

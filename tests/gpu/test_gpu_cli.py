@@ -13,6 +13,8 @@ from gscn_sim.cli import main
 from gscn_sim.gpu import layers_frame, predict
 from workloads.networks import conv_layers
 
+HEADER = "N,C,H,W,K,R,S,pad_h,pad_w,stride_h,stride_w\n"
+
 
 @pytest.fixture
 def layers(tmp_path: Path) -> Path:
@@ -40,8 +42,8 @@ def test_csv_equals_the_python_call(layers: Path, tmp_path: Path) -> None:
 def test_table_and_json(layers: Path) -> None:
     shown = run(layers).stdout
     assert "4 layers on GeForce GTX 1080 Ti, model analytical" in shown
-    assert "measured / predicted of 80 %" in shown
-    assert max(len(line) for line in shown.splitlines()) <= 115
+    assert "80 % of measured / predicted: forward" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 100
     rows = json.loads(run(layers, "--format", "json", "--model", "roofline").stdout)
     assert {row["dgrad_algorithm"] for row in rows} == {"roofline"}
 
@@ -55,12 +57,24 @@ def test_far_shapes_warn_on_stderr(tmp_path: Path) -> None:
     assert "warning" not in result.stdout
 
 
+def test_many_far_shapes_warn_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "far.csv"
+    layers_frame([s for _, s in conv_layers("resnet18")], 512).to_csv(path, index=False)
+    lines = run(path).stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: row 1: N 512 is far from 4 to 32")
+    assert lines[0].endswith("(and 19 more rows, see column warning)")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("N,C\n1,2\n", "lacks column"),
         ("", "cannot be read as a CSV table"),
-        ("N,C,H,W,K,R,S,pad_h,pad_w,stride_h,stride_w\n1,1,0,5,1,1,1,0,0,1,1\n", "row 1: H must"),
+        (HEADER + "1,1,0,5,1,1,1,0,0,1,1\n", "row 1: H must be a whole number from 1 to"),
+        (HEADER + "1,1,5,5,1,1,1,0,0,1,1\n1,1,5,,1,1,1,0,0,1,1\n", "row 2: W must be a whole"),
+        (HEADER + "1,1,5,5,1,3,3,6,0,1,1\n", "row 1: pad_h must be at most the input height H (5)"),
+        (HEADER + "1,1,5,5,1,7,7,0,0,1,1\n", "row 1: R must be small enough for an output"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, message: str) -> None:
@@ -87,6 +101,13 @@ def test_report_and_plot(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[0].startswith("device,phase,filter,layers,mean_percent")
     assert plot.read_bytes().startswith(b"<?xml")
     assert run("report", "--plot", tmp_path / "x.gif").exit_code == 2
+
+
+@pytest.mark.parametrize("by", ["filter", "layer", "network"])
+def test_reports_fit_a_hundred_columns(by: str) -> None:
+    shown = run("report", "--by", by).stdout
+    assert max(len(line) for line in shown.splitlines()) <= 100
+    assert "gtx-1080ti" in shown
 
 
 def test_report_of_networks() -> None:

@@ -52,7 +52,7 @@ def test_the_file_states_the_errors_that_the_coefficients_have(device: str) -> N
 def test_held_out_errors_on_the_1080_ti() -> None:
     """The figures that the fit reached for shapes it had not seen, with little room to worsen."""
     errors = load_fits()["gtx-1080ti"].errors
-    for name, mean, median in (("dgrad", 12, 10), ("wgrad", 15, 15)):
+    for name, mean, median in (("dgrad", 12, 10), ("wgrad", 15, 10)):
         assert errors[name]["held_out_mean_percent"] < mean
         assert errors[name]["held_out_median_percent"] < median
         assert abs(errors[name]["held_out_sum_percent"]) < 5
@@ -80,6 +80,7 @@ def test_whole_backward_passes_on_the_1080_ti_within_ten_percent(name: str) -> N
     errors = load_memory_fit().errors[name]
     error = 100 * (row["backward_ms"] / row["measured_backward_ms"] - 1)
     assert errors["fitted_percent"] == pytest.approx(error, abs=0.05)
+    assert abs(errors["held_out_percent"]) < 10, "the fit without this network"
 
 
 def test_measured_whole_passes_are_the_cited_ones() -> None:
@@ -97,6 +98,9 @@ def test_memory_bytes_by_hand() -> None:
     norms = [size for kind, size, _ in parts if kind == "batch_norm"]
     assert norms[0] == 4 * 2 * 16 * 32 * 32 * 5
     assert not any(kind == "bias" for kind, _, _ in parts)
+    parts = memory_bytes(network_layers("resnet18"), 1)
+    pools = [size for kind, size, _ in parts if kind == "max_pool"]
+    assert pools == [4 * 64 * (112 * 112 + (2 + 3 * 3) * 56 * 56)]
     vgg = [kind for kind, _, _ in memory_bytes(network_layers("vgg16"), 2)]
     assert vgg.count("bias") == 13
 

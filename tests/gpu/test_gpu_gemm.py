@@ -16,7 +16,7 @@ GPU = load_device("gtx-1080ti")
 TILES = ((128, 128), (128, 64), (32, 128))
 
 
-def slow_ms(m: int, n: int, k: int, batch: int, atomic: float | None) -> float:
+def slow_ms(m: int, n: int, k: int, batch: int, atomic: float | None, whole: bool) -> float:
     """The rule of ``gemm_ms``, one candidate at a time in plain Python."""
     rate = 2 * 128 * GPU.boost_clock_ghz * 1e6 * 0.9
     times = []
@@ -27,7 +27,10 @@ def slow_ms(m: int, n: int, k: int, batch: int, atomic: float | None) -> float:
         steps = math.ceil(k / split / 8) * 8 + 50
         for rows, columns in TILES:
             tiles = math.ceil(m / rows) * math.ceil(n / columns) * batch * split
-            outputs = max(tiles / 28, 1) * rows * columns + TAIL_TILES * LARGE_TILE
+            if whole:
+                outputs = math.ceil(tiles / 28) * rows * columns
+            else:
+                outputs = max(tiles / 28, 1) * rows * columns + TAIL_TILES * LARGE_TILE
             time = 2 * outputs * steps * (1 + 12 / rows + 12 / columns) / rate
             times.append(time + (4 * m * n * batch * split / atomic if atomic else 0.0))
     return min(times)
@@ -40,8 +43,11 @@ def slow_ms(m: int, n: int, k: int, batch: int, atomic: float | None) -> float:
     k=st.integers(1, 100000),
     batch=st.integers(1, 4),
     atomic=st.sampled_from([None, 2e8]),
+    whole=st.booleans(),
 )
-def test_agrees_with_a_plain_loop(m: int, n: int, k: int, batch: int, atomic: float | None) -> None:
+def test_agrees_with_a_plain_loop(
+    m: int, n: int, k: int, batch: int, atomic: float | None, whole: bool
+) -> None:
     fast = gemm_ms(
         GPU,
         *(np.array([float(size)]) for size in (m, n, k)),
@@ -51,8 +57,9 @@ def test_agrees_with_a_plain_loop(m: int, n: int, k: int, batch: int, atomic: fl
         prologue_steps=50.0,
         load_cost=12.0,
         atomic_bytes_per_ms=atomic,
+        whole_waves=whole,
     )
-    assert fast[0] == pytest.approx(slow_ms(m, n, k, batch, atomic))
+    assert fast[0] == pytest.approx(slow_ms(m, n, k, batch, atomic, whole))
 
 
 def test_by_hand() -> None:

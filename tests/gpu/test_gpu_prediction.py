@@ -134,6 +134,27 @@ def test_strided_dgrad_pays_for_zeros() -> None:
     assert row["dgrad_ms"] > 1.5 * row["forward_ms"]
 
 
+def test_strided_dgrad_inserts_no_zeros_with_cudnn_7() -> None:
+    strided = one(R=5, S=5, pad_h=2, pad_w=2, stride_h=2, stride_w=2, C=256, K=512)
+    old, new = (predict(strided, device).iloc[0] for device in ("p100", "v100"))
+    assert new["dgrad_algorithm"] == "phased_gemm"
+    assert old["dgrad_algorithm"] in ("zero_inserted_gemm", "scatter_gemm")
+    assert new["dgrad_ms"] < 1.5 * new["forward_ms"]
+
+
+@pytest.mark.parametrize("device", device_names())
+def test_batches_of_1_to_256_take_ever_longer_but_not_more_a_sample(device: str) -> None:
+    """A CIFAR layer and an ImageNet one, far below and above the measured batches."""
+    small = LayerShape(C=16, H=32, W=32, K=16, R=3, S=3, padding=(1, 1))
+    batches = [2**power for power in range(9)]
+    for shape in (small, LAYER):
+        table = predict(pd.concat([layers_frame([shape], n) for n in batches]), device)
+        for name in PASSES:
+            times = table[f"{name}_ms"].to_numpy()
+            assert (np.diff(times) >= -1e-9).all()
+            assert (times[1:] <= 2.2 * times[:-1]).all()
+
+
 def test_a_roofline_serves_a_device_of_ones_own(tmp_path: object) -> None:
     from pathlib import Path
 
