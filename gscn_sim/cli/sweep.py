@@ -64,7 +64,13 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 @click.option("--budget", metavar="N|MINmin", help="Designs at most, or minutes, as 30min.")
 @click.option("--objective", default=OBJECTIVES, show_default=True, help="What a search improves.")
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
-@click.option("--scheduler", metavar="local", default="local", show_default=True)
+@click.option(
+    "--scheduler",
+    metavar="local|tcp://HOST:PORT",
+    default="local",
+    show_default=True,
+    help="Worker processes here, or an existing Dask cluster.",
+)
 @click.option("-j", "--workers", type=click.IntRange(min=1, max=1024), help="Default: all cores.")
 @click.option("--retry-failed", is_flag=True, help="Run points again that failed before.")
 @cache_option
@@ -94,6 +100,7 @@ def sweep(
     """Simulate every design of a space on every TRACE; the same command resumes."""
     from gscn_sim.output import make_folder
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
+    from gscn_sim.sweep.schedulers import open_scheduler
     from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.store import FILE_NAME
 
@@ -114,17 +121,20 @@ def sweep(
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
     )
-    if scheduler != "local":
-        raise GscnError(f"--scheduler must be local, got {scheduler!r}")
-    out = make_folder(folder)
-    with reporter(quiet) as report:
+    processes = workers or len(os.sched_getaffinity(0))
+    evaluation = Evaluation(cache=cache)
+    with (
+        open_scheduler(scheduler, evaluation, processes, plan.workloads) as opened,
+        reporter(quiet) as report,
+    ):
+        out = make_folder(folder)
         number = run_sweep(
             plan,
             out / FILE_NAME,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=processes,
             minutes=minutes,
             retry_failed=retry_failed,
-            evaluate=Evaluation(cache=cache),
+            scheduler=opened,
             report=report,
             command=command_line(),
         )

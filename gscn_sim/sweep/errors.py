@@ -11,3 +11,7 @@ class SpaceError(GscnError, ValueError):
 
 class StoreError(GscnError):
     """A store that cannot be read or written."""
+
+
+class ClusterError(GscnError):
+    """A cluster that cannot be used."""

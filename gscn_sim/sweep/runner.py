@@ -117,7 +117,8 @@ def run_sweep(
     """Run what is missing of a sweep into the store ``path``; return the sweep's number there.
 
     After ``minutes`` no new point is started. Points that failed are rows with their error and are
-    left alone unless ``retry_failed``. ``evaluate`` is an :class:`Evaluation` by default; ``code``
+    left alone unless ``retry_failed``. Points are evaluated by ``scheduler``, or by ``workers``
+    processes here with ``evaluate``, an :class:`Evaluation` by default; ``code``
     names its version (default: digest of the simulator's own code); results of another version are
     not used.
 
@@ -132,8 +133,8 @@ def run_sweep(
         objectives=plan.objectives,
         seed=plan.seed,
     )
-    evaluate = evaluate or Evaluation()
     if scheduler is None:
+        evaluate = evaluate or Evaluation()
         scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)
     with Store(path, code=code or code_digest(), versions=versions()) as store:
         sweep = store.sweep_id(plan.description(), command)

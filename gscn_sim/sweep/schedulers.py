@@ -1,4 +1,4 @@
-"""Who evaluates the points: this process, or several on this machine."""
+"""Who evaluates the points: this process, several on this machine, or a cluster."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from gscn_sim.sweep.errors import ClusterError
 from gscn_sim.sweep.evaluate import Evaluate, outcome
-from gscn_sim.sweep.points import Point
+from gscn_sim.sweep.points import Point, Workload
 from gscn_sim.sweep.store import Outcome
 
 Results = Iterator[tuple[Point, Outcome]]
@@ -23,6 +25,27 @@ class Scheduler(Protocol):
     """Evaluates points in any order; takes the next one only when it has room for it."""
 
     def results(self, points: Iterator[Point]) -> Results: ...
+
+
+def open_scheduler(
+    place: str, evaluate: Evaluate, workers: int, workloads: Sequence[Workload]
+) -> AbstractContextManager[Scheduler]:
+    """The scheduler that ``local`` or the address of a Dask scheduler asks for.
+
+    Raises:
+        ClusterError: it is neither, nothing answers there, or dask.distributed is not installed.
+    """
+    if place == "local":
+        return nullcontext(InProcess(evaluate) if workers == 1 else Processes(evaluate, workers))
+    if "://" not in place:
+        raise ClusterError(f"--scheduler must be local or tcp://HOST:PORT, got {place!r}")
+    try:
+        from gscn_sim.sweep.cluster import Cluster
+    except ImportError:
+        raise ClusterError(
+            f"--scheduler {place} needs dask.distributed (pip install 'gscn-sim[cluster]')"
+        ) from None
+    return Cluster(evaluate, place, workloads)
 
 
 class InProcess:

@@ -1,0 +1,140 @@
+"""Points evaluated by the workers of a Dask cluster that is already there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+from distributed import (
+    Client,
+    Future,
+    KilledWorker,
+    Worker,
+    WorkerPlugin,
+    as_completed,
+    get_worker,
+)
+
+from gscn_sim.provenance import code_digest
+from gscn_sim.sweep.errors import ClusterError
+from gscn_sim.sweep.evaluate import Evaluate, outcome
+from gscn_sim.sweep.points import Point, Workload
+from gscn_sim.sweep.schedulers import Results
+from gscn_sim.sweep.store import Outcome
+
+CONNECT_SECONDS = 5
+POINTS_AHEAD = 1
+"""Points handed out beyond one for each thread of the cluster, so that none idles."""
+
+
+class TraceFile(WorkerPlugin):
+    """Lays a trace into the worker's own folder, once, also of those that join."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.digest = workload.digest
+        self.name = f"gscn-sim-trace-{workload.digest}"
+        self.content = Path(workload.path).read_bytes()
+
+    def setup(self, worker: Worker) -> None:
+        path = trace_path(worker.local_directory, self.digest)
+        if not path.exists():
+            path.write_bytes(self.content)
+
+
+class Cluster:
+    """A scheduler of points on a Dask cluster: a context manager.
+
+    Each trace travels once to each worker. A point whose worker dies is given to another by Dask;
+    if that happens too often (``distributed.scheduler.allowed-failures``), it is tried once more,
+    alone, and then fails.
+
+    Raises:
+        ClusterError: nothing answers at ``address``, or a trace cannot be read.
+    """
+
+    def __init__(self, evaluate: Evaluate, address: str, workloads: Sequence[Workload]) -> None:
+        self.evaluate, self.address = evaluate, address
+        try:
+            files = {w.digest: TraceFile(w) for w in workloads if Path(w.path).is_file()}
+        except OSError as error:
+            raise ClusterError(f"a trace cannot be read: {error}") from None
+        try:
+            self.client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            for file in files.values():
+                self.client.register_plugin(file)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ClusterError(f"no Dask scheduler answers at {address}: {reason}") from None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.client.close(timeout=CONNECT_SECONDS)
+
+    def results(self, points: Iterator[Point]) -> Results:
+        flying: dict[object, Point] = {}
+        suspects: list[Point] = []
+        arriving = as_completed([])
+        more = True
+        while True:
+            while more and len(flying) < self._threads() + POINTS_AHEAD:
+                point = next(points, None)
+                more = point is not None
+                if point is not None:
+                    future = self._submit(point)
+                    flying[future.key] = point
+                    arriving.add(future)
+            if not flying:
+                break
+            future = next(arriving)
+            point, found = flying.pop(future.key), self._outcome(future)
+            if found is None:
+                suspects.append(point)
+            else:
+                yield point, found
+        for point in suspects:  # beside another that killed the worker, perhaps: now alone
+            text = "the workers of the cluster that ran it died (out of memory?)"
+            yield point, self._outcome(self._submit(point)) or Outcome(metrics=None, error=text)
+
+    def _threads(self) -> int:
+        return sum(self.client.nthreads().values())
+
+    def _submit(self, point: Point) -> Future:
+        return self.client.submit(_on_worker, self.evaluate, point, code_digest(), pure=False)
+
+    def _outcome(self, future: Future) -> Outcome | None:
+        """How a point ended; None if too many workers died while they had it."""
+        try:
+            found: Outcome = future.result()  # run again if it died with its worker
+        except KilledWorker:
+            return None
+        except CancelledError:
+            raise ClusterError(
+                f"{self.address}: the scheduler is gone; what was finished is kept, "
+                "and the same command goes on"
+            ) from None
+        except Exception as error:  # outcome() catches all that evaluating raises
+            text = " ".join(str(error).split())
+            return Outcome(metrics=None, error=f"the point could not be run on the cluster: {text}")
+        return found
+
+
+def trace_path(folder: str, digest: str) -> Path:
+    """Where a worker keeps a trace."""
+    return Path(folder) / f"trace-{digest}.npz"
+
+
+def _on_worker(evaluate: Evaluate, point: Point, code: str) -> Outcome:
+    """Evaluate a point where the code is that of the sweep and the trace lies beside the worker."""
+    worker = get_worker()
+    if code_digest() != code:
+        text = f"worker {worker.address} has another version of the simulator (--retry-failed)"
+        return Outcome(metrics=None, error=text)
+    path = trace_path(worker.local_directory, point.workload.digest)
+    if path.exists():
+        workload = dataclasses.replace(point.workload, path=str(path))
+        point = dataclasses.replace(point, workload=workload)
+    return outcome(evaluate, point)
