@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -69,10 +69,15 @@ def machine_array(config: Config, dataflow: str) -> Ints:
 def cached_costs(plan: Plan, operands: Operands, config: Config, cache: Cache) -> BlockCosts:
     """Costs of a plan's blocks, their channels dealt to the PEs, from the cache where known."""
     order = deal_order(plan, operands, config)
-    return cache.get_on_disk(
-        _costs_digest(plan, operands, order, config),
-        lambda: block_costs(plan, dealt(operands, order), config),
-    )
+    blocks = _sorted_blocks(plan)
+
+    def compute() -> tuple[Ints, BlockCosts]:
+        costs = block_costs(plan, dealt(operands, order), config)
+        rows = np.array([costs.index[block] for block in blocks])
+        return rows, replace(costs, index={})  # thousands of blocks are slow to pickle
+
+    rows, costs = cache.get_on_disk(_costs_digest(plan, operands, order, config), compute)
+    return replace(costs, index=dict(zip(blocks, rows.tolist(), strict=True)))
 
 
 def _costs_digest(plan: Plan, operands: Operands, order: ChannelOrder, config: Config) -> str:
@@ -110,6 +115,14 @@ def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:
     if plan.dataflow == "positional":
         return _positional_costs(plan, operands, config, index, representatives)
     return _cartesian_costs(plan, operands, config, index, representatives)
+
+
+def _sorted_blocks(plan: Plan) -> list[Block]:
+    """The distinct blocks of a plan, those of one range of stationary channels together."""
+    return sorted(
+        {b for split in plan.blocks_of_split for row in split for b in row if b is not None},
+        key=lambda b: (b.c0, b.c1, b.o0, b.o1),
+    )
 
 
 def _content_key(plan: Plan, operands: Operands, config: Config, block: Block) -> object:
