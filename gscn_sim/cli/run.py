@@ -94,6 +94,8 @@ def run(
     if output is not None:
         save(result, trace, output, file_format)
     present(result, trace, "table" if form is None or output is not None else form)
+    if not quiet:
+        click.echo(f"SimPy took {result.simpy_share:.0%} of the simulation's time", err=True)
 
 
 def output_format(output: str | None, form: str | None) -> str:

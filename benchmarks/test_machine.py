@@ -1,0 +1,114 @@
+"""Speed of the simulator: kernels against DNNsim's, whole commands, growth with work and layers.
+
+Run with ``make bench``. Nothing here fails because it is slow: read the table, and the figures that
+pytest-benchmark's ``--benchmark-json`` keeps under ``extra_info``.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gscn_sim import load_config, simulate
+from gscn_sim.costs import block_costs
+from gscn_sim.geometry import make_operands, make_problem
+from gscn_sim.mapping import choose_plan
+from workloads import LayerShape, Phase, Trace, layer_from_arrays
+
+ROOT = Path(__file__).parents[1]
+CASES = ROOT / "tests" / "data" / "dnnsim_scnn"
+with (CASES / "cycles.csv").open(encoding="utf-8") as file:
+    ROWS = list(csv.DictReader(file))
+DNNSIM_PER_SECOND = (15e6, 85e6)  # useful products, slowest and fastest of these layers
+PHASES = "dgrad,wgrad,pre_dgrad,pre_wgrad"
+
+
+def unpack(masks: Any, operand: str) -> np.ndarray:
+    shape = tuple(masks[f"{operand}_shape"].tolist())
+    return np.unpackbits(masks[f"{operand}_bits"], count=int(np.prod(shape))).reshape(shape)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r['masks']}-{r['accumulator_entries']}")
+def test_products_a_second(row: dict[str, str], benchmark: Any) -> None:
+    """One core, kernels only, on the layers whose cycles are checked against DNNsim."""
+    with np.load(CASES / row["masks"]) as masks:
+        activation, weight = unpack(masks, "activation"), unpack(masks, "weight")
+    shape = LayerShape(
+        C=activation.shape[1],
+        H=activation.shape[2],
+        W=activation.shape[3],
+        K=weight.shape[0],
+        R=weight.shape[2],
+        S=weight.shape[3],
+        stride=(int(row["stride"]), int(row["stride"])),
+        padding=(int(row["pad"]), int(row["pad"])),
+        groups=int(row["groups"]),
+    )
+    layer = layer_from_arrays("layer", activation=activation, weight=weight, shape=shape)
+    config = load_config("dnnsim-scnn", {"pe.accumulator_entries": int(row["accumulator_entries"])})
+    problem = make_problem(shape, Phase.FORWARD, 1)
+    operands = make_operands(layer, problem)
+    plan = choose_plan(problem, operands, config, layer.name)
+    benchmark.pedantic(block_costs, (plan, operands, config), rounds=5, warmup_rounds=1)
+    products = int(row["useful_products"])
+    per_second = products / benchmark.stats.stats.min
+    slowest, fastest = DNNSIM_PER_SECOND
+    benchmark.extra_info["products_per_second"] = round(per_second)
+    benchmark.extra_info["times_dnnsim_fastest"] = round(per_second / fastest, 2)
+    benchmark.extra_info["times_dnnsim_slowest"] = round(per_second / slowest, 2)
+
+
+@pytest.mark.parametrize("cache", ["off", "warm"])
+@pytest.mark.parametrize("network", ["resnet8_digits", "resnet34_q10", "vgg16_q10"])
+def test_whole_command(network: str, cache: str, tmp_path: Path, benchmark: Any) -> None:
+    """``gscn-sim run`` as a process of its own: wall and CPU seconds, memory, SimPy's share."""
+    where = "off" if cache == "off" else str(tmp_path / "cache")
+    command = [sys.executable, "-c", "from gscn_sim.cli import main; main()", "run"]
+    command += ["--cache", where, "--phase", PHASES]
+    command.append(str(ROOT / "workloads" / "data" / f"{network}.npz"))
+
+    def run() -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+        return done.stderr
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    stderr = benchmark.pedantic(run, rounds=2, warmup_rounds=1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    share = re.search(r"SimPy took (\d+)%", stderr)
+    assert share is not None
+    benchmark.extra_info["simpy_percent"] = int(share[1])
+    benchmark.extra_info["cpu_seconds"] = round((after.ru_utime - before.ru_utime) / 3, 2)
+    benchmark.extra_info["peak_kbytes_so_far"] = after.ru_maxrss
+
+
+def toy_trace(layers: int, side: int) -> Trace:
+    rng = np.random.default_rng(0)
+    made = [
+        layer_from_arrays(
+            f"conv{i}",
+            activation=rng.random((1, 32, side, side)) < 0.5,
+            gradient=rng.random((1, 32, side, side)) < 0.1,
+            weight=np.ones((32, 32, 3, 3)),
+            padding=(1, 1),
+        )
+        for i in range(layers)
+    ]
+    return Trace(network="toy", batch_size=4, layers=made)
+
+
+@pytest.mark.parametrize("side", [28, 56, 112])
+def test_time_grows_with_products(side: int, benchmark: Any) -> None:
+    """Four times the products each: read ``products_per_second``."""
+    trace, config = toy_trace(1, side), load_config()
+    run = benchmark.pedantic(simulate, (trace, config), rounds=3, warmup_rounds=1)
+    products = sum(record.useful_products for record in run.records)
+    benchmark.extra_info["products_per_second"] = round(products / benchmark.stats.stats.min)
