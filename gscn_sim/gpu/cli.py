@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.gpu.errors import GpuError
+from workloads.errors import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,13 +147,23 @@ def _warn(result: pd.DataFrame) -> None:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
+    import warnings
+
     import pandas as pd
 
     try:
-        return pd.read_csv(path, comment="#")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pandas only warns about rows longer than the header
+            # Without index_col=False pandas would shift the columns of such rows instead.
+            table = pd.read_csv(path, comment="#", index_col=False)
+            names = pd.read_csv(path, comment="#", header=None, nrows=1).iloc[0]
+    except (OSError, UnicodeDecodeError, ValueError, Warning) as error:
+        reason = one_line(str(error).splitlines()[0])[:200]
         raise GpuError(f"{path}: cannot be read as a CSV table of layers: {reason}") from error
+    if names.duplicated().any():  # pandas would rename the second one
+        twice = one_line(names[names.duplicated()].iloc[0])[:80]
+        raise GpuError(f"{path}: a column must be there only once, got {twice!r} twice")
+    return table
 
 
 def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> None:

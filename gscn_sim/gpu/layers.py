@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.gpu.errors import GpuError
+from workloads.errors import one_line
 from workloads.shape import MAX_DIMENSION, LayerShape
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _sizes(table: pd.DataFrame, name: str) -> Array:
         row = int(np.argmin(good))
         raise GpuError(
             f"row {row + 1}: {name} must be a whole number from {least} to {MAX_DIMENSION}, "
-            f"got {table[name].iloc[row]}"
+            f"got {one_line(table[name].iloc[row])[:80]}"
         )
     return values
 

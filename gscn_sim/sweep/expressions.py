@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -80,8 +81,10 @@ class Expression:
 
         evaluator = SimpleEval(functions=FUNCTIONS, names=lookup)
         try:
-            return evaluator.eval(_QUANTITY.sub(_plain_number, self.text))
-        except (InvalidExpression, SyntaxError, RecursionError, *_ERRORS) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # simpleeval only warns about a = b and a; b
+                return evaluator.eval(_QUANTITY.sub(_plain_number, self.text))
+        except (InvalidExpression, SyntaxError, RecursionError, Warning, *_ERRORS) as error:
             if isinstance(error, SpaceError):
                 raise
             raise SpaceError(f"{self.text!r}: cannot be evaluated: {error}") from None

@@ -92,6 +92,8 @@ def test_expressions(text, value):
         ("open('x') == 1", "cannot be evaluated"),
         ("(" * 300 + "1" + ")" * 300 + " > 0", "cannot be evaluated"),
         ("", "cannot be evaluated"),
+        ("num_pes = 64", "cannot be evaluated: Assignment"),
+        ("num_pes < 300; num_pes > 1", "cannot be evaluated"),
     ],
 )
 def test_bad_constraints_are_found_before_anything_runs(text, message):

@@ -1,0 +1,155 @@
+"""Is this a trace? By docs/reference/trace-format.md alone, not by the package."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+TOP = {
+    *("format", "schema_version", "network", "dataset", "batch_size", "epoch", "iteration"),
+    *("reuse_sparsity", "reuse_sparsity_reached", "loss", "seed", "versions", "layers"),
+}
+RECORD = {"name", "iteration", "samples", "input_gradient", "shape", "masks", "values"}
+SIZES = ("C", "H", "W", "K", "R", "S", "groups")
+PAIRS = ("stride", "padding", "dilation")
+OPERANDS = {"activation", "gradient", "weight"}
+DTYPES = {
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
+    "float32", "float64",
+}  # fmt: skip
+
+
+def is_trace(metadata: Any, arrays: dict[str, np.ndarray]) -> bool:
+    """Whether metadata and members keep every rule of the page."""
+    if not isinstance(metadata, dict) or set(metadata) != TOP:
+        return False
+    m = metadata
+    fine = (
+        m["format"] == "gscn-trace"
+        and whole(m["schema_version"], 1, 1)
+        and label(m["network"])
+        and (m["dataset"] is None or label(m["dataset"]))
+        and whole(m["batch_size"], 1)
+        and all(m[k] is None or whole(m[k], 0) for k in ("epoch", "iteration", "seed"))
+        and all(
+            m[k] is None or number(m[k], 0, 1) for k in ("reuse_sparsity", "reuse_sparsity_reached")
+        )
+        and (m["loss"] is None or number(m["loss"], -math.inf, math.inf))
+        and isinstance(m["versions"], dict)
+        and all(label(k) and label(v) for k, v in m["versions"].items())
+        and isinstance(m["layers"], list)
+        and len(m["layers"]) > 0
+    )
+    if not fine:
+        return False
+    used: list[str] = []
+    names = set()
+    for record in m["layers"]:
+        if not is_record(record, m["batch_size"], arrays, used):
+            return False
+        names.add((record["iteration"], record["name"]))
+    return (
+        len(names) == len(m["layers"])
+        and len(set(used)) == len(used)
+        and set(used) == set(arrays)
+        and "metadata" not in used
+    )
+
+
+def is_record(r: Any, batch: int, arrays: dict[str, np.ndarray], used: list[str]) -> bool:
+    """Whether one layer record and its members keep the rules; adds its members to ``used``."""
+    if not isinstance(r, dict) or set(r) != RECORD:
+        return False
+    if not (
+        label(r["name"])
+        and whole(r["iteration"], 0)
+        and whole(r["samples"], 1, batch)
+        and isinstance(r["input_gradient"], bool)
+    ):
+        return False
+    shapes = operand_shapes(r["shape"], r["samples"])
+    masks, values = r["masks"], r["values"]
+    if shapes is None or not isinstance(masks, dict) or not isinstance(values, dict):
+        return False
+    if not (set(masks) <= OPERANDS and set(values) <= OPERANDS and set(masks) - {"weight"}):
+        return False
+    bits: dict[str, np.ndarray] = {}
+    for operand, member in masks.items():
+        if not label(member) or member not in arrays:
+            return False
+        used.append(member)
+        count = math.prod(shapes[operand])
+        packed = arrays[member]
+        if count > 2**32 or packed.dtype != np.uint8 or packed.shape != (-(-count // 8),):
+            return False
+        every = np.unpackbits(packed)
+        if every[count:].any():
+            return False
+        bits[operand] = every[:count].reshape(shapes[operand])
+    for operand, stored in values.items():
+        if not isinstance(stored, dict) or set(stored) != {"member", "dtype"}:
+            return False
+        if not isinstance(stored["dtype"], str) or stored["dtype"] not in DTYPES:
+            return False
+        if not label(stored["member"]) or stored["member"] not in arrays:
+            return False
+        if operand != "weight" and operand not in masks:
+            return False
+        used.append(stored["member"])
+        array = arrays[stored["member"]]
+        if array.dtype.str.lstrip("<=|") != np.dtype(stored["dtype"]).str.lstrip("<=|"):
+            return False
+        if array.shape != shapes[operand] or not array.flags.c_contiguous:
+            return False
+        if not np.isfinite(array.astype(np.float64)).all():
+            return False
+        if ((array != 0) != bits.get(operand, np.ones(array.shape, np.uint8))).any():
+            return False
+    return True
+
+
+def operand_shapes(shape: Any, n: int) -> dict[str, tuple[int, ...]] | None:
+    """The shape of each operand, None if no convolution has this shape."""
+    if not isinstance(shape, dict) or set(shape) != {*SIZES, *PAIRS}:
+        return None
+    if not all(whole(shape[k], 1, 2**24) for k in SIZES):
+        return None
+    for name in PAIRS:
+        pair = shape[name]
+        if not isinstance(pair, list) or len(pair) != 2:
+            return None
+        if not all(whole(v, 0 if name == "padding" else 1, 2**24) for v in pair):
+            return None
+    c, h, w, k, r, s, groups = (shape[name] for name in SIZES)
+    (sh, sw), (ph, pw), (dh, dw) = (shape[name] for name in PAIRS)
+    p = (h + 2 * ph - dh * (r - 1) - 1) // sh + 1
+    q = (w + 2 * pw - dw * (s - 1) - 1) // sw + 1
+    if c % groups or k % groups or p < 1 or q < 1:
+        return None
+    return {
+        "activation": (n, c, h, w),
+        "gradient": (n, k, p, q),
+        "weight": (k, c // groups, r, s),
+    }
+
+
+def whole(value: Any, low: int, high: int = 2**63 - 1) -> bool:
+    """Whether it is an int, and no bool, in a range."""
+    return type(value) is int and low <= value <= high
+
+
+def number(value: Any, low: float, high: float) -> bool:
+    """Whether it is a finite number in a range."""
+    if type(value) not in (int, float):
+        return False
+    try:
+        return math.isfinite(float(value)) and low <= value <= high
+    except OverflowError:
+        return False
+
+
+def label(value: Any) -> bool:
+    """Whether it is 1 to 200 printable characters."""
+    return isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable()
