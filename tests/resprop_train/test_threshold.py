@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from resprop_train.threshold import (
     HalveDouble,
     MeanDensity,
     Quantile,
+    SteeredHalveDouble,
     make_rule,
 )
 
@@ -72,7 +74,10 @@ def test_quantile_keeps_everything_at_density_one() -> None:
     assert Quantile().threshold(torch.tensor([1.0, -2.0]), 1.0) == 0.0
 
 
-@pytest.mark.parametrize(("name", "bias"), [("halve-double", True), ("mean-density", False)])
+@pytest.mark.parametrize(
+    ("name", "bias"),
+    [("halve-double", True), ("halve-double-steered", False), ("mean-density", False)],
+)
 def test_mean_density_over_many_steps(name: str, bias: bool) -> None:
     """Differences whose scale jumps from step to step, as a random reused sample makes it."""
     rule = make_rule(name)
@@ -117,15 +122,49 @@ def test_mean_density_error_is_bounded_by_the_range_of_the_threshold() -> None:
     assert math.log(last / first) == pytest.approx(0.2 * errors)
 
 
+def test_steered_rule_by_hand() -> None:
+    rule = SteeredHalveDouble(gain=0.5)
+    rule.observe(0.3, 0.1)  # three times too many: doubled, and the next fall shrinks by a factor e
+    assert rule.value == 2e-7
+    assert rule.fall == pytest.approx(math.exp(-1))
+    rule.observe(0.05, 0.1)
+    assert rule.value == pytest.approx(2e-7 * 2 ** -math.exp(-1))
+    assert rule.fall == pytest.approx(math.exp(-0.75))
+    rule.observe(0.1, 0.1)
+    assert rule.fall == pytest.approx(math.exp(-0.75))
+
+
+def test_steered_rule_recovers_from_a_layer_without_gradients() -> None:
+    rule = SteeredHalveDouble()
+    for _ in range(2000):
+        rule.observe(0.0, 0.1)
+    assert rule.value > 0
+    for _ in range(2000):
+        rule.observe(1.0, 0.1)
+    assert math.isfinite(rule.value)
+    assert 0 < rule.fall < 1
+
+
 def test_unknown_rule_lists_the_known_ones() -> None:
     with pytest.raises(TrainError, match=r"rule must be one of halve-double, .*, got 'best'"):
         make_rule("best")
 
 
-def test_gain_of_the_mean_density_rule() -> None:
-    rule = make_rule("mean-density:0.2")
-    assert isinstance(rule, MeanDensity)
+@pytest.mark.parametrize(
+    ("name", "kind"), [("mean-density", MeanDensity), ("halve-double-steered", SteeredHalveDouble)]
+)
+def test_gain_in_the_name_of_a_rule(name: str, kind: type[Any]) -> None:
+    rule = make_rule(f"{name}:0.2")
+    assert isinstance(rule, kind)
     assert rule.gain == 0.2
-    for name in ("mean-density:", "mean-density:x", "mean-density:2", "quantile:0.1"):
-        with pytest.raises(TrainError, match=r"only mean-density takes a gain, in \(0, 1\], got"):
-            make_rule(name)
+
+
+@pytest.mark.parametrize("name", ["mean-density:", "mean-density:x", "mean-density:2"])
+def test_bad_gain(name: str) -> None:
+    with pytest.raises(TrainError, match=r"take a gain, in \(0, 1\], got"):
+        make_rule(name)
+
+
+def test_other_rules_have_no_gain() -> None:
+    with pytest.raises(TrainError, match=r"only halve-double-steered and mean-density take a gain"):
+        make_rule("quantile:0.1")

@@ -1,4 +1,8 @@
-"""Models that nobody here wrote: networks of the package pytorchcv, if it is installed."""
+"""Models that nobody here wrote: networks of the package pytorchcv.
+
+Its version 0.0.67 is the last that needs nothing but numpy and requests; later ones ask for
+torchvision, which is not built for every torch.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from resprop_train.conversion import convert, reuse_layers, revert
-
-pytest.importorskip("pytorchcv")
 
 NETWORKS = {
     "shufflenet": "shufflenet_g1_wd4",  # grouped 1x1 convolutions
