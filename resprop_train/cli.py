@@ -266,11 +266,11 @@ def study(
     except OSError as error:
         raise TrainError(f"{output}: cannot write: {error.strerror or error}") from None
     click.echo(
-        "data set   rule           wanted  warm-up  seeds  density  work less  points lost (95 %)"
+        f"data set   {'rule':25} wanted  warm-up  seeds  density  work less  points lost (95 %)"
     )
     for row in rows:
         click.echo(
-            f"{row.dataset:10} {row.rule:14} {row.reuse_sparsity:6.2f}  {row.warmup_epochs:7g}  "
+            f"{row.dataset:10} {row.rule:25} {row.reuse_sparsity:6.2f}  {row.warmup_epochs:7g}  "
             f"{row.seeds:5}  {row.mean_density:7.3f}  {row.backward_work_reduction:8.2f}x  "
             f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_command_writes_table_and_plot(tmp_path: Path) -> None:
     (tmp_path / "out" / "accuracy.csv").write_text("# earlier command\nmodel\n")
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.stderr
-    assert "mean-density     0.90" in result.stdout
+    assert re.search(r"^digits +mean-density +0\.90 ", result.stdout, re.MULTILINE)
     table = (tmp_path / "out" / "accuracy.csv").read_text().splitlines()
     assert table[0] == "# earlier command"
     assert table[1].startswith("# resprop-train ")
