@@ -50,7 +50,7 @@ class Estimator:
         return self._wgrad(plan) if self.problem.is_wgrad else self._maps(plan)
 
     def is_hopeless(self, plan: Plan, cycles: float) -> bool:
-        """Whether a plan of wgrad forms far too many pairs to beat ``cycles``.
+        """Whether a plan of wgrad forms too many pairs to beat ``cycles``, even in full vectors.
 
         Cartesian dataflows pair all activations of a tile with all its gradients; their number is
         taken as if both were spread evenly.
@@ -61,7 +61,7 @@ class Estimator:
         gradients = self._streamed_entries
         pairs = self._stationary_entries * gradients / (tiles * self.problem.groups)
         slots = self.config.num_pes * self.config.multipliers
-        return pairs * self.problem.batch_size / slots > 2 * cycles
+        return pairs * self.problem.batch_size / slots > cycles
 
     # forward and dgrad ----------------------------------------------------------------------
 
