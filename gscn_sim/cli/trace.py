@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli.interop import export_shapes, import_trace
 from workloads import GscnError
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ INFO_FORMATS = ("table", "csv", "json")
 @click.group()
 def trace() -> None:
     """Look at, check and make traces."""
+
+
+trace.add_command(import_trace)
+trace.add_command(export_shapes)
 
 
 @trace.command()

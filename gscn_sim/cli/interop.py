@@ -1,0 +1,98 @@
+"""``gscn-sim trace import`` and ``export``: layers from and to the files of other tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from workloads import LayerShape
+    from workloads.layer import Operand
+
+IMPORT_FORMATS = ("table", "scalesim")
+EXPORT_FORMATS = ("scalesim",)
+
+
+@click.command("import")
+@click.argument("path", metavar="FILE")
+@click.option("--from", "form", type=click.Choice(IMPORT_FORMATS), required=True)
+@click.option("--network", metavar="NAME", help="Default: the file's name.")
+@click.option("--batch", "batch_size", type=int, default=16, show_default=True)
+@click.option("--samples", type=int, default=2, show_default=True, help="Recorded of each batch.")
+@click.option("--activation-density", type=float, default=0.5, show_default=True)
+@click.option("--gradient-density", type=float, default=0.1, show_default=True)
+@click.option("--weight-density", type=float, default=1.0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("-o", "--output", metavar="PATH", required=True)
+def import_trace(
+    path: str,
+    form: str,
+    network: str | None,
+    batch_size: int,
+    samples: int,
+    activation_density: float,
+    gradient_density: float,
+    weight_density: float,
+    seed: int,
+    output: str,
+) -> None:
+    """Make a trace of random masks for the layers of FILE.
+
+    A table states densities layer by layer; the options are for those that it leaves out.
+    """
+    from pathlib import Path
+
+    import workloads
+
+    layers, stated = _read(path, form)
+    defaults: dict[Operand, float] = {
+        "activation": activation_density,
+        "gradient": gradient_density,
+        "weight": weight_density,
+    }
+    densities = {
+        operand: {name: stated[name].get(operand, default) for name, _ in layers}
+        for operand, default in defaults.items()
+    }
+    made = workloads.synthesize(
+        network or Path(path).stem,
+        layers,
+        batch_size=batch_size,
+        samples=samples,
+        activation_density=densities["activation"],
+        gradient_density=densities["gradient"],
+        weight_density=densities["weight"],
+        seed=seed,
+    )
+    workloads.save(made, output)
+    click.echo(f"{output}: {len(layers)} layers of {made.network}")
+
+
+@click.command("export")
+@click.argument("path", metavar="TRACE")
+@click.option("--to", "form", type=click.Choice(EXPORT_FORMATS), required=True)
+@click.option("-o", "--output", metavar="PATH", required=True)
+def export_shapes(path: str, form: str, output: str) -> None:
+    """Write the layer shapes of TRACE as another tool's file (its masks stay behind)."""
+    import workloads
+    from gscn_sim.output import write_text
+    from workloads.interop.scalesim import topology_text
+
+    shapes = {layer.name: layer.shape for layer in workloads.load(path).layers}
+    write_text(output, topology_text(list(shapes.items())))
+    click.echo(f"{output}: {len(shapes)} layers as {form}")
+
+
+def _read(
+    path: str, form: str
+) -> tuple[list[tuple[str, LayerShape]], dict[str, dict[Operand, float]]]:
+    """Names and shapes in order, and the densities that the file states for each name."""
+    from workloads.interop.layer_table import read_layer_table
+    from workloads.interop.scalesim import read_topology
+
+    if form == "scalesim":
+        layers = read_topology(path)
+        return layers, {name: {} for name, _ in layers}
+    table = read_layer_table(path)
+    return [(t.name, t.shape) for t in table], {t.name: t.densities for t in table}

@@ -1,0 +1,153 @@
+"""Layers from and to the files of other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workloads import GscnError, LayerShape
+from workloads.interop.layer_table import read_layer_table
+from workloads.interop.scalesim import read_topology, topology_text
+
+HEADER = (
+    "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, "
+    "Channels, Num Filter, Strides,\n"
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "layers.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_topology_by_hand(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, HEADER + "Conv1, 230, 232, 7, 5, 3, 64, 2,\n\nDP1, 9, 9, 3, 3, 8, 2, 1,\n"
+    )
+    assert read_topology(path) == [
+        ("Conv1", LayerShape(C=3, H=230, W=232, K=64, R=7, S=5, stride=(2, 2))),
+        ("DP1", LayerShape(C=8, H=9, W=9, K=16, R=3, S=3, groups=8)),
+    ]
+
+
+def test_version_3_files_with_sparsity(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "fc, 1, 1, 1, 1, 512, 10, 1, 2:4,\n")
+    assert read_topology(path) == [("fc", LayerShape(C=512, H=1, W=1, K=10, R=1, S=1))]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    c=st.integers(1, 9),
+    k=st.integers(1, 9),
+    size=st.integers(3, 20),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 3),
+    depthwise=st.booleans(),
+)
+def test_a_topology_keeps_outputs_and_work(
+    tmp_path_factory: pytest.TempPathFactory,
+    c: int,
+    k: int,
+    size: int,
+    stride: int,
+    padding: int,
+    depthwise: bool,
+) -> None:
+    groups = c if depthwise else 1
+    shape = LayerShape(
+        C=c,
+        H=size,
+        W=size + 1,
+        K=k * groups,
+        R=3,
+        S=2,
+        stride=(stride, stride),
+        padding=(padding, padding),
+        groups=groups,
+    )
+    path = written(tmp_path_factory.mktemp("topology"), topology_text([("a", shape)]))
+    ((name, again),) = read_topology(path)
+    assert name == ("a_DP" if groups > 1 else "a")
+    assert again.gradient_shape == shape.gradient_shape
+    assert again.dense_macs == shape.dense_macs
+
+
+def test_what_a_topology_cannot_hold() -> None:
+    shape = {"C": 4, "H": 9, "W": 9, "K": 4, "R": 3, "S": 3}
+    for extra, rule in (
+        ({"stride": (1, 2)}, "the same stride"),
+        ({"dilation": (2, 2)}, "dilation 1"),
+        ({"groups": 2}, "groups 1 or one a channel"),
+    ):
+        with pytest.raises(GscnError, match=f"layer 'a': SCALE-Sim needs {rule}"):
+            topology_text([("a", LayerShape(**shape, **extra))])
+    with pytest.raises(GscnError, match="name without a comma"):
+        topology_text([("a,b", LayerShape(**shape))])
+    with pytest.raises(GscnError, match="only when depthwise"):
+        topology_text([("DP", LayerShape(**shape))])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "got no layer"),
+        (HEADER, "got no layer"),
+        (HEADER + "a, 5, x, 1, 1, 1, 1, 1,", "line 2, column IFMAP Width: must be a whole number"),
+        (HEADER + "a, 5, 5, 1, 1, 1, 1", "line 2, column Strides: must be a whole number, got ''"),
+        (HEADER + ", 5, 5, 1, 1, 1, 1, 1,", "line 2, column Layer name: layer name must be"),
+        (HEADER + "a, 5, 5, 1, 1, 1, 1, 1,\nb, 5, 5, 7, 1, 1, 1, 1,", "line 3: output must be"),
+        (HEADER + "a, 5, 5, 1, 1, 0, 1, 1,", "line 2: C must be a positive int, got 0"),
+    ],
+)
+def test_bad_topologies_name_line_and_column(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(GscnError, match=message) as raised:
+        read_topology(written(tmp_path, text))
+    assert "layers.csv" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_table_by_hand(tmp_path: Path) -> None:
+    text = (
+        "layer,C,H,W,K,R,S,pad_h,stride_w,gradient_density\n"
+        "a,2,8,8,4,3,3,1,2,0.25\nb,4,8,3,1,1,1,,,\n"
+    )
+    first, second = read_layer_table(written(tmp_path, text))
+    assert first.shape == LayerShape(C=2, H=8, W=8, K=4, R=3, S=3, padding=(1, 0), stride=(1, 2))
+    assert first.densities == {"gradient": 0.25}
+    assert second.shape == LayerShape(C=4, H=8, W=3, K=1, R=1, S=1)
+    assert second.densities == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("layer,C,H,W,K,R\n", "line 1: must have column S"),
+        ("layer,C,H,W,K,R,S,colour\n", "line 1: columns may be .*, got 'colour'"),
+        ("layer,C,H,W,K,R,S\n", "must hold at least one layer"),
+        (
+            "layer,C,H,W,K,R,S\na,1,1,-1,1,1,1\n",
+            "line 2, column W: must be a whole number, got '-1'",
+        ),
+        (
+            "layer,C,H,W,K,R,S,weight_density\na,1,1,1,1,1,1,nan\n",
+            "line 2, column weight_density: must be from 0 to 1, got 'nan'",
+        ),
+    ],
+)
+def test_bad_tables_name_line_and_column(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(GscnError, match=message):
+        read_layer_table(written(tmp_path, text))
+
+
+def test_files_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xff\x00\xfe")
+    for read in (read_topology, read_layer_table):
+        with pytest.raises(GscnError, match="cannot be read as CSV"):
+            read(path)
+        with pytest.raises(GscnError, match="cannot be read as CSV"):
+            read(tmp_path / "none.csv")

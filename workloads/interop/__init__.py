@@ -1,0 +1,1 @@
+"""Layer shapes in the files of other tools, one module a format."""
