@@ -112,9 +112,10 @@ def test_a_thousand_layers_take_less_than_a_tenth_of_a_second() -> None:
 
 
 def _seconds(table: pd.DataFrame) -> float:
-    start = time.perf_counter()
+    """Processor time: wall time says more about what else runs on the machine."""
+    start = time.process_time()
     predict(table)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_winograd_only_where_it_exists() -> None:
