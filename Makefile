@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench docs reference figures dist package-check sbom audit clean
+.PHONY: demo test check reproduce bench docs reference figures dist package-check sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -18,6 +18,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layering.py
+
+reproduce: $(STAMP)
+	$(BIN)/gscn-sim reproduce
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks

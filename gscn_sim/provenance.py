@@ -12,8 +12,8 @@ from typing import Any
 from gscn_sim.config import Config
 from gscn_sim.config.loader import flatten_config
 
-# What can change a result. Commands, sweeps and reports only carry results around.
-_RESULT_FREE = ("cli", "sweep", "report", "output.py", "provenance.py")
+# What can change a result. Commands, claims, sweeps and reports only carry results around.
+_RESULT_FREE = ("cli", "claims", "sweep", "report", "output.py", "provenance.py")
 _LIBRARIES = ("numpy", "scipy", "pandas", "numba", "simpy")
 
 

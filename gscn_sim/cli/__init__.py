@@ -11,6 +11,10 @@ COMMANDS = {
     "gpu": ("gscn_sim.gpu.cli:gpu", "Predict a GPU's times for a table of layers."),
     "verify": ("gscn_sim.cli.verify:verify", "Check the simulator on a trace's own layers."),
     "demo": ("gscn_sim.cli.demo:demo", "Train, record, simulate and compare, in two minutes."),
+    "reproduce": (
+        "gscn_sim.cli.reproduce:reproduce",
+        "Put our figures beside published claims.",
+    ),
     "sweep": ("gscn_sim.cli.sweep:sweep", "Simulate many designs; resumes by itself."),
     "pareto": ("gscn_sim.cli.answers:pareto", "Show a sweep's trade-offs."),
     "best": ("gscn_sim.cli.answers:best", "Show a sweep's best designs."),

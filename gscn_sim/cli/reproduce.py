@@ -1,0 +1,74 @@
+"""``gscn-sim reproduce``: published claims beside our own figures."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from gscn_sim.cli.options import cache_option, command_line
+
+FAMILIES = ("resprop", "gscn", "sensitivity", "scnn", "ant")
+
+
+@click.command()
+@click.option(
+    "-o", "--output", "folder", metavar="DIR", default="results/reference", show_default=True
+)
+@click.option(
+    "--only",
+    "families",
+    type=click.Choice(FAMILIES),
+    multiple=True,
+    help="Families of claims. May be given again. Default: all.",
+)
+@click.option("--traces", metavar="DIR", help="Recorded traces. Default: workloads/data.")
+@click.option(
+    "--accuracy",
+    metavar="FILE",
+    default="results/reference/accuracy.csv",
+    show_default=True,
+    help="Table of the accuracy study (`resprop-train study`); nothing is trained here.",
+)
+@cache_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def reproduce(
+    folder: str,
+    families: tuple[str, ...],
+    traces: str | None,
+    accuracy: str,
+    cache: str | None,
+    quiet: bool,
+) -> None:
+    """Put our figure beside each published claim, from recorded traces.
+
+    Writes reproduction.md, .csv, .json, .svg and .png to DIR after each family; those not asked for
+    keep the rows they have there. Kernel results are kept in the cache: an interrupted run goes on
+    quickly where it was.
+    """
+    from gscn_sim.cache import open_cache
+    from gscn_sim.claims import Study
+    from gscn_sim.claims import reproduce as make_rows
+    from gscn_sim.claims.reproduce import write
+    from gscn_sim.output import make_folder
+    from gscn_sim.provenance import code_digest, versions
+
+    make_folder(folder)
+    started = 0
+
+    def say(what: str) -> None:
+        nonlocal started
+        started += 1
+        if not quiet:
+            click.echo(f"[{started}] {what}", err=True)
+
+    place = Path(traces) if traces else Path(str(resources.files("workloads.data")))
+    study = Study(traces=place, accuracy=Path(accuracy), cache=open_cache(cache), say=say)
+    provenance = {"command": command_line(), "code": code_digest(), "versions": versions()}
+    files: list[Path] = []
+    for rows in make_rows(study, families or FAMILIES):
+        files = write(rows, folder, provenance=provenance)
+    click.echo(files[0].read_text(encoding="utf-8"))
+    if not quiet:
+        click.echo("Written: " + ", ".join(map(str, files)), err=True)
