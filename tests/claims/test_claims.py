@@ -1,0 +1,188 @@
+"""The reproduction on tiny traces: the code of the real one, with figures worked out here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from gscn_sim.cache import Cache
+from gscn_sim.claims import Row, Study, ant, scnn
+from gscn_sim.claims.gscn import GPU_WATTS, denominators
+from gscn_sim.claims.record import first_iteration, summary_row
+from gscn_sim.claims.reproduce import NAME, markdown, write
+from gscn_sim.claims.sensitivity import dense_activations
+from gscn_sim.cli import main
+from workloads import GscnError, LayerShape, Trace, layer_from_arrays, save
+
+SHAPE = LayerShape(C=8, H=8, W=8, K=8, R=3, S=3, padding=(1, 1))
+GRADIENTS = 2 * 8 * 8 * 8
+
+
+def tiny(network: str, iterations: int = 1) -> Trace:
+    """Two layers a record; exactly a tenth of the gradients is there, half of the activations."""
+    generator = np.random.default_rng(3)
+    layers = []
+    for iteration in range(iterations):
+        for name in ("conv1", "conv2"):
+            gradient = np.zeros(GRADIENTS)
+            gradient[generator.choice(GRADIENTS, GRADIENTS // 10, replace=False)] = 1
+            layers.append(
+                layer_from_arrays(
+                    name,
+                    shape=SHAPE,
+                    activation=generator.random((2, 8, 8, 8)) < 0.5,
+                    gradient=gradient.reshape(2, 8, 8, 8),
+                    padding=(1, 1),
+                    iteration=iteration,
+                )
+            )
+    return Trace(network=network, batch_size=16, reuse_sparsity=0.9, layers=layers)
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    for name in ("resnet34", "vgg16", "resnet18", "resnet34_q10", "vgg16_q10"):
+        save(
+            tiny(name.removesuffix("_q10"), 2 if name == "resnet34" else 1), folder / f"{name}.npz"
+        )
+    return folder
+
+
+@pytest.fixture
+def study(traces: Path, tmp_path: Path) -> Study:
+    return Study(
+        traces=traces,
+        accuracy=tmp_path / "none.csv",
+        cache=Cache(memory_bytes=0),
+        say=lambda _: None,
+    )
+
+
+ACCURACY = """# the command
+model,dataset,rule,epochs,batch_size,reuse_sparsity,seeds,loss_points,loss_points_low,\
+loss_points_high,mean_density,backward_work_reduction,whole_run_work_reduction
+net,set,mean-density,30,128,0.9,5,0.2,-0.1,0.4,0.2,4.5,3.0
+"""
+
+
+def test_the_command_on_tiny_traces(traces: Path, tmp_path: Path) -> None:
+    accuracy = tmp_path / "accuracy.csv"
+    accuracy.write_text(ACCURACY)
+    out = tmp_path / "out"
+    command = ["reproduce", "--traces", str(traces), "--accuracy", str(accuracy), "-o", str(out)]
+    command += ["--cache", "off", "-q"]
+    result = CliRunner().invoke(main, [*command, "--only", "resprop", "--only", "gscn"])
+    assert result.exit_code == 0, result.output
+    for suffix in (".md", ".csv", ".csv.provenance.json", ".json", ".svg", ".png"):
+        assert (out / f"{NAME}{suffix}").stat().st_size > 0
+    found = json.loads((out / f"{NAME}.json").read_text())
+    ours = {row["claim"]: row["ours"] for row in found["rows"]}
+    assert ours["gradients reused, net on set, 5 seeds"] == pytest.approx(0.8)
+    assert ours["accuracy lost, net on set, 5 seeds"] == 0.2
+    density = (GRADIENTS // 10) / GRADIENTS
+    assert ours["back-propagation work saved, vgg16 at 224x224"] == pytest.approx(
+        1 / (density + 1 / 16)
+    )
+    assert ours["training sped up, the paper's arithmetic"] == pytest.approx(1 / 0.37)
+    share = 34.6028 / (16.7075 + 34.6028)  # the measured ResNet-34
+    work = density + 1 / 16
+    assert ours["training sped up, resnet34, measured shares"] == pytest.approx(
+        1 / (1 - share + share * work), rel=1e-4
+    )
+    assert set(found["provenance"]) == {"resprop", "gscn"}
+
+    # Another family takes its place beside the rows that are there.
+    result = CliRunner().invoke(main, [*command, "--only", "sensitivity"])
+    assert result.exit_code == 0, result.output
+    after = json.loads((out / f"{NAME}.json").read_text())
+    families = [row["family"] for row in after["rows"]]
+    assert list(dict.fromkeys(families)) == ["resprop", "gscn", "sensitivity"]
+    assert [row for row in after["rows"] if row["family"] != "sensitivity"] == found["rows"]
+    text = (out / f"{NAME}.md").read_text()
+    assert "| resnet34, multipliers: 1,792 (half) | 8x |" in text
+
+
+def test_a_missing_trace_is_one_line(tmp_path: Path) -> None:
+    arguments = ["reproduce", "--only", "gscn", "--traces", str(tmp_path), "-o", str(tmp_path)]
+    result = CliRunner().invoke(main, [*arguments, "--cache", "off", "-q"])
+    assert result.exit_code == 2
+    assert "resnet34_q10.npz: no such trace; --traces must name workloads/data" in result.stderr
+
+
+def test_a_file_that_is_no_reproduction_is_refused(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.json").write_text('{"rows": 3}')
+    row = Row(family="gscn", claim="c", unit="x", published=8.0, ours=4.0, how="so")
+    with pytest.raises(GscnError, match=r"reproduction\.json: not a reproduction"):
+        write([row], tmp_path, provenance={})
+
+
+def test_rows_in_markdown() -> None:
+    rows = [
+        Row(family="ant", claim="a", unit="x", published=4.0, ours=2.0, low=1.0, high=3.0, how="h"),
+        Row(family="scnn", claim="b", unit="share", published=None, ours=0.5, high=0.75, how="h"),
+    ]
+    text = markdown(rows)
+    assert text.index("## SCNN") < text.index("## ANT")
+    assert "| a | 4x | 2.000x | 1.000x to 3.000x | h | - |" in text
+    assert "| b | - | 0.5000 | up to 0.7500 | h | - |" in text
+    assert rows[0].ratio == 0.5
+    assert rows[1].ratio is None
+
+
+def test_scnn_rows_are_ratios_of_cycles(study: Study) -> None:
+    """With one-to-one channels both machines' cycles are known: 8x8 positions on 8x8 PEs."""
+    layers = [("conv", LayerShape(C=16, H=8, W=8, K=16, R=1, S=1))]
+    rows = {row.claim: row for row in scnn.rows(study, googlenet=layers, vgg16=layers)}
+    # Dense: a position a PE, 16 channels fill a vector: 16 steps and the drain of 16 sums.
+    # SCNN: one activation meets 16 weights, 4 a step, for each of 16 channels: 64 steps.
+    dense = rows["SCNN over dense, GoogLeNet, densities 1/1"]
+    assert dense.ours == pytest.approx((16 + 1) / (64 + 1))
+    assert rows["SCNN over dense, GoogLeNet, densities 0.1/0.1"].published == 24.0
+    assert rows["multipliers used in a step, 64 PEs, groups of 8"].unit == "share"
+
+
+def test_ant_rows(study: Study) -> None:
+    rows = ant.rows(study, recorded=("resnet34",), random=())
+    mean, energy, redundant, skipped, own = rows
+    assert mean.ours == own.ours == mean.low == mean.high
+    assert mean.published == 3.71
+    trace = first_iteration(study.trace("resnet34"))
+    plain, ours = (
+        study.run(trace, preset, ant.PLANS, phases=("wgrad",)) for preset in ("scnn", "ant")
+    )
+    cycles = [sum(r.cycles for r in run.records) for run in (plain, ours)]
+    assert mean.ours == pytest.approx(cycles[0] / cycles[1])
+    wasted = [sum(r.slots.redundant for r in run.records) for run in (plain, ours)]
+    useful = sum(r.slots.useful for r in plain.records)
+    assert redundant.ours == pytest.approx(wasted[0] / (wasted[0] + useful))
+    assert skipped.ours == pytest.approx(1 - wasted[1] / wasted[0])
+    assert energy.ours is not None
+    assert energy.ours > 0
+
+
+def test_energy_is_the_envelope_over_the_gpus_time(study: Study) -> None:
+    from gscn_sim.claims import gscn
+
+    rows = {row.claim: row for row in gscn.rows(study)}
+    run = study.run(study.trace("vgg16_q10"))
+    joules = float(summary_row(run, "backward_with_pre")["energy_j"])
+    measured = denominators("vgg16", 16)[-1]
+    assert measured.seconds == pytest.approx(0.0869091)
+    row = rows["energy of the backward pass of vgg16, bound, GPU: all layers, measured"]
+    assert row.ours == pytest.approx(GPU_WATTS * measured.seconds / joules)
+
+
+def test_helpers_of_traces(study: Study) -> None:
+    two = study.trace("resnet34")
+    assert {layer.iteration for layer in two.layers} == {0, 1}
+    assert {layer.iteration for layer in first_iteration(two).layers} == {0}
+    full = dense_activations(two)
+    assert all(
+        layer.activation is not None and layer.activation.density == 1 for layer in full.layers
+    )
