@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gscn_sim.cli.options import cache_option, command_line
+from gscn_sim.cli.options import cache_option
 
 FAMILIES = ("resprop", "gscn", "sensitivity", "scnn", "ant")
 
@@ -65,7 +65,7 @@ def reproduce(
 
     place = Path(traces) if traces else Path(str(resources.files("workloads.data")))
     study = Study(traces=place, accuracy=Path(accuracy), cache=open_cache(cache), say=say)
-    provenance = {"command": command_line(), "code": code_digest(), "versions": versions()}
+    provenance = {"command": "gscn-sim reproduce", "code": code_digest(), "versions": versions()}
     files: list[Path] = []
     for rows in make_rows(study, families or FAMILIES):
         files = write(rows, folder, provenance=provenance)
