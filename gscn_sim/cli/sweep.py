@@ -200,16 +200,7 @@ def make_workloads(
     """Every trace at every batch size (None: its own)."""
     from gscn_sim.sweep import Workload
 
-    return [
-        Workload(
-            path=path,
-            network=trace.network,
-            digest=trace.digest,
-            batch_size=size or trace.batch_size,
-        )
-        for path, trace in loaded
-        for size in batches
-    ]
+    return [Workload.of(path, trace, size) for path, trace in loaded for size in batches]
 
 
 def common_phases(text: str | None, traces: Sequence[Trace]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from gscn_sim.config import Config
 from gscn_sim.config.loader import flatten_config
 from gscn_sim.sweep.space import Params
+from workloads import Trace, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,25 @@ class Workload:
     network: str
     digest: str
     batch_size: int
+
+    @classmethod
+    def load(cls, path: str, batch_size: int | None = None) -> Workload:
+        """The workload of a trace file, at its own batch size by default.
+
+        Raises:
+            TraceError: the trace cannot be read.
+        """
+        return cls.of(path, load(path), batch_size)
+
+    @classmethod
+    def of(cls, path: str, trace: Trace, batch_size: int | None = None) -> Workload:
+        """The workload of a trace that has been loaded from ``path``."""
+        return cls(
+            path=path,
+            network=trace.network,
+            digest=trace.digest,
+            batch_size=batch_size or trace.batch_size,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
