@@ -66,7 +66,7 @@ def check_installed(wheel: Path, source: Path, folder: Path) -> None:
     run([*pip, "-c", ROOT / "constraints.txt", wheel], folder)
     run([bin_ / "python", "-c", "import torch"], folder, code=1)
     demo = run([bin_ / "gscn-sim", "demo", "-o", folder / "demo"], folder)
-    check("PyTorch is not installed" in demo.stderr, "the demo says that nothing is trained here")
+    check("PyTorch is not installed" in demo.stdout, "the demo says that nothing is trained here")
     summary = json.loads((folder / "demo" / "run.json").read_text())["summary"]
     check(summary["speedup"] > 0, f"and simulates: {summary['headline']}")
     run([*pip, "--no-deps", "--force-reinstall", source], folder)
