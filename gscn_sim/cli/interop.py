@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from workloads import LayerShape
     from workloads.layer import Operand
 
-IMPORT_FORMATS = ("table", "scalesim")
+IMPORT_FORMATS = ("table", "scalesim", "onnx")
 EXPORT_FORMATS = ("scalesim",)
 
 
@@ -89,10 +89,11 @@ def _read(
 ) -> tuple[list[tuple[str, LayerShape]], dict[str, dict[Operand, float]]]:
     """Names and shapes in order, and the densities that the file states for each name."""
     from workloads.interop.layer_table import read_layer_table
+    from workloads.interop.onnx_graph import read_onnx
     from workloads.interop.scalesim import read_topology
 
-    if form == "scalesim":
-        layers = read_topology(path)
+    if form in ("scalesim", "onnx"):
+        layers = read_topology(path) if form == "scalesim" else read_onnx(path)
         return layers, {name: {} for name, _ in layers}
     table = read_layer_table(path)
     return [(t.name, t.shape) for t in table], {t.name: t.densities for t in table}

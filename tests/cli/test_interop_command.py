@@ -1,3 +1,5 @@
+import pytest
+
 import workloads
 
 TABLE = "layer,C,H,W,K,R,S,gradient_density\na,4,8,8,8,3,3,0.25\nb,8,6,6,8,3,3,\n"
@@ -30,3 +32,26 @@ def test_a_bad_line_is_one_line_on_stderr_and_writes_nothing(invoke, tmp_path):
     assert "net.csv, line 4, column S: must be a whole number, got 'many'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not made.exists()
+
+
+def test_an_onnx_graph_becomes_a_trace_or_one_line(invoke, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    source, made = tmp_path / "net.onnx", tmp_path / "net.npz"
+    info = onnx.helper.make_tensor_value_info
+    sizes = {"x": ["n", 3, 8, 8], "w": [4, 3, 3, 3]}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"], name="stem")],
+        "net",
+        [info(name, onnx.TensorProto.FLOAT, size) for name, size in sizes.items()],
+        [info("y", onnx.TensorProto.FLOAT, None)],
+    )
+    onnx.save(onnx.helper.make_model(graph), source)
+    result = invoke("trace", "import", source, "--from", "onnx", "-o", made)
+    assert result.exit_code == 0, result.output
+    (layer,) = workloads.load(made).layers
+    assert (layer.name, layer.shape) == ("stem", workloads.LayerShape(C=3, H=8, W=8, K=4, R=3, S=3))
+    source.write_bytes(b"no graph")
+    result = invoke("trace", "import", source, "--from", "onnx", "-o", made)
+    assert result.exit_code == 2
+    assert "net.onnx: cannot be read as ONNX" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
