@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from workloads import LayerShape
     from workloads.layer import Operand
 
-IMPORT_FORMATS = ("table", "scalesim", "onnx")
+IMPORT_FORMATS = ("table", "scalesim", "onnx", "npy")
 EXPORT_FORMATS = ("scalesim",)
 
 
@@ -37,36 +37,42 @@ def import_trace(
     seed: int,
     output: str,
 ) -> None:
-    """Make a trace of random masks for the layers of FILE.
+    """Make a trace of the layers of FILE, with random masks.
 
-    A table states densities layer by layer; the options are for those that it leaves out.
+    A table states densities layer by layer; the options are for those that it leaves out. With npy
+    FILE is a folder with layers.csv and the masks themselves, and densities and samples are theirs.
     """
     from pathlib import Path
 
     import workloads
+    from workloads.interop.npy_folder import read_npy_folder
 
-    layers, stated = _read(path, form)
-    defaults: dict[Operand, float] = {
-        "activation": activation_density,
-        "gradient": gradient_density,
-        "weight": weight_density,
-    }
-    densities = {
-        operand: {name: stated[name].get(operand, default) for name, _ in layers}
-        for operand, default in defaults.items()
-    }
-    made = workloads.synthesize(
-        network or Path(path).stem,
-        layers,
-        batch_size=batch_size,
-        samples=samples,
-        activation_density=densities["activation"],
-        gradient_density=densities["gradient"],
-        weight_density=densities["weight"],
-        seed=seed,
-    )
+    network = network or Path(path).stem
+    if form == "npy":
+        made = workloads.Trace(network=network, batch_size=batch_size, layers=read_npy_folder(path))
+    else:
+        layers, stated = _read(path, form)
+        defaults: dict[Operand, float] = {
+            "activation": activation_density,
+            "gradient": gradient_density,
+            "weight": weight_density,
+        }
+        densities = {
+            operand: {name: stated[name].get(operand, default) for name, _ in layers}
+            for operand, default in defaults.items()
+        }
+        made = workloads.synthesize(
+            network,
+            layers,
+            batch_size=batch_size,
+            samples=samples,
+            activation_density=densities["activation"],
+            gradient_density=densities["gradient"],
+            weight_density=densities["weight"],
+            seed=seed,
+        )
     workloads.save(made, output)
-    click.echo(f"{output}: {len(layers)} layers of {made.network}")
+    click.echo(f"{output}: {len(made.layers)} layers of {made.network}")
 
 
 @click.command("export")
@@ -92,7 +98,7 @@ def _read(
     from workloads.interop.onnx_graph import read_onnx
     from workloads.interop.scalesim import read_topology
 
-    if form in ("scalesim", "onnx"):
+    if form in ("scalesim", "onnx", "npy"):
         layers = read_topology(path) if form == "scalesim" else read_onnx(path)
         return layers, {name: {} for name, _ in layers}
     table = read_layer_table(path)

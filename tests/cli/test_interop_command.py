@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 import workloads
@@ -55,3 +56,21 @@ def test_an_onnx_graph_becomes_a_trace_or_one_line(invoke, tmp_path):
     assert result.exit_code == 2
     assert "net.onnx: cannot be read as ONNX" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_folder_of_masks_becomes_a_trace(invoke, tmp_path):
+    folder, made = tmp_path / "net", tmp_path / "net.npz"
+    folder.mkdir()
+    (folder / "layers.csv").write_text("layer,C,H,W,K,R,S\na,2,4,4,3,3,3\n")
+    gradient = np.arange(24).reshape(2, 3, 2, 2) % 2
+    np.save(folder / "a.gradient.npy", gradient)
+    result = invoke("trace", "import", folder, "--from", "npy", "--batch", 4, "-o", made)
+    assert result.exit_code == 0, result.output
+    trace = workloads.load(made)
+    assert (trace.network, trace.batch_size) == ("net", 4)
+    assert np.array_equal(trace.layers[0].gradient.dense(), gradient != 0)
+    np.save(folder / "a.gradient.npy", gradient[:, :, :, :1])
+    result = invoke("trace", "import", folder, "--from", "npy", "-o", tmp_path / "other.npz")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "other.npz").exists()
