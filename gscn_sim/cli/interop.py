@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from workloads import LayerShape
+    from workloads import LayerShape, Trace
     from workloads.layer import Operand
 
 IMPORT_FORMATS = ("table", "scalesim", "onnx", "npy")
-EXPORT_FORMATS = ("scalesim",)
+EXPORT_FORMATS = ("scalesim", "timeloop")
 
 
 @click.command("import")
@@ -80,14 +80,43 @@ def import_trace(
 @click.option("--to", "form", type=click.Choice(EXPORT_FORMATS), required=True)
 @click.option("-o", "--output", metavar="PATH", required=True)
 def export_shapes(path: str, form: str, output: str) -> None:
-    """Write the layer shapes of TRACE as another tool's file (its masks stay behind)."""
+    """Write the layer shapes of TRACE as another tool's file (its masks stay behind).
+
+    For timeloop PATH is a folder: one problem a layer and phase, with the densities of its masks.
+    """
     import workloads
     from gscn_sim.output import write_text
     from workloads.interop.scalesim import topology_text
 
-    shapes = {layer.name: layer.shape for layer in workloads.load(path).layers}
+    trace = workloads.load(path)
+    if form == "timeloop":
+        count = _write_problems(trace, output)
+        click.echo(f"{output}: {count} problems as {form}")
+        return
+    shapes = {layer.name: layer.shape for layer in trace.layers}
     write_text(output, topology_text(list(shapes.items())))
     click.echo(f"{output}: {len(shapes)} layers as {form}")
+
+
+def _write_problems(trace: Trace, folder: str) -> int:
+    """Write the problems of all recorded layers and phases; their number."""
+    import re
+
+    from gscn_sim.output import make_folder, write_text
+    from workloads.interop.timeloop import OUTPUTS, problem_text
+
+    texts = {
+        f"{index:04d}_{re.sub('[^A-Za-z0-9.-]', '_', layer.name)[:80]}_{phase}.yaml": problem_text(
+            layer, phase, trace.batch_size
+        )
+        for index, layer in enumerate(trace.layers)
+        for phase in layer.phases()
+        if phase in OUTPUTS
+    }
+    target = make_folder(folder)
+    for name, text in texts.items():
+        write_text(target / name, text)
+    return len(texts)
 
 
 def _read(

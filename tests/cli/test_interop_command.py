@@ -74,3 +74,18 @@ def test_a_folder_of_masks_becomes_a_trace(invoke, tmp_path):
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "other.npz").exists()
+
+
+def test_a_trace_becomes_timeloop_problems(invoke, toy_trace, tmp_path):
+    yaml = pytest.importorskip("yaml")
+    folder = tmp_path / "problems"
+    result = invoke("trace", "export", toy_trace, "--to", "timeloop", "-o", folder)
+    assert result.exit_code == 0, result.output
+    first = [path.name for path in sorted(folder.iterdir())][:2]
+    assert first == ["0000_conv1_forward.yaml", "0000_conv1_wgrad.yaml"]  # dgrad never runs there
+    read = yaml.safe_load((folder / first[0]).read_text())["problem"]
+    assert (read["version"], read["instance"]["C"], read["instance"]["R"]) == (0.4, 3, 3)
+    (tmp_path / "file").write_text("")
+    result = invoke("trace", "export", toy_trace, "--to", "timeloop", "-o", tmp_path / "file")
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
