@@ -129,6 +129,8 @@ function explore() {
   function show(value) {
     if (value === null || value === undefined) return "-";
     if (typeof value !== "number") return String(value);
+    const size = Math.abs(value);
+    if (size >= 1e4 && size < 1e12) return Math.round(value).toLocaleString("en-US");
     return Number.isInteger(value) ? String(value) : value.toPrecision(4);
   }
 }

@@ -1,0 +1,44 @@
+"""What is kept about the best design agrees with itself and meets its constraints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gscn_sim.config import load_config
+from gscn_sim.config.loader import flatten_config
+from gscn_sim.sweep import Expression, Objective, best
+from gscn_sim.sweep.points import digest
+from gscn_sim.sweep.space import read_space
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+
+
+def test_the_design_has_no_more_than_the_gpu():
+    document, _ = read_space(REFERENCE / "best_design_space.toml")
+    design = load_config(str(REFERENCE / "best_design.toml"))
+    assert document["constraints"]
+    for text in document["constraints"]:
+        assert Expression(text).value(design) is True
+    assert design.array.clock_ghz == 1.582
+    assert design.dram == load_config("gscn").dram
+
+
+def test_it_is_the_best_of_its_search():
+    table = pd.read_csv(REFERENCE / "best_design_search.csv")
+    top = best(table, Objective(metric="backward_speedup", maximize=True), count=1)
+    (point,) = table[table["point"] == top["point"].iloc[0]].to_dict(orient="records")
+    design = load_config(str(REFERENCE / "best_design.toml"))
+    assert point["config_digest"] == digest({"name": "gscn", **flatten_config(design)})
+
+
+@pytest.mark.parametrize("batch", [16, 128])
+@pytest.mark.parametrize("network", ["resnet34", "vgg16-bn"])
+def test_it_beats_the_default_on_both_networks(network, batch):
+    table = pd.read_csv(REFERENCE / "best_design.csv")
+    rows = table[(table["network"] == network) & (table["batch_size"] == batch)]
+    seconds = rows.set_index("config")[["backward_seconds", "seconds"]]
+    winner = seconds.loc["results/reference/best_design.toml"]
+    assert (winner < seconds.loc["gscn"]).all()
