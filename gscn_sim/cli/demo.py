@@ -21,7 +21,7 @@ SHIPPED_TRACE = "resnet8_digits.npz"
 @click.option(
     "--epochs",
     type=click.IntRange(min=1, max=1000),
-    default=8,
+    default=20,
     show_default=True,
     help="Epochs of training.",
 )
@@ -80,8 +80,8 @@ def _trace(out: Path, epochs: int) -> Path:
         "--dataset": "digits",
         "--reuse-sparsity": "0.9",
         "--epochs": str(epochs),
-        "--warmup-epochs": "2",
-        "--batch-size": "64",
+        "--warmup-epochs": "6",
+        "--batch-size": "128",
         "--trace": str(path),
     }
     arguments = [text for pair in options.items() for text in pair]

@@ -47,8 +47,8 @@ class Cluster:
     """A scheduler of points on a Dask cluster: a context manager.
 
     Each trace travels once to each worker. A point whose worker dies is given to another by Dask;
-    if that happens too often (``distributed.scheduler.allowed-failures``), it is tried once more,
-    alone, and then fails.
+    if that happens too often (``distributed.scheduler.allowed-failures``) or its result is lost, it
+    is tried once more, alone, and then fails.
 
     Raises:
         ClusterError: nothing answers at ``address``, or a trace cannot be read.
@@ -91,13 +91,13 @@ class Cluster:
                 break
             future = next(arriving)
             point, found = flying.pop(future.key), self._outcome(future)
-            if found is None:
+            if isinstance(found, str):
                 suspects.append(point)
             else:
                 yield point, found
         for point in suspects:  # beside another that killed the worker, perhaps: now alone
-            text = "the workers of the cluster that ran it died (out of memory?)"
-            yield point, self._outcome(self._submit(point)) or Outcome(metrics=None, error=text)
+            found = self._outcome(self._submit(point))
+            yield point, Outcome(metrics=None, error=found) if isinstance(found, str) else found
 
     def _threads(self) -> int:
         return sum(self.client.nthreads().values())
@@ -105,20 +105,24 @@ class Cluster:
     def _submit(self, point: Point) -> Future:
         return self.client.submit(_on_worker, self.evaluate, point, code_digest(), pure=False)
 
-    def _outcome(self, future: Future) -> Outcome | None:
-        """How a point ended; None if too many workers died while they had it."""
+    def _outcome(self, future: Future) -> Outcome | str:
+        """How a point ended, or why the cluster lost it: outcome() catches what evaluating raises.
+
+        Raises:
+            ClusterError: the scheduler is gone.
+        """
         try:
             found: Outcome = future.result()  # run again if it died with its worker
         except KilledWorker:
-            return None
+            return "the workers of the cluster that ran it died (out of memory?)"
         except CancelledError:
             raise ClusterError(
                 f"{self.address}: the scheduler is gone; what was finished is kept, "
                 "and the same command goes on"
             ) from None
-        except Exception as error:  # outcome() catches all that evaluating raises
+        except Exception as error:  # a result that was on a worker when it died, for one
             text = " ".join(str(error).split())
-            return Outcome(metrics=None, error=f"the point could not be run on the cluster: {text}")
+            return f"the point could not be run on the cluster: {text}"
         return found
 
 
