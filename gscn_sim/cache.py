@@ -50,8 +50,9 @@ class Cache:
             from joblib import Memory
             from joblib._store_backends import CacheWarning
 
-            # A full disk: the result stands, it is only not kept.
+            # A full or slow disk: the result stands, it is only not kept, or late.
             warnings.filterwarnings("ignore", category=CacheWarning)
+            warnings.filterwarnings("ignore", message=r"\s*Persisting input arguments")
             with contextlib.suppress(OSError):
                 self._store = Memory(folder, verbose=0, compress=1)
                 self._on_disk = self._store.cache(_computed, ignore=["compute"])
