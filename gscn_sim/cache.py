@@ -119,7 +119,7 @@ def size_bytes(value: object) -> int:
     if isinstance(value, dict):
         return sum(size_bytes(item) for item in value.values()) + 200 * len(value)
     if isinstance(value, list | tuple):
-        return sum(map(size_bytes, value))
+        return sum(map(size_bytes, value)) + 100
     if hasattr(value, "__dict__"):
         return size_bytes(vars(value))
     return sys.getsizeof(value)

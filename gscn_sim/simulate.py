@@ -23,6 +23,7 @@ from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.geometry import Ints, Operands, Problem, count_useful, make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
 from gscn_sim.mapping import Plan, choose_plan, deal_units
+from gscn_sim.mapping.estimate import Estimator
 from gscn_sim.records import Activity, PhaseRecord, Slots
 from gscn_sim.rounds import make_schedule
 from gscn_sim.schedule import Schedule
@@ -241,7 +242,8 @@ def prepare_phase(
     """Plan a layer-phase, run its kernels, and lay out its schedule."""
     problem = make_problem(layer.shape, phase, batch_size)
     operands = cache.get((phase, layer), lambda: make_operands(layer, problem))
-    plan = choose_plan(problem, operands, config, layer.name)
+    kept: list[Estimator] = cache.get(("estimator", phase, layer, batch_size), list)
+    plan = choose_plan(problem, operands, config, layer.name, kept)
     if plan.dataflow == "dense":
         operands = dense_operands(operands)
         useful = count_useful(problem, operands)

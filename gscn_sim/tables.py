@@ -5,6 +5,7 @@ Every column is defined in ``docs/reference/results.md``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Protocol
@@ -109,7 +110,12 @@ def _whole_backward(run: RunLike) -> dict[str, float] | None:
     convolutions = dict(conv_layers(network))
     if not set(convolutions.items()) <= set(shapes.items()) <= set(known.items()):
         return None
-    row = network_backward(network, run.batch_size, run.gpu).iloc[0]
+    return _predicted_backward(network, run.batch_size, run.gpu)
+
+
+@functools.lru_cache(maxsize=16)
+def _predicted_backward(network: str, batch_size: int, gpu: str) -> dict[str, float]:
+    row = network_backward(network, batch_size, gpu).iloc[0]
     return {
         "whole": float(row["backward_ms"]) / 1e3,
         "measured": float(row["measured_backward_ms"]) / 1e3,
@@ -217,9 +223,17 @@ def _gpu_times(run: RunLike) -> dict[LayerShape, dict[str, float]]:
 
     The pre-phases have none: the GPU runs ordinary back-propagation.
     """
-    shapes = list(dict.fromkeys(record.shape for record in run.records))
-    layers = layers_frame(shapes, run.batch_size)
-    rows = predict(layers, device=run.gpu, model=run.gpu_model).to_dict(orient="records")
+    shapes = tuple(dict.fromkeys(record.shape for record in run.records))
+    return _predicted(shapes, run.batch_size, run.gpu, run.gpu_model)
+
+
+@functools.lru_cache(maxsize=16)  # the points of a sweep ask for the same again
+def _predicted(
+    shapes: tuple[LayerShape, ...], batch_size: int, gpu: str, model: str
+) -> dict[LayerShape, dict[str, float]]:
+    rows = predict(layers_frame(list(shapes), batch_size), device=gpu, model=model).to_dict(
+        orient="records"
+    )
     return {
         shape: {str(name): float(row[name]) for name in row if str(name).endswith("_ms")}
         for shape, row in zip(shapes, rows, strict=True)

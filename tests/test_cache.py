@@ -136,7 +136,7 @@ def test_where_the_folder_is(tmp_path, monkeypatch):
 
 
 def test_sizes():
-    assert size_bytes({"a": np.zeros(10), "b": [np.zeros(5, np.uint8)]}) == 80 + 5 + 400
+    assert size_bytes({"a": np.zeros(10), "b": [np.zeros(5, np.uint8)]}) == 80 + 5 + 100 + 400
     assert size_bytes(replace(load_config("scnn"))) > 0
 
 

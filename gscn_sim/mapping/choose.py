@@ -32,13 +32,22 @@ def dataflows_of(problem: Problem, config: Config) -> list[str]:
     return ["positional", "cartesian"] if problem.is_wgrad else ["cartesian"]
 
 
-def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str) -> Plan:
+def choose_plan(
+    problem: Problem,
+    operands: Operands,
+    config: Config,
+    layer: str,
+    kept: list[Estimator] | None = None,
+) -> Plan:
     """The cheapest legal plan by estimate, with the reason.
+
+    ``kept`` holds the last estimator of this layer-phase and batch, if any, whose counts are used
+    again where they hold; it is put in for the next call.
 
     Raises:
         ConfigError: no legal plan; the message names the layer, the phase and what does not fit.
     """
-    estimator = Estimator(problem, operands, config)
+    estimator = _estimator(problem, operands, config, [] if kept is None else kept)
     plans = [
         plan
         for dataflow in dataflows_of(problem, config)
@@ -62,6 +71,14 @@ def choose_plan(problem: Problem, operands: Operands, config: Config, layer: str
                 best, cycles = plan, estimate
     reason = f"{best.kind}, best of {len(plans)} by estimate ({cycles:.0f} cycles)"
     return replace(best, reason=reason)
+
+
+def _estimator(
+    problem: Problem, operands: Operands, config: Config, kept: list[Estimator]
+) -> Estimator:
+    found = kept[0].with_config(config) if kept else Estimator(problem, operands, config)
+    kept[:] = [found]  # the last one has all counts so far
+    return found
 
 
 def _promising(plans: list[Plan], estimator: Estimator) -> list[Plan]:

@@ -5,6 +5,7 @@ The estimate is only used to rank legal plans; what a plan really costs is simul
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 from math import ceil, log, sqrt
 from typing import Any
@@ -31,6 +32,27 @@ class Estimator:
     def __init__(self, problem: Problem, operands: Operands, config: Config) -> None:
         self.problem = problem
         self.operands = operands
+        self._vectors: dict[tuple[int, bool], Floats] = {}
+        self._grids: dict[tuple[int, int], tuple[Floats, Floats]] = {}
+        self._pairs: dict[tuple[int, int, int], float] = {}
+        self._largest: dict[tuple[int, bool], float] = {}
+        self._configure(config)
+
+    @property
+    def counted_with(self) -> tuple[object, ...]:
+        """All of the configuration that counts depend on."""
+        pe, config = self.config.pe, self.config
+        bits = (pe.streamed_vector, pe.stationary_vector, pe.value_bytes, pe.index_bits)
+        return (*bits, config.policy.load_balance, config.mapping.tile_rule)
+
+    def with_config(self, config: Config) -> Estimator:
+        """The estimator of another machine; it keeps the counts if they hold there too."""
+        other = copy(self)
+        other._configure(config)
+        same = other.counted_with == self.counted_with
+        return other if same else Estimator(self.problem, self.operands, config)
+
+    def _configure(self, config: Config) -> None:
         self.config = config
         self._entry_bytes = config.pe.value_bytes + config.pe.index_bits / 8
         ideal = config.dram.kind == "ideal"
@@ -40,10 +62,6 @@ class Estimator:
         self._latency_cycles = 0 if ideal else config.cycles(wait_ns)
         self._network_bytes_per_cycle = config.network.operand_bytes_per_cycle or 1e12
         self._drain_rate = config.drain.entries_per_cycle or 1e9
-        self._vectors: dict[tuple[int, bool], Floats] = {}
-        self._grids: dict[tuple[int, int], tuple[Floats, Floats]] = {}
-        self._pairs: dict[tuple[int, int, int], float] = {}
-        self._largest: dict[tuple[int, bool], float] = {}
 
     def cycles(self, plan: Plan) -> float:
         """Estimated cycles: the slowest of computing, draining, the network and DRAM."""
