@@ -41,16 +41,16 @@ class Estimator:
     @property
     def counted_with(self) -> tuple[object, ...]:
         """All of the configuration that counts depend on."""
-        pe, config = self.config.pe, self.config
-        bits = (pe.streamed_vector, pe.stationary_vector, pe.value_bytes, pe.index_bits)
-        return (*bits, config.policy.load_balance, config.mapping.tile_rule)
+        pe, rules = self.config.pe, (self.config.policy.load_balance, self.config.mapping.tile_rule)
+        return (pe.streamed_vector, pe.stationary_vector, pe.value_bytes, pe.index_bits, *rules)
 
     def with_config(self, config: Config) -> Estimator:
         """The estimator of another machine; it keeps the counts if they hold there too."""
         other = copy(self)
         other._configure(config)
-        same = other.counted_with == self.counted_with
-        return other if same else Estimator(self.problem, self.operands, config)
+        if other.counted_with != self.counted_with:
+            return Estimator(self.problem, self.operands, config)
+        return other
 
     def _configure(self, config: Config) -> None:
         self.config = config
@@ -80,8 +80,6 @@ class Estimator:
         pairs = self._stationary_entries * gradients / (tiles * self.problem.groups)
         slots = self.config.num_pes * self.config.multipliers
         return pairs * self.problem.batch_size / slots > cycles
-
-    # forward and dgrad ----------------------------------------------------------------------
 
     def _maps(self, plan: Plan) -> float:
         vectors, entries = self._grid(plan.rows * plan.passes[0], plan.cols * plan.passes[1])
@@ -167,8 +165,6 @@ class Estimator:
             steps = (-(-counts // vector) * classes).sum(1, dtype=np.float64)
             self._grids[rows, cols] = steps, counts.sum(1, dtype=np.float64)
         return self._grids[rows, cols]
-
-    # wgrad ----------------------------------------------------------------------------------
 
     def _wgrad(self, plan: Plan) -> float:
         problem, config = self.problem, self.config
@@ -324,8 +320,6 @@ class Estimator:
             steps = (k_total * c_total).reshape(n, -1).sum(1).mean()
             self._pairs[key] = float(steps) * problem.batch_size
         return self._pairs[key]
-
-    # Counts that plans share ----------------------------------------------------------------
 
     @cached_property
     def _stationary_integral(self) -> NDArray[np.int32]:
