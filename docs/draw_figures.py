@@ -30,7 +30,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "gscn-sim", "svg.fonttype": "none", "font.size": 9}):
         save(machine(gscn_sim.load_config("gscn")), "machine.svg")
-        save(slots_by_dataflow("resnet20_cifar.npz"), "slots-by-dataflow.svg")
+        save(slots_by_dataflow("resnet20.npz"), "slots-by-dataflow.svg")
         save(channel_densities("resnet34.npz"), "channel-densities.svg")
 
 

@@ -10,27 +10,7 @@ from typing import Any
 
 import click
 
-from workloads.errors import GscnError
-
-
-class OneLineErrors(click.Group):
-    """A command group whose every user error is one line on stderr and exit code 2."""
-
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
-        """Run; exits the process unless ``standalone_mode`` is off."""
-        kwargs["standalone_mode"] = False
-        if not standalone_mode:
-            return super().main(*args, **kwargs)
-        try:
-            code = super().main(*args, **kwargs)
-        except (GscnError, click.ClickException) as error:
-            text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-            click.echo(f"Error: {' '.join(text.split())}", err=True)
-            sys.exit(2)
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("Aborted.", err=True)
-            sys.exit(1)
-        sys.exit(code if isinstance(code, int) else 0)
+from workloads.command import OneLineErrors
 
 
 def training_options(command: Any) -> Any:
@@ -57,6 +37,7 @@ def training_options(command: Any) -> Any:
         click.option("--lr-schedule", help="constant, cosine or step."),
         click.option("--momentum", type=float),
         click.option("--weight-decay", type=float),
+        click.option("--clip-norm", type=float, help="Shorten longer gradients to this norm."),
         click.option("--amp", **flag, help="Mixed precision."),
         click.option("--channels-last", **flag, help="Memory order N, H, W, C."),
         click.option("--recalibrate", type=int, help="Batches to renew batch-norm before a test."),
@@ -86,9 +67,10 @@ def training_options(command: Any) -> Any:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
 )
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 @training_options
 @click.pass_context
-def main(context: click.Context, **options: Any) -> None:
+def main(context: click.Context, debug: bool, **options: Any) -> None:
     """Train a network with ReSprop and record its sparse gradients."""
     if context.invoked_subcommand is None:
         train(**options)
@@ -227,6 +209,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 @click.option("--epochs", type=int, default=30)
 @click.option("--batch-size", type=int, default=128)
 @click.option("--learning-rate", type=float, default=0.1)
+@click.option("--clip-norm", type=float, help="Shorten longer gradients to this norm.")
 @click.option("--seeds", type=int, default=5)
 @click.option("--device", default="auto")
 @click.option("--threads", type=int, help="CPU threads; without it as many as cores.")

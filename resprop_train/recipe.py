@@ -18,9 +18,11 @@ class Recipe:
     ``reuse_sparsity`` None trains with ordinary back-propagation. ``max_steps`` ends training
     early without changing the schedules. ``warmup_epochs`` None is the published 9 epochs, but at
     most a third of the run. ``dense_edges`` makes the first and last step of every
-    epoch ordinary ones, as the authors' code does. ``accumulate`` is the number of batches whose
-    gradients are summed for one update. ``recalibrate`` is the number of training batches from
-    which batch normalisation's statistics are taken anew before each evaluation (0: none).
+    epoch ordinary ones, as the authors' code does. ``clip_norm`` is the largest norm that the
+    gradient of all weights together may have; a longer one is shortened to it (None: never).
+    ``accumulate`` is the number of batches whose gradients are summed for one update.
+    ``recalibrate`` is the number of training batches from which batch normalisation's statistics
+    are taken anew before each evaluation (0: none).
 
     Raises:
         TrainError: a value that is not allowed.
@@ -35,6 +37,7 @@ class Recipe:
     lr_boost_epochs: float = 0.0
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    clip_norm: float | None = None
     reuse_sparsity: float | None = 0.9
     rule: str = "halve-double"
     per_layer: dict[str, float] = field(default_factory=dict)
@@ -70,6 +73,8 @@ class Recipe:
             self._check_number(name, positive=True)
         for name in ("momentum", "weight_decay", "lr_boost_epochs"):
             self._check_number(name, positive=False)
+        if self.clip_norm is not None:
+            self._check_number("clip_norm", positive=True)
         if self.lr_schedule not in LEARNING_RATES:
             raise TrainError(
                 f"lr_schedule must be one of {', '.join(LEARNING_RATES)}, got {self.lr_schedule!r}"

@@ -31,6 +31,7 @@ class Run:
     epochs: int
     batch_size: int
     learning_rate: float
+    clip_norm: float | None
     reuse_sparsity: float | None
     warmup_epochs: float
     seed: int
@@ -68,6 +69,7 @@ class Comparison:
     epochs: int
     batch_size: int
     learning_rate: float
+    clip_norm: float | None
     reuse_sparsity: float
     warmup_epochs: float
     seeds: int
@@ -89,6 +91,7 @@ def plan(
     epochs: int,
     batch_size: int,
     learning_rate: float,
+    clip_norm: float | None,
     reuse_sparsities: Sequence[float],
     warmup_epochs: float,
     seeds: int,
@@ -116,6 +119,7 @@ def plan(
                     epochs=epochs,
                     batch_size=batch_size,
                     learning_rate=learning_rate,
+                    clip_norm=clip_norm,
                     reuse_sparsity=sparsity,
                     warmup_epochs=warm_up,
                     seed=seed,
@@ -187,6 +191,7 @@ def compare(done: dict[Run, Outcome]) -> list[Comparison]:
                 epochs=first.epochs,
                 batch_size=first.batch_size,
                 learning_rate=first.learning_rate,
+                clip_norm=first.clip_norm,
                 reuse_sparsity=first.reuse_sparsity,
                 warmup_epochs=first.warmup_epochs,
                 seeds=len(runs),
@@ -236,17 +241,19 @@ def plot(rows: Sequence[Comparison], path: Path) -> None:
     figure = Figure(figsize=(5.5 * max(len(datasets), 1), 4), layout="constrained")
     for index, dataset in enumerate(datasets):
         axes = figure.add_subplot(1, len(datasets), index + 1)
-        lines: dict[tuple[str, bool], list[Comparison]] = defaultdict(list)
+        lines: dict[tuple[str, float, bool], list[Comparison]] = defaultdict(list)
         for row in rows:
             if row.dataset == dataset:
-                lines[row.rule, row.warmup_epochs > 0].append(row)
-        for (rule, warm_up), points in sorted(lines.items()):
+                lines[row.rule, row.clip_norm or 0.0, row.warmup_epochs > 0].append(row)
+        for (rule, clip_norm, warm_up), points in sorted(lines.items()):
             points.sort(key=lambda row: row.reuse_sparsity)
             axes.errorbar(
                 [row.reuse_sparsity for row in points],
                 [row.loss_points for row in points],
                 yerr=[row.loss_points_high - row.loss_points for row in points],
-                label=f"{rule}, {'with' if warm_up else 'no'} warm-up",
+                label=rule
+                + (f", clipped at {clip_norm:g}" if clip_norm else "")
+                + (", with warm-up" if warm_up else ", no warm-up"),
                 capsize=3,
                 marker="o",
             )
@@ -294,6 +301,7 @@ def _train(run: Run, dataset: Dataset, device: str) -> Outcome:
         epochs=run.epochs,
         batch_size=run.batch_size,
         learning_rate=run.learning_rate,
+        clip_norm=run.clip_norm,
         reuse_sparsity=run.reuse_sparsity,
         warmup_epochs=run.warmup_epochs,
         evaluate_every=run.epochs,
@@ -312,7 +320,8 @@ def _train(run: Run, dataset: Dataset, device: str) -> Outcome:
 
 
 def _setting(run: Run) -> tuple[Any, ...]:
-    return tuple(getattr(run, field.name) for field in fields(run) if field.name != "seed")
+    # 0 for no clipping, so that settings sort
+    return tuple(getattr(run, field.name) or 0 for field in fields(run) if field.name != "seed")
 
 
 def _header() -> list[str]:

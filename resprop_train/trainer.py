@@ -222,6 +222,9 @@ class Trainer:
                 )
             self.scaler.scale(loss / recipe.accumulate).backward()
         if updates:
+            if recipe.clip_norm is not None:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)

@@ -291,7 +291,7 @@ def _densenet121() -> list[NetworkLayer]:
     return net.layers
 
 
-def _resnet20_cifar() -> list[NetworkLayer]:
+def _resnet20() -> list[NetworkLayer]:
     """He et al. 2016, section 4.2: parameter-free shortcuts (subsample, pad with zero channels)."""
     net = _Builder((3, 32, 32))
     net.conv_bn("", "1", 16, 3, 1, 1)
@@ -314,7 +314,7 @@ _NETWORKS: dict[str, Callable[[], list[NetworkLayer]]] = {
     "resnet34": lambda: _resnet((3, 4, 6, 3), bottleneck=False),
     "resnet50": lambda: _resnet((3, 4, 6, 3), bottleneck=True),
     "resnet101": lambda: _resnet((3, 4, 23, 3), bottleneck=True),
-    "resnet20_cifar": _resnet20_cifar,
+    "resnet20": _resnet20,
     "wrn16_8_cifar": lambda: _wide_resnet_cifar(2, 8),
     "vgg16": lambda: _vgg((2, 2, 3, 3, 3)),
     "vgg19": lambda: _vgg((2, 2, 4, 4, 4)),

@@ -1,29 +1,20 @@
-"""The command group: subcommands by name, and what an error looks like to the shell."""
+"""The command group: subcommands by name, imported when they are used."""
 
 from __future__ import annotations
 
-import functools
-import os
-import sys
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from workloads.errors import GscnError
-
-USER_ERROR = 2
-INTERNAL_ERROR = 1
-INTERRUPTED = 130
+from workloads.command import OneLineErrors
 
 
-class CommandGroup(click.Group):
-    """A group that imports a subcommand when it is used, and turns errors into one line.
+class CommandGroup(OneLineErrors):
+    """A group that imports a subcommand when it is used.
 
-    ``commands`` maps a name to ``module:attribute`` and the line that ``--help`` shows for it. An
-    error of the user's ends with exit code 2, one of ours with 1, an interrupt with 130.
+    ``commands`` maps a name to ``module:attribute`` and the line that ``--help`` shows for it.
     """
 
     def __init__(self, *, commands: Mapping[str, tuple[str, str]], **attributes: Any) -> None:
@@ -44,54 +35,3 @@ class CommandGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.homes.items()])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            # The reader has left. Python would complain again when it flushes at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise click.exceptions.Exit(0) from None
-
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        **extra: Any,
-    ) -> Any:
-        run = functools.partial(super().main, args, prog_name, complete_var, **extra)
-        if not standalone_mode:
-            return run(standalone_mode=False)
-        debug = "--debug" in (sys.argv[1:] if args is None else args)
-        try:
-            code: Any = run(standalone_mode=False)
-        except (Exception, KeyboardInterrupt) as error:
-            _leave(error, debug=debug)
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _leave(error: BaseException, *, debug: bool) -> NoReturn:
-    """Say what went wrong in one line on stderr and end the process."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        sys.exit(USER_ERROR)
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        _say("interrupted")
-        sys.exit(INTERRUPTED)
-    if isinstance(error, click.ClickException):
-        _say(f"error: {error.format_message()}")
-        sys.exit(error.exit_code)
-    if debug:
-        click.echo("".join(traceback.format_exception(error)), err=True)
-    if isinstance(error, GscnError):
-        _say(f"error: {error}")
-        sys.exit(USER_ERROR)
-    hint = "" if debug else " (--debug shows where)"
-    _say(f"internal error: {type(error).__name__}: {error}{hint}")
-    sys.exit(INTERNAL_ERROR)
-
-
-def _say(line: str) -> None:
-    click.echo(" ".join(line.split()), err=True)

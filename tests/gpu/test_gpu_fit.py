@@ -92,7 +92,7 @@ def test_measured_whole_passes_are_the_cited_ones() -> None:
 
 def test_memory_bytes_by_hand() -> None:
     """ResNet-20 on CIFAR, its first ReLU: 16x32x32 values, two read and one written."""
-    parts = list(memory_bytes(network_layers("resnet20_cifar"), 2))
+    parts = list(memory_bytes(network_layers("resnet20"), 2))
     relus = [size for kind, size, _ in parts if kind == "relu"]
     assert relus[0] == 4 * 2 * 16 * 32 * 32 * 3
     norms = [size for kind, size, _ in parts if kind == "batch_norm"]

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 import workloads
 from resprop_train.cli import main
+from resprop_train.trainer import Trainer
 
 
 def run(*arguments: str) -> Result:
@@ -68,6 +69,7 @@ def test_ordinary_training() -> None:
         (("--trace", "t.npz", "--dense"), "a trace needs ReSprop training"),
         (("--batch-size", "1"), "batch_size must be at least 2, got 1"),
         (("--batch-size", "5000"), "at most the 1442 training pictures"),
+        (("--clip-norm", "0"), "clip_norm must be a positive number, got 0"),
         (("--epochs", "0"), "epochs must be an int of at least 1, got 0"),
         (("--device", "tpu"), "device must be auto, cpu or a GPU that is there"),
         (("--no-such-option",), "No such option"),
@@ -79,10 +81,22 @@ def test_bad_input_is_one_line_and_code_two(
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    result = run("--epochs", "1", "--threads", "1")
+    assert result.exit_code == 130
+    assert result.stderr.strip().splitlines()[-1] == "interrupted"
+    assert "Traceback" not in result.stderr
 
 
 def test_help_does_not_import_torch() -> None:

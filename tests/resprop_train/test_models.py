@@ -27,7 +27,7 @@ def convolutions(model: nn.Module) -> list[tuple[object, ...]]:
         ("resnet50", "resnet50", 224),
         ("vgg16", "vgg16", 224),
         ("vgg16-bn", "vgg16", 224),
-        ("resnet20", "resnet20_cifar", 32),
+        ("resnet20", "resnet20", 32),
     ],
 )
 def test_convolutions_are_those_of_the_layer_table(name: str, table: str, size: int) -> None:

@@ -22,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 1,
     "batch_size": 128,
     "learning_rate": 0.1,
+    "clip_norm": 1.0,
     "reuse_sparsities": [0.5, 0.9],
     "warmup_epochs": 0.5,
     "seeds": 3,

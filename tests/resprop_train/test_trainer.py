@@ -163,6 +163,25 @@ def test_accumulation_takes_fewer_updates_and_the_same_gradient() -> None:
     assert torch.allclose(*results, rtol=1e-9)
 
 
+def test_a_clipped_update_is_as_long_as_the_norm_and_a_short_one_stays() -> None:
+    plain = {"max_steps": 1, "momentum": 0.0, "weight_decay": 0.0, "learning_rate": 0.5}
+    plain |= {"lr_schedule": "constant", "reuse_sparsity": None}
+
+    def update(clip_norm: float | None) -> torch.Tensor:
+        run = trainer(**plain, clip_norm=clip_norm)
+        before = [p.detach().clone() for p in run.model.parameters()]
+        run.run()
+        after = run.model.parameters()
+        pairs = zip(after, before, strict=True)
+        return torch.cat([(a.detach() - b).flatten() for a, b in pairs])
+
+    free, clipped = update(None), update(0.01)
+    assert free.norm() > 0.5 * 0.01
+    assert clipped.norm() == pytest.approx(0.5 * 0.01, rel=1e-3)
+    assert torch.allclose(clipped / clipped.norm(), free / free.norm(), atol=1e-3)
+    assert torch.equal(update(1e6), free)
+
+
 def test_nan_loss_stops_with_a_clear_error() -> None:
     with pytest.raises(TrainError, match=r"step \d+: loss is (nan|inf); try a lower learning_rate"):
         trainer(learning_rate=1e20, lr_schedule="constant").run()

@@ -80,12 +80,12 @@ def test_parameters_match_published_counts(name: str, parameters: int) -> None:
 
 def test_resnet20_has_the_weights_and_depth_of_its_paper() -> None:
     """He et al. 2016, table 6: 20 weighted layers, 0.27 M parameters; 40.6 M multiply-adds."""
-    layers = conv_layers("resnet20_cifar", linear=True)
+    layers = conv_layers("resnet20", linear=True)
     assert len(layers) == 20
     widths = [16] * 7 + [32] * 6 + [64] * 6
     by_hand = 9 * sum(c * k for c, k in itertools.pairwise([3, *widths])) + 64 * 10
     assert sum(s.K * s.C * s.R * s.S for _, s in layers) == by_hand == 268_336
-    assert macs("resnet20_cifar", linear=True) == pytest.approx(40.55e6, rel=1e-3)
+    assert macs("resnet20", linear=True) == pytest.approx(40.55e6, rel=1e-3)
 
 
 def test_layers_are_named_as_in_torchvision() -> None:
