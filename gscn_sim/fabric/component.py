@@ -1,4 +1,4 @@
-"""What every component of the machine has: a simulation environment, a path and counters."""
+"""What the components of the machine share: an environment, a path, counters, decided cycles."""
 
 from __future__ import annotations
 
@@ -9,28 +9,46 @@ import simpy
 
 
 class Component:
-    """A named part of the machine; errors and timelines use its dotted ``path``.
-
-    The value of an event is the cycle at which it happened.
-    """
+    """A named part of the machine; errors and timelines use its dotted ``path``."""
 
     def __init__(self, env: simpy.Environment, path: str) -> None:
         self.env = env
         self.path = path
         self.counters: Counter[str] = Counter()
 
-    def happens(self, event: simpy.Event) -> None:
-        """An event takes place now."""
-        event.succeed(int(self.env.now))
-
     def until(self, cycle: int) -> Generator[simpy.Event]:
         """Sleep until a cycle, if it is still to come."""
         if cycle > self.env.now:
             yield self.env.timeout(cycle - int(self.env.now))
 
-    def cycle_of(self, event: simpy.Event) -> Generator[simpy.Event, None, int]:
-        """Wait for an event if it is still to come; return the cycle at which it happened."""
-        if not event.processed:
-            yield event
-        assert isinstance(event.value, int)
-        return event.value
+
+class Calendar:
+    """The cycles at which numbered things happen, each known from its decision on.
+
+    A server that reserves time (memory, network) decides when something will be there long before
+    it is. Who waits for it computes with that cycle; an event is needed only if it is not decided.
+    """
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._cycles: dict[int, int] = {}
+        self._waiting: dict[int, simpy.Event] = {}
+
+    def decide(self, number: int, cycle: int) -> None:
+        """Thing ``number`` happens at ``cycle``."""
+        self._cycles[number] = cycle
+        waiting = self._waiting.pop(number, None)
+        if waiting is not None:
+            waiting.succeed()
+
+    def __getitem__(self, number: int) -> int:
+        """The cycle of something decided."""
+        return self._cycles[number]
+
+    def cycle_of(self, number: int) -> Generator[simpy.Event, None, int]:
+        """Wait until it is decided when ``number`` happens; return that cycle."""
+        if number not in self._cycles:
+            if number not in self._waiting:
+                self._waiting[number] = self._env.event()
+            yield self._waiting[number]
+        return self._cycles[number]

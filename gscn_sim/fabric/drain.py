@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import simpy
 
 from gscn_sim.fabric.component import Component
@@ -13,7 +11,10 @@ from gscn_sim.timeline import Timeline
 
 
 class Drain(Component):
-    """Writes a gang's rounds in order, each once all its PEs have post-processed it."""
+    """Writes a gang's rounds in order, each once all its PEs have post-processed it.
+
+    ``end`` is the cycle at which everything asked for so far is in DRAM.
+    """
 
     def __init__(
         self,
@@ -26,24 +27,26 @@ class Drain(Component):
         self.gang = gang
         self.dram = dram
         self.timeline = timeline
-        self.process = env.process(self._run())
+        self.sizes_bytes = gang.gang.output_bytes.tolist()
+        self.end = 0
 
-    def _run(self) -> Generator[simpy.Event]:
-        env, state = self.env, self.gang
-        for r, size_bytes in enumerate(state.gang.output_bytes.tolist()):
-            yield from self.cycle_of(state.drained[r])
-            yield from self.until(state.drained_cycle[r])
-            before = int(env.now)
-            done = self.dram.write(size_bytes, stream=self.path) if size_bytes else before
-            if self.timeline is not None:
-                self.timeline.span(f"drain/{self.path}", "write", before, done, round=r)
-            self._settle(state.written[r], done - before)
+    def write(self, r: int, drained_cycle: int) -> None:
+        """Write round ``r``, whose last PE will have post-processed it at a cycle to come.
 
-    def _settle(self, written: simpy.Event, delay: int) -> None:
-        """Report a round as written once its last byte is in DRAM; the next may be on its way."""
+        Rounds are asked for in order, with cycles that never fall.
+        """
+        delay = drained_cycle - int(self.env.now)
         if delay == 0:
-            self.happens(written)
+            self._write(r)
             return
-        arrival = self.env.timeout(delay)
-        assert arrival.callbacks is not None
-        arrival.callbacks.append(lambda _: self.happens(written))
+        drained = self.env.timeout(delay)
+        assert drained.callbacks is not None
+        drained.callbacks.append(lambda _: self._write(r))
+
+    def _write(self, r: int) -> None:
+        size_bytes, now = self.sizes_bytes[r], int(self.env.now)
+        done = self.dram.write(size_bytes, stream=self.path) if size_bytes else now
+        if self.timeline is not None:
+            self.timeline.span(f"drain/{self.path}", "write", now, done, round=r)
+        self.end = max(self.end, done)
+        self.gang.written.decide(r, done)

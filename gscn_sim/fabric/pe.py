@@ -10,6 +10,7 @@ import simpy
 from gscn_sim.config import Config
 from gscn_sim.fabric.buffer import GlobalBuffer
 from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.geometry import Ints
 from gscn_sim.timeline import Timeline
@@ -36,6 +37,7 @@ class ProcessingElements(Component):
         env: simpy.Environment,
         gang: GangState,
         buffer: GlobalBuffer,
+        drain: Drain,
         config: Config,
         timeline: Timeline | None = None,
     ) -> None:
@@ -44,6 +46,7 @@ class ProcessingElements(Component):
         super().__init__(env, f"pe[{numbers[0]}{last}]")
         self.gang = gang
         self.buffer = buffer
+        self.drain = drain
         self.accumulator_sets = 2 if config.drain.overlap else 1
         self.staging_rounds = config.drain.staging_rounds
         self.meets = config.policy.barrier != "none"
@@ -64,32 +67,29 @@ class ProcessingElements(Component):
         state, gang = self.gang, self.gang.gang
         fill = gang.fill.tolist()
         lockstep = gang.lockstep_cycles.tolist()
-        exchange, drain = gang.exchange_cycles.tolist(), gang.drain_cycles.tolist()
+        exchange, post = gang.exchange_cycles.tolist(), gang.drain_cycles.tolist()
         sets, staging = self.accumulator_sets, self.staging_rounds
         drained: list[Ints] = []
+        self.buffer.open(state)
         for r, busy in enumerate(np.ascontiguousarray(gang.busy_cycles.T)):
             began = self.end
-            arriving = yield from self.cycle_of(self.buffer.arriving[fill[r]])
+            arriving = yield from self.buffer.arriving.cycle_of(fill[r])
             fed = np.maximum(began, arriving)
             # A set of accumulators must be free, and the staging buffer must have room.
             start = fed if r < sets else np.maximum(fed, drained[r - sets])
             if r >= sets + staging:
-                written = yield from self.cycle_of(state.written[r - sets - staging])
+                written = yield from state.written.cycle_of(r - sets - staging)
                 start = np.maximum(start, written)
             yield from self.until(int(start.max()))
-            self.happens(state.started[r])
+            self.buffer.begun(state, r)
 
             computed = start + (busy if lockstep[r] < 0 else lockstep[r])
-            filled = yield from self.cycle_of(self.buffer.filled[fill[r]])
-            streamed = yield from self.cycle_of(state.streamed[r])
-            finished = np.maximum(computed, max(filled, streamed))
+            finished = np.maximum(computed, max(self.buffer.filled[fill[r]], state.streamed[r]))
             met = np.full_like(finished, finished.max()) if self.meets else finished
             self.end = met + exchange[r] if self.serial_exchange else met
-            work = drain[r] if self.serial_exchange else drain[r] + exchange[r]
+            work = post[r] if self.serial_exchange else post[r] + exchange[r]
             drained.append((np.maximum(drained[-1], self.end) if r else self.end) + work)
-            yield from self.until(int(self.end.max()))
-            state.drained_cycle[r] = int(drained[-1].max())
-            self.happens(state.drained[r])
+            self.drain.write(r, int(drained[-1].max()))
 
             self.operand_wait += fed - began + finished - computed
             self.output_wait += start - fed + self.end - met

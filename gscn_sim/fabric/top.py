@@ -51,19 +51,21 @@ def run_fabric(
     network = BroadcastNetwork(env, config.network.operand_bytes_per_cycle)
     gangs = [GangState(env, gang, i) for i, gang in enumerate(schedule.gangs)]
     buffer = GlobalBuffer(env, schedule, dram, network, gangs)
-    pes = [ProcessingElements(env, state, buffer, config, timeline) for state in gangs]
     drains = [Drain(env, state, dram, timeline) for state in gangs]
+    pes = [
+        ProcessingElements(env, state, buffer, drain, config, timeline)
+        for state, drain in zip(gangs, drains, strict=True)
+    ]
     run_to_end(
         env,
         {
             **{pe.path: pe.process for pe in pes},
-            **{drain.path: drain.process for drain in drains},
             **{f"{buffer.path}.process[{i}]": p for i, p in enumerate(buffer.processes)},
         },
     )
-    cycles = int(env.now)
     ends = _per_pe([pe.end for pe in pes])
     computed = max(ends, default=0)
+    cycles = max(computed, max((drain.end for drain in drains), default=0))
     tail = cycles - computed
     unused = config.num_pes - len(ends)
     output_wait = _per_pe([pe.output_wait + tail for pe in pes])

@@ -256,5 +256,5 @@ def test_a_fill_that_never_comes_is_a_deadlock() -> None:
     """A schedule whose fill belongs to nobody's order of use cannot end: fills 1 then 0."""
     gang = make_gang(0, [[2, 2, 2]], fill=[2, 1, 0])
     schedule = make_schedule([gang], [4, 4, 4], fills_held=1)
-    with pytest.raises(DeadlockError, match=r"waiting forever: pe\[0\], gang\[0\]\.drain, buffer"):
+    with pytest.raises(DeadlockError, match=r"waiting forever: pe\[0\], buffer"):
         run_fabric(schedule, machine())

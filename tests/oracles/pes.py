@@ -9,7 +9,8 @@ import simpy
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.buffer import GlobalBuffer
-from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.component import Calendar, Component
+from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.timeline import Timeline
 
@@ -22,13 +23,16 @@ class OneByOne(Component):
         env: simpy.Environment,
         gang: GangState,
         buffer: GlobalBuffer,
+        drain: Drain,
         config: Config,
         timeline: Timeline | None = None,
     ) -> None:
         super().__init__(env, f"{gang.path}.pes")
         self.gang = gang
+        self.buffer, self.writer = buffer, drain
         count, rounds = gang.gang.busy_cycles.shape
         self.finished = [env.event() for _ in range(rounds)]
+        self.drained_cycle = [0] * rounds
         self.missing = {what: [count] * rounds for what in ("start", "finish", "drain")}
         self.pes = [
             OnePe(env, number, row, self, buffer, config, timeline)
@@ -48,16 +52,16 @@ class OneByOne(Component):
 
     def start(self, r: int) -> None:
         if self.is_last("start", r):
-            self.happens(self.gang.started[r])
+            self.buffer.begun(self.gang, r)
 
     def finish(self, r: int) -> None:
         if self.is_last("finish", r):
-            self.happens(self.finished[r])
+            self.finished[r].succeed()
 
     def drain(self, r: int, cycle: int) -> None:
-        self.gang.drained_cycle[r] = max(self.gang.drained_cycle[r], cycle)
+        self.drained_cycle[r] = max(self.drained_cycle[r], cycle)
         if self.is_last("drain", r):
-            self.happens(self.gang.drained[r])
+            self.writer.write(r, self.drained_cycle[r])
 
 
 class OnePe(Component):
@@ -93,14 +97,17 @@ class OnePe(Component):
         sets, staging = self.accumulator_sets, self.staging_rounds
         drained: list[int] = []
         last_drained = 0
+        if self.row == 0:
+            self.buffer.open(state)
         for r in range(gang.rounds):
             fill = int(gang.fill[r])
-            yield from self.wait_operand(arriving[fill])
+            yield from self.wait_operand(arriving, fill)
             before = int(env.now)
             if r >= sets and drained[r - sets] > before:
                 yield env.timeout(drained[r - sets] - before)
-            if r >= sets + staging and not state.written[r - sets - staging].processed:
-                yield state.written[r - sets - staging]
+            if r >= sets + staging:
+                written = yield from state.written.cycle_of(r - sets - staging)
+                yield from self.until(written)
             self.output_wait += self.since(before, "output wait")
             self.together.start(r)
             before = int(env.now)
@@ -112,8 +119,8 @@ class OnePe(Component):
             if cycles:
                 yield env.timeout(cycles)
             self.since(before, "compute")
-            yield from self.wait_operand(filled[fill])
-            yield from self.wait_operand(state.streamed[r])
+            yield from self.wait_operand(filled, fill)
+            yield from self.wait_operand(state.streamed, r)
             self.together.finish(r)
             if self.meets and not self.together.finished[r].processed:
                 before = int(env.now)
@@ -131,10 +138,11 @@ class OnePe(Component):
             self.together.drain(r, last_drained)
         self.end = int(env.now)
 
-    def wait_operand(self, event: simpy.Event) -> Generator[simpy.Event]:
-        if not event.processed:
-            before = int(self.env.now)
-            yield event
+    def wait_operand(self, there: Calendar, number: int) -> Generator[simpy.Event]:
+        before = int(self.env.now)
+        cycle = yield from there.cycle_of(number)
+        if cycle > before:
+            yield from self.until(cycle)
             self.operand_wait += self.since(before, "operand wait")
 
     def since(self, before: int, what: str) -> int:
