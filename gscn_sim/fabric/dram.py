@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import simpy
@@ -20,8 +20,7 @@ FS_PER_NS = 1_000_000  # a burst is no whole cycle, nor whole ps: inside, time i
 _BANK_STRIDE = 5  # between the first banks of two streams
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Transfer:
+class Transfer(NamedTuple):
     """When one request moves its data, in absolute cycles.
 
     ``start_cycle``: the first data pin is busy; ``first_cycle``: the first burst has arrived;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import pairwise
 
 import numpy as np
 import simpy
@@ -12,8 +13,11 @@ from gscn_sim.fabric.buffer import GlobalBuffer
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
-from gscn_sim.geometry import Ints
+from gscn_sim.kernels import rounds as kernel
 from gscn_sim.timeline import Timeline
+
+# What a PE does between one moment of a round and the next.
+_SPANS = ("operand wait", "output wait", "compute", "operand wait", "imbalance", "output wait")
 
 
 class ProcessingElements(Component):
@@ -22,7 +26,7 @@ class ProcessingElements(Component):
     Whatever a PE waits for from outside (operands, room in the staging buffer) reaches the whole
     gang at one cycle, and whatever it tells the outside is told once the last PE of its gang has
     done it. So a round is a few vectors of absolute cycles, one element a PE, and costs the same
-    events for any number of PEs.
+    events for any number of PEs (:mod:`gscn_sim.kernels.rounds`).
 
     Counters, [pes] each: busy, operand_wait, output_wait and imbalance cycles, which add up to
     ``end``, the end of the last round (the top adds what follows).
@@ -52,9 +56,10 @@ class ProcessingElements(Component):
         self.meets = config.policy.barrier != "none"
         self.serial_exchange = config.policy.halo == "serial"
         self.busy = gang.gang.busy_cycles.sum(1)
-        self.operand_wait, self.output_wait, self.imbalance, self.end = (
-            np.zeros(len(numbers), np.int64) for _ in range(4)
-        )
+        self.moments = np.zeros((7, len(numbers)), np.int64)
+        self.waits = np.zeros((3, len(numbers)), np.int64)
+        self.end = self.moments[kernel.END]
+        self.operand_wait, self.output_wait, self.imbalance = self.waits
         self.timeline = timeline
         self.shown = [
             (row, f"pe/{number}")
@@ -64,49 +69,36 @@ class ProcessingElements(Component):
         self.process = env.process(self._run())
 
     def _run(self) -> Generator[simpy.Event]:
-        state, gang = self.gang, self.gang.gang
+        state, gang, moments = self.gang, self.gang.gang, self.moments
         fill = gang.fill.tolist()
         lockstep = gang.lockstep_cycles.tolist()
         exchange, post = gang.exchange_cycles.tolist(), gang.drain_cycles.tolist()
         sets, staging = self.accumulator_sets, self.staging_rounds
-        drained: list[Ints] = []
+        drained = np.zeros((sets, len(self.end)), np.int64)
+        start, computed = moments[kernel.START], moments[kernel.COMPUTED]
         self.buffer.open(state)
         for r, busy in enumerate(np.ascontiguousarray(gang.busy_cycles.T)):
-            began = self.end
             arriving = yield from self.buffer.arriving.cycle_of(fill[r])
-            fed = np.maximum(began, arriving)
-            # A set of accumulators must be free, and the staging buffer must have room.
-            start = fed if r < sets else np.maximum(fed, drained[r - sets])
+            room = 0
             if r >= sets + staging:
-                written = yield from state.written.cycle_of(r - sets - staging)
-                start = np.maximum(start, written)
-            yield from self.until(int(start.max()))
+                room = yield from state.written.cycle_of(r - sets - staging)
+            started = kernel.begin_round(moments, arriving, drained[r % sets], room)
+            yield from self.until(started)
             self.buffer.begun(state, r)
 
-            computed = start + (busy if lockstep[r] < 0 else lockstep[r])
-            finished = np.maximum(computed, max(self.buffer.filled[fill[r]], state.streamed[r]))
-            met = np.full_like(finished, finished.max()) if self.meets else finished
-            self.end = met + exchange[r] if self.serial_exchange else met
-            work = post[r] if self.serial_exchange else post[r] + exchange[r]
-            drained.append((np.maximum(drained[-1], self.end) if r else self.end) + work)
-            self.drain.write(r, int(drained[-1].max()))
+            np.add(start, busy if lockstep[r] < 0 else lockstep[r], out=computed)
+            there = max(self.buffer.filled[fill[r]], state.streamed[r])
+            serial, overlapped = (exchange[r], 0) if self.serial_exchange else (0, exchange[r])
+            last = kernel.end_round(
+                moments, self.waits, busy, there, self.meets, serial, post[r] + overlapped,
+                drained[(r - 1) % sets], drained[r % sets],
+            )  # fmt: skip
+            self.drain.write(r, last)
+            for row, track in self.shown:
+                self._draw(track, *moments[:, row].tolist())
 
-            self.operand_wait += fed - began + finished - computed
-            self.output_wait += start - fed + self.end - met
-            self.imbalance += computed - start - busy + met - finished
-            if self.shown:
-                self._draw(
-                    ("operand wait", began, fed),
-                    ("output wait", fed, start),
-                    ("compute", start, computed),
-                    ("operand wait", computed, finished),
-                    ("imbalance", finished, met),
-                    ("output wait", met, self.end),
-                )
-
-    def _draw(self, *spans: tuple[str, Ints, Ints]) -> None:
-        """Put what the PEs did in a round on the timeline."""
+    def _draw(self, track: str, *moments: int) -> None:
+        """Put what a PE did in a round on the timeline."""
         assert self.timeline is not None
-        for row, track in self.shown:
-            for name, start, end in spans:
-                self.timeline.span(track, name, int(start[row]), int(end[row]))
+        for name, (start, end) in zip(_SPANS, pairwise(moments), strict=True):
+            self.timeline.span(track, name, start, end)

@@ -88,8 +88,8 @@ def events_of(pes: int, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_the_number_of_events_does_not_depend_on_the_pes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert events_of(1, monkeypatch) <= 150
-    assert events_of(200, monkeypatch) <= 150
+    assert events_of(1, monkeypatch) <= 40
+    assert events_of(200, monkeypatch) <= 40
 
 
 def test_a_gang_that_waits_forever_is_named_by_its_pes() -> None:
