@@ -106,38 +106,39 @@ def cifar(name: str, folder: Path) -> Dataset:
         TrainError: no such copy, or a file of it is missing or damaged.
     """
     for form in ARCHIVES[name]:
-        read = _reader(form, folder)
-        if read is not None:
-            train, test = (_load(form, read, names) for names in (form.train, form.test))
+        place = _find(form, folder)
+        if place is not None:
+            train, test = (_load(form, place, names) for names in (form.train, form.test))
             return in_memory(name, train, test, shift=4, flip=True)
     wanted = " or ".join(f"{form.folder}/ or {form.archive}" for form in ARCHIVES[name])
     raise TrainError(f"{name}: {folder} must hold {wanted}")
 
 
-def _reader(form: _Archive, folder: Path) -> Callable[[str], bytes] | None:
+def _find(form: _Archive, folder: Path) -> Path | None:
+    """The unpacked folder or the archive, if there is one."""
     for place in (folder / form.folder, folder):
         if (place / form.train[0]).is_file() and place.name == form.folder:
-            return lambda name, place=place: (place / name).read_bytes()  # type: ignore[misc]
+            return place
     archive = folder / form.archive
-    if not archive.is_file():
-        return None
-
-    def read(name: str) -> bytes:
-        with tarfile.open(archive) as tar:
-            member = tar.extractfile(f"{form.folder}/{name}")
-            if member is None:
-                raise KeyError(name)
-            return member.read()
-
-    return read
+    return archive if archive.is_file() else None
 
 
-def _load(form: _Archive, read: Callable[[str], bytes], names: tuple[str, ...]) -> Part:
+def _read(form: _Archive, place: Path, name: str) -> bytes:
+    if place.is_dir():
+        return (place / name).read_bytes()
+    with tarfile.open(place) as tar:
+        member = tar.extractfile(f"{form.folder}/{name}")
+        if member is None:
+            raise KeyError(name)
+        return member.read()
+
+
+def _load(form: _Archive, place: Path, names: tuple[str, ...]) -> Part:
     parts = []
     for name in names:
-        where = f"{form.folder}/{name}"
+        where = str(place / name) if place.is_dir() else f"{place}: {name}"
         try:
-            pixels, labels = form.parse(read(name))
+            pixels, labels = form.parse(_read(form, place, name))
         except (KeyError, FileNotFoundError):
             raise TrainError(f"{where}: missing or without its labels") from None
         except (OSError, EOFError, ValueError, tarfile.TarError, pickle.UnpicklingError) as error:

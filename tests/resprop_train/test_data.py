@@ -180,6 +180,20 @@ def test_damaged_cifar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         load_dataset("cifar10", tmp_path)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
+def test_an_archive_that_was_cut_is_named(tmp_path: Path, share: float) -> None:
+    write_cifar(tmp_path, 10, "python")
+    (inner,) = tmp_path.iterdir()
+    archive = tmp_path / "packed" / "cifar-10-python.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(inner, inner.name)
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(TrainError, match=r"cifar-10-python\.tar\.gz: data_batch_\d: damaged"):
+        load_dataset("cifar10", archive.parent)
+
+
 def write_tree(folder: Path) -> None:
     for part in ("train", "val"):
         for name, colour in (("blue", (0, 0, 255)), ("red", (255, 0, 0))):
@@ -221,6 +235,12 @@ def test_damaged_image_folders(tmp_path: Path) -> None:
     (tmp_path / "val" / "dog").rename(tmp_path / "val" / "cat")
     (tmp_path / "train" / "cat" / "1.png").write_bytes(b"\x89PNG broken")
     with pytest.raises(TrainError, match=r"1\.png: not a readable picture"):
+        load_dataset("folder", tmp_path).train.fetch(np.array([0]), None)
+    (tmp_path / "train" / "cat" / "1.png").unlink()
+    photograph = tmp_path / "train" / "cat" / "1.jpg"
+    Image.effect_noise((64, 64), 80).save(photograph)
+    photograph.write_bytes(photograph.read_bytes()[:-400])
+    with pytest.raises(TrainError, match=r"1\.jpg: not a readable picture: .*truncated"):
         load_dataset("folder", tmp_path).train.fetch(np.array([0]), None)
 
 
