@@ -218,7 +218,7 @@ class Trainer:
             if not math.isfinite(self.loss):
                 raise TrainError(
                     f"step {self.step}: loss is {self.loss}; try a lower learning_rate "
-                    f"(now {rate:g}) or a lower reuse_sparsity"
+                    f"(now {rate:g}), a clip_norm or a lower reuse_sparsity"
                 )
             self.scaler.scale(loss / recipe.accumulate).backward()
         if updates:
