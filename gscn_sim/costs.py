@@ -37,7 +37,8 @@ class BlockCosts:
         stationary_entries, streamed_entries: [samples, T, B] list entries, placeholders counted.
         plane_entries: [samples, B] stationary entries of the whole plane (wgrad), where tiles with
             overlapping windows are counted once.
-        channel_cycles: block row -> [samples, T, channels] where a barrier a channel needs them.
+        channel_cycles, channel_entries: block row -> [samples, T, channels] cycles of each channel
+            and [channels] streamed entries that it meets, where PEs wait between channels.
     """
 
     index: dict[Block, int]
@@ -46,6 +47,7 @@ class BlockCosts:
     streamed_entries: Ints
     plane_entries: Ints
     channel_cycles: dict[int, Ints]
+    channel_entries: dict[int, Ints]
 
 
 def machine_array(config: Config, dataflow: str) -> Ints:
@@ -88,7 +90,7 @@ def _costs_digest(plan: Plan, operands: Operands, order: ChannelOrder, config: C
         *(plan.problem.phase, plan.problem.shape),
         *(getattr(plan, field.name) for field in fields(plan) if field.name not in _COST_FREE),
         *machine_array(config, plan.dataflow).tolist(),
-        *(config.pe.bank_hash, config.policy.barrier == "input_channel"),
+        *(config.pe.bank_hash, _by_channel(config)),
     )
     digest = hashlib.sha256(repr(facts).encode())
     digest.update(order.stationary.tobytes() + order.outputs.tobytes())
@@ -125,6 +127,11 @@ def _sorted_blocks(plan: Plan) -> list[Block]:
     )
 
 
+def _by_channel(config: Config) -> bool:
+    """Whether PEs wait for each other between the channels of an accumulator group."""
+    return config.policy.barrier == "input_channel" or config.policy.drift == "fifo"
+
+
 def _content_key(plan: Plan, operands: Operands, config: Config, block: Block) -> object:
     """Blocks with equal keys see the same patterns and cost the same.
 
@@ -157,6 +164,7 @@ def _dense_costs(
         streamed_entries=streamed,
         plane_entries=channels * plane[0] * plane[1] * plan.problem.is_wgrad,
         channel_cycles={},
+        channel_entries={},
     )
 
 
@@ -169,13 +177,15 @@ def _cartesian_costs(
     n, t, b = operands.samples, len(tiles), len(blocks)
     counters = np.zeros((n, b, t, N_COUNTERS), np.int64)
     entries = np.zeros((n, b, t, 2), np.int64)
-    by_channel = config.policy.barrier == "input_channel" and not problem.is_wgrad
+    by_channel = _by_channel(config) and not problem.is_wgrad
     channels: dict[int, Ints] = {}
+    lengths: dict[int, Ints] = {}
     busy = np.array([not tile.is_empty for tile in plan.tiles])
     live = np.ascontiguousarray(tiles[busy])
     for row, block in enumerate(blocks):
         width = block.c1 - block.c0 if by_channel else 0
-        channels[row] = np.zeros((n, t, width), np.int64)
+        channels[row] = np.zeros((n, t, width), np.int32)
+        lengths[row] = np.zeros(width, np.int64)
         for sample in range(n):
             part_counters = np.zeros((len(live), N_COUNTERS), np.int64)
             part_entries = np.zeros((len(live), 2), np.int64)
@@ -197,6 +207,7 @@ def _cartesian_costs(
                 part_counters,
                 part_entries,
                 part_channels,
+                lengths[row],
                 NO_VALUES,
             )
             counters[sample, row, busy] = part_counters
@@ -213,6 +224,7 @@ def _cartesian_costs(
         streamed_entries=entries[..., 1].transpose(0, 2, 1),
         plane_entries=_plane_entries(plan, operands, config, blocks),
         channel_cycles=channels if by_channel else {},
+        channel_entries=lengths if by_channel else {},
     )
 
 
@@ -300,4 +312,5 @@ def _positional_costs(
         streamed_entries=entries[..., 1],
         plane_entries=_plane_entries(plan, operands, config, blocks),
         channel_cycles={},
+        channel_entries={},
     )

@@ -96,6 +96,7 @@ def _cartesian(
     counters = np.zeros((len(tiles), N_COUNTERS), np.int64)
     entries = np.zeros((len(tiles), 2), np.int64)
     no_channels = np.zeros((0, 0), np.int64)
+    no_lengths = np.zeros(0, np.int64)
     masks = operands.streamed
     group_of_list, list_of_channel = operands.group_of_list, operands.list_of_channel
     if not problem.is_wgrad and operands.dense_weights:
@@ -133,6 +134,7 @@ def _cartesian(
                     counters,
                     entries,
                     no_channels,
+                    no_lengths,
                     target,
                 )
                 if problem.is_wgrad:

@@ -12,7 +12,7 @@ from gscn_sim.geometry import Ints
 from gscn_sim.kernels.pairing import CYCLES
 from gscn_sim.mapping.plan import Plan, padded_tile_size
 from gscn_sim.reuse import entry_bytes, share_buffer
-from gscn_sim.schedule import Gang, Schedule
+from gscn_sim.schedule import Gang, Lists, Schedule
 from gscn_sim.units import ceil_div
 
 
@@ -85,6 +85,8 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
     counters: Ints = np.zeros(costs.counters.shape[-1], np.int64)
     stationary_reads = streamed_reads = 0
     pes = plan.samples * plan.rows * plan.cols
+    met = config.policy.barrier == "input_channel"
+    limited = not met and pes > 1 and bool(costs.channel_cycles)
     for split, index in enumerate(indices):
         blocks = [row[0] for row in plan.blocks_of_split[split]]
         outputs = np.array([b.o1 - b.o0 for b in blocks if b is not None])
@@ -115,7 +117,9 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
             Gang(
                 pes=np.arange(split * pes, (split + 1) * pes),
                 busy_cycles=busy,
-                lockstep_cycles=per_round(_lockstep(costs, index, sample, live, tile)),
+                lockstep_cycles=per_round(
+                    _lockstep(costs, index, sample, live, tile) if met else -1
+                ),
                 fill=per_round(fill),
                 stream_bytes=per_round(stream_bytes[:, index]),
                 stream_dram_bytes=per_round(from_dram),
@@ -128,6 +132,7 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
                 ),
                 exchanged_sums=per_round(spill * outputs * alive),
                 drained_entries=per_round(reached[tile].sum(0)[:, None] * outputs * alive),
+                lists=_lists(costs, index, sample, live, tile) if limited else None,
             )
         )
     sent = fills.reshape(-1) if shared else np.concatenate(own_fills)
@@ -161,6 +166,27 @@ def _lockstep(costs: BlockCosts, index: Ints, sample: Ints, live: Any, tile: Int
                     known[key] = int(chosen.max((0, 1)).sum()) if chosen.size else 0
                 found[wave, p, i] = known[key]
     return found
+
+
+def _lists(costs: BlockCosts, index: Ints, sample: Ints, live: Any, tile: Ints) -> Lists:
+    """The streamed lists of a gang's rounds (wave, pass, block)."""
+    pattern: list[int] = []
+    cycles: list[Ints] = []
+    entries: list[Ints] = []
+    known: dict[tuple[object, ...], int] = {}
+    for wave in range(sample.shape[1]):
+        samples, there = sample[:, wave], live[:, wave]
+        for p in range(tile.shape[1]):
+            for row in index.tolist():
+                key = (samples.tobytes(), there.tobytes(), p, row)
+                if key not in known:
+                    known[key] = len(cycles)
+                    own = costs.channel_cycles[row][samples][:, tile[:, p]]
+                    own = own * there[:, None, None]  # [samples, tiles, lists]
+                    cycles.append(own.reshape(-1, own.shape[-1]).astype(np.int64))
+                    entries.append(costs.channel_entries[row])
+                pattern.append(known[key])
+    return Lists(pattern=pattern, cycles=cycles, entries=entries)
 
 
 def _weights_bytes(indices: list[Ints], costs: BlockCosts, config: Config) -> int:

@@ -12,6 +12,23 @@ from gscn_sim.geometry import Ints
 
 
 @dataclass(frozen=True, kw_only=True)
+class Lists:
+    """The streamed lists of a gang's rounds, one for each stationary channel, in order.
+
+    Rounds that cost the same share a *pattern*.
+
+    Attributes:
+        pattern: [rounds] index into the others.
+        cycles: [patterns] -> [pes, lists] what each list costs each PE.
+        entries: [patterns] -> [lists] length of each.
+    """
+
+    pattern: list[int]
+    cycles: list[Ints]
+    entries: list[Ints]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gang:
     """The rounds of one gang; all arrays are per round, ``cycles`` per (PE, round).
 
@@ -23,6 +40,7 @@ class Gang:
         stream_dram_bytes: part of it that must first come from DRAM.
         exchange_cycles, drain_cycles: halo exchange or reduction, and post-processing, of one PE.
         output_bytes: bytes written to DRAM at the end of the round.
+        lists: what keeps the PEs near each other where their FIFOs do, else None.
     """
 
     pes: Ints
@@ -36,6 +54,7 @@ class Gang:
     output_bytes: Ints
     exchanged_sums: Ints
     drained_entries: Ints
+    lists: Lists | None = None
 
     @property
     def rounds(self) -> int:

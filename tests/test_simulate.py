@@ -294,6 +294,24 @@ def test_more_of_what_limits_is_never_slower(phase: str, layer: Layer) -> None:
         assert run(layer, phase, STEADY | change, 3).cycles >= base, change
 
 
+@pytest.mark.parametrize("phase", ["forward", "dgrad"])
+@settings(max_examples=40)
+@given(layer=layers(side=9), barrier=st.sampled_from(("group", "none")))
+def test_a_deeper_fifo_is_never_slower(phase: str, layer: Layer, barrier: str) -> None:
+    """From one list at a time, as with a barrier after every channel, to all of a round."""
+    steady = STEADY | {"policy.barrier": barrier}
+    limited = steady | {"policy.drift": "fifo"}
+    cycles = [
+        run(layer, phase, limited | {"pe.streamed_fifo_entries": depth}, 3).cycles
+        for depth in (1, 2, 5, 9, 20, 60, 1 << 20)
+    ]
+    assert cycles == sorted(cycles, reverse=True)
+    assert cycles[-1] == run(layer, phase, steady, 3).cycles
+    if barrier == "group":
+        channel = steady | {"policy.barrier": "input_channel"}
+        assert cycles[0] == run(layer, phase, channel, 3).cycles
+
+
 # The whole run -------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gscn_sim.config.fields import check_fields, choice, count, real, switch
 from gscn_sim.errors import ConfigError
 
-DATAFLOWS = ("cartesian", "anticipated", "positional", "dense")
+DATAFLOWS = ("cartesian", "anticipated", "dense")  # of every phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,9 @@ class PeConfig:
         "xor", "which bank an output goes to", "modulo", "xor", "channel", "dnnsim"
     )
     stationary_buffer_bytes: int = count(16384, "buffer of the stationary operand")
-    streamed_fifo_entries: int = count(256, "FIFO of the streamed operand, in entries")
+    streamed_fifo_entries: int = count(
+        256, "FIFO of the streamed operand, in entries; limits with policy.drift = fifo"
+    )
     anticipator_vectors: int = count(
         16, "anticipated dataflow: streamed vectors whose ranges are compared a cycle"
     )
@@ -185,7 +187,7 @@ class DataflowConfig:
 
     forward: str = choice("cartesian", "dataflow of forward", *DATAFLOWS, "auto")
     dgrad: str = choice("cartesian", "dataflow of dgrad and pre_dgrad", *DATAFLOWS, "auto")
-    wgrad: str = choice("auto", "dataflow of wgrad and pre_wgrad", *DATAFLOWS, "auto")
+    wgrad: str = choice("auto", "dataflow of wgrad and pre_wgrad", "positional", *DATAFLOWS, "auto")
 
     def __post_init__(self) -> None:
         check_fields(self, "dataflow")
@@ -221,6 +223,10 @@ class PolicyConfig:
     barrier: str = choice(
         "none", "PEs that share a stream meet after each", "input_channel", "group", "none"
     )
+    drift: str = choice(
+        "round", "PEs that share weights are apart by a round, or by what a FIFO holds, at most",
+        "round", "fifo",
+    )  # fmt: skip
     halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
     load_balance: str = choice(
         "sorted", "how the channels of wgrad are dealt to PEs", "static", "sorted"

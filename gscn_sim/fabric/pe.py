@@ -14,6 +14,8 @@ from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.kernels import rounds as kernel
+from gscn_sim.kernels.feed import feed_round
+from gscn_sim.schedule import Lists
 from gscn_sim.timeline import Timeline
 
 # What a PE does between one moment of a round and the next.
@@ -33,7 +35,8 @@ class ProcessingElements(Component):
 
     A PE's drain post-processes one round at a time in order; with ``drain.overlap`` a second set of
     accumulators lets the next round compute meanwhile. The staging buffer behind the drain holds
-    ``drain.staging_rounds`` rounds that are not yet written.
+    ``drain.staging_rounds`` rounds that are not yet written. PEs that share streamed lists are as
+    far apart as a FIFO holds lists, at most (:func:`feed_round`).
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class ProcessingElements(Component):
         self.staging_rounds = config.drain.staging_rounds
         self.meets = config.policy.barrier != "none"
         self.serial_exchange = config.policy.halo == "serial"
+        self.fifo_entries = config.pe.streamed_fifo_entries
+        self.in_fifo = np.zeros((2, 0), np.int64)  # lists' entries, and when all were done
         self.busy = gang.gang.busy_cycles.sum(1)
         self.moments = np.zeros((7, len(numbers)), np.int64)
         self.waits = np.zeros((3, len(numbers)), np.int64)
@@ -86,7 +91,10 @@ class ProcessingElements(Component):
             yield from self.until(started)
             self.buffer.begun(state, r)
 
-            np.add(start, busy if lockstep[r] < 0 else lockstep[r], out=computed)
+            if gang.lists is None:
+                np.add(start, busy if lockstep[r] < 0 else lockstep[r], out=computed)
+            else:
+                self._compute_lists(gang.lists, r)
             there = max(self.buffer.filled[fill[r]], state.streamed[r])
             serial, overlapped = (exchange[r], 0) if self.serial_exchange else (0, exchange[r])
             last = kernel.end_round(
@@ -96,6 +104,14 @@ class ProcessingElements(Component):
             self.drain.write(r, last)
             for row, track in self.shown:
                 self._draw(track, *moments[:, row].tolist())
+
+    def _compute_lists(self, lists: Lists, r: int) -> None:
+        """Compute a round whose lists reach all PEs at once."""
+        pattern = lists.pattern[r]
+        cycles, entries = lists.cycles[pattern], lists.entries[pattern]
+        self.moments[kernel.COMPUTED], self.in_fifo = feed_round(
+            self.moments[kernel.START], cycles, entries, self.fifo_entries, self.in_fifo
+        )
 
     def _draw(self, track: str, *moments: int) -> None:
         """Put what a PE did in a round on the timeline."""

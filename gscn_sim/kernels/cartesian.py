@@ -24,7 +24,7 @@ MACHINE_FIELDS = (
 def cartesian_tiles(  # type: ignore[no-untyped-def]
     stationary, streamed, stationary_value, streamed_value, group_of_list, list_of_channel,
     c0, c1, o0, o1, tiles, axes, machine,
-    counters, entries, channel_cycles, sums,
+    counters, entries, channel_cycles, channel_entries, sums,
 ):  # fmt: skip
     """Cycles and counters of one accumulator group on each tile, for one sample.
 
@@ -40,6 +40,7 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
         counters: out, [T, N_COUNTERS].
         entries: out, [T, 2] stationary and streamed entries, placeholders counted.
         channel_cycles: out, [T, c1 - c0] or [0, 0] if not wanted.
+        channel_entries: out with them, [c1 - c0] streamed entries that each channel meets.
         sums: [O * out_y * out_x] flat result to add to in functional mode, else empty.
     """
     vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
@@ -122,6 +123,10 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
         if len(channel_cycles):
             for g in range(n_sta):
                 channel_cycles[t, g // classes] += group_cycles[g]
+    if len(channel_cycles):
+        channel_entries[:] = 0
+        for g in range(n_sta):
+            channel_entries[g // classes] += str_ptr[str_of[g] + 1] - str_ptr[str_of[g]]
 
 
 @njit(cache=True, nogil=True)

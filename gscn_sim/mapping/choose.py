@@ -23,10 +23,6 @@ def dataflows_of(problem: Problem, config: Config) -> list[str]:
     """Dataflows to consider for a phase, as the configuration says."""
     key = "wgrad" if problem.is_wgrad else problem.phase.value.removeprefix("pre_")
     wanted: str = getattr(config.dataflow, key)
-    if wanted == "positional" and not problem.is_wgrad:
-        raise ConfigError(
-            f"dataflow.{key} must be one of cartesian, anticipated, auto; positional is for wgrad"
-        )
     if wanted != "auto":
         return [wanted]
     return ["positional", "cartesian"] if problem.is_wgrad else ["cartesian"]

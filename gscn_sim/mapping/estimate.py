@@ -33,7 +33,7 @@ class Estimator:
         self.problem = problem
         self.operands = operands
         self._vectors: dict[tuple[int, bool], Floats] = {}
-        self._grids: dict[tuple[int, int], tuple[Floats, Floats]] = {}
+        self._grids: dict[tuple[int, int, int], tuple[Floats, Floats]] = {}
         self._pairs: dict[tuple[int, int, int], float] = {}
         self._largest: dict[tuple[int, bool], float] = {}
         self._configure(config)
@@ -82,20 +82,39 @@ class Estimator:
         return pairs * self.problem.batch_size / slots > cycles
 
     def _maps(self, plan: Plan) -> float:
-        vectors, entries = self._grid(plan.rows * plan.passes[0], plan.cols * plan.passes[1])
-        shape = (len(vectors), plan.rows, plan.passes[0], plan.cols, plan.passes[1])
-        work = vectors.reshape(shape)
+        met = self._channels_met(plan)
+        rows, cols = plan.rows * plan.passes[0], plan.cols * plan.passes[1]
+        vectors, entries = self._grid(rows, cols, met)
+        n, meetings = vectors.shape[:2]
+        work = vectors.reshape(n, meetings, plan.rows, plan.passes[0], plan.cols, plan.passes[1])
         waves = ceil_div(self.problem.batch_size, plan.samples)
         # PEs that share a stream are at most a round apart: the slowest of each visit counts where
         # a visit has several rounds, and part of that where it has one.
-        each = work.max((1, 3)).reshape(len(work), -1)  # [n, passes]
-        whole = work.sum((2, 4)).reshape(len(work), -1).max(1)  # [n]
-        together = plan.samples >= len(work)
+        each = work.max((2, 4)).reshape(n, -1)  # [n, meetings and passes]
+        whole = work.sum((1, 3, 5)).reshape(n, -1).max(1)  # [n]
+        together = plan.samples >= n
         by_visit = float(each.max(0).sum() if together else each.sum(1).mean()) * waves
         by_pe = float(whole.max() if together else whole.mean()) * waves
         rounds = ceil_div(ceil_div(self.problem.output_channels, plan.outputs), plan.block_outputs)
-        slowest = by_visit if rounds > 1 else (by_visit + by_pe) / 2
+        slowest = by_visit if rounds * meetings > 1 else (by_visit + by_pe) / 2
         return self._maps_time(plan, slowest, float(entries.max()))
+
+    def _channels_met(self, plan: Plan) -> int:
+        """After how many channels the PEs of a gang have to meet.
+
+        PEs that may be w lists apart wait about as much as if they met after every 2 w - 1: the
+        list that a PE waits for lies w behind it, here on average too.
+        """
+        channels = self.problem.stationary_channels
+        if self.config.policy.barrier == "input_channel":
+            return 1
+        if self.config.policy.drift == "round":
+            return channels
+        outputs = min(plan.block_outputs, self.problem.output_channels // self.problem.groups)
+        kernel = self.problem.streamed_plane[0] * self.problem.streamed_plane[1]
+        entries = max(1.0, outputs * kernel * self._weight_density)
+        lists = max(1, int(self.config.pe.streamed_fifo_entries / entries))
+        return min(2 * lists - 1, channels)
 
     def rough_cycles(self, plan: Plan) -> float:
         """What forward or dgrad would take if all tiles were equal, without looking at the tiles.
@@ -150,9 +169,13 @@ class Estimator:
         last = min(blocks, 2) * min(plan.block_outputs, own) * footprint / self._drain_rate
         return max(compute, dram, network, latency) + first + last
 
-    def _grid(self, rows: int, cols: int) -> tuple[Floats, Floats]:
-        """[n, rows, cols] stationary vectors and entries of each tile of a grid."""
-        if (rows, cols) not in self._grids:
+    def _grid(self, rows: int, cols: int, met: int) -> tuple[Floats, Floats]:
+        """Vectors of every ``met`` stationary channels, and all entries, of each tile of a grid.
+
+        Returns:
+            [n, ceil(C / met), rows, cols] and [n, rows, cols].
+        """
+        if (rows, cols, met) not in self._grids:
             problem = self.problem
             classes = int(problem.axes[0, 3] * problem.axes[1, 3])
             rule = self.config.mapping.tile_rule
@@ -162,9 +185,10 @@ class Estimator:
             ]
             counts = _region_counts(self._stationary_integral, *ranges)
             vector = self.config.pe.stationary_vector * classes
-            steps = (-(-counts // vector) * classes).sum(1, dtype=np.float64)
-            self._grids[rows, cols] = steps, counts.sum(1, dtype=np.float64)
-        return self._grids[rows, cols]
+            channels = range(0, counts.shape[1], met)
+            steps = np.add.reduceat(-(-counts // vector) * classes, channels, 1, np.float64)
+            self._grids[rows, cols, met] = steps, counts.sum(1, dtype=np.float64)
+        return self._grids[rows, cols, met]
 
     def _wgrad(self, plan: Plan) -> float:
         problem, config = self.problem, self.config

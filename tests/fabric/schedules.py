@@ -8,10 +8,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from gscn_sim.kernels.pairing import N_COUNTERS
-from gscn_sim.schedule import Gang, Schedule
+from gscn_sim.schedule import Gang, Lists, Schedule
 
 
-def make_gang(first_pe: int, busy: list[list[int]], **given: list[int]) -> Gang:
+def make_gang(
+    first_pe: int, busy: list[list[int]], lists: Lists | None = None, **given: list[int]
+) -> Gang:
     """A gang from busy cycles [pes][rounds]; all that is not given is zero (no lockstep)."""
     cycles = np.array(busy, np.int64)
     rounds = cycles.shape[1]
@@ -25,7 +27,7 @@ def make_gang(first_pe: int, busy: list[list[int]], **given: list[int]) -> Gang:
     values["lockstep_cycles"] = np.full(rounds, -1, np.int64)
     values |= {name: np.array(value, np.int64) for name, value in given.items()}
     pes = np.arange(first_pe, first_pe + len(busy))
-    return Gang(pes=pes, busy_cycles=cycles, **values)
+    return Gang(pes=pes, busy_cycles=cycles, lists=lists, **values)
 
 
 def make_schedule(
@@ -53,11 +55,12 @@ def make_schedule(
 
 
 @st.composite
-def schedules(draw: st.DrawFn, uneven: bool = False) -> Schedule:
+def schedules(draw: st.DrawFn, uneven: bool = False, listed: bool = False) -> Schedule:
     """Up to three gangs of up to three PEs; fills shared by all gangs or each gang's own.
 
     With ``uneven``, computing takes a random number of up to 10^6 cycles, so that two gangs hardly
-    ever do something in the same cycle but at the start.
+    ever do something in the same cycle but at the start. With ``listed`` some gangs have streamed
+    lists that keep their PEs together.
     """
     random = draw(st.randoms(use_true_random=False)) if uneven else None
     shared = draw(st.booleans())
@@ -85,10 +88,15 @@ def schedules(draw: st.DrawFn, uneven: bool = False) -> Schedule:
         if draw(st.booleans()):
             slowest = [max(cycles) for cycles in zip(*busy, strict=True)]
             lockstep = [s + extra for s, extra in zip(slowest, row(2), strict=True)]
+        lists = None
+        if listed and draw(st.booleans()):
+            lists = cut_in_lists(np.array(busy), draw(st.integers(1, 3)), draw)
+            lockstep = [-1] * rounds
         gangs.append(
             make_gang(
                 pes,
                 busy,
+                lists,
                 fill=fill,
                 lockstep_cycles=lockstep,
                 exchange_cycles=row(3),
@@ -108,3 +116,17 @@ def schedules(draw: st.DrawFn, uneven: bool = False) -> Schedule:
         fills_held=draw(st.integers(1, 3)),
         rounds_ahead=draw(st.integers(0, 3)),
     )
+
+
+def cut_in_lists(busy: Any, number: int, draw: st.DrawFn) -> Lists:
+    """Busy cycles [pes, rounds] cut in a number of lists each, with random lengths."""
+    pes, rounds = busy.shape
+    cycles, entries = [], []
+    for r in range(rounds):
+        shares = [
+            [draw(st.integers(0, int(busy[pe, r]))) for _ in range(number - 1)] for pe in range(pes)
+        ]
+        ends = np.sort(np.array(shares, np.int64).reshape(pes, -1), axis=1)
+        cycles.append(np.diff(ends, axis=1, prepend=0, append=busy[:, r, None]))
+        entries.append(np.array([draw(st.integers(0, 5)) for _ in range(number)], np.int64))
+    return Lists(pattern=list(range(rounds)), cycles=cycles, entries=entries)

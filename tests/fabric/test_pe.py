@@ -22,6 +22,7 @@ policies = st.fixed_dictionaries(
     {
         "array.pe_rows": st.just(3),
         "array.pe_cols": st.just(3),
+        "pe.streamed_fifo_entries": st.integers(1, 16),
         "drain.staging_rounds": st.integers(1, 3),
         "drain.overlap": st.booleans(),
         "policy.barrier": st.sampled_from(("input_channel", "group", "none")),
@@ -52,13 +53,13 @@ def check(schedule: Schedule, config: Config) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(schedule=schedules(), policy=policies)
+@given(schedule=schedules(listed=True), policy=policies)
 def test_as_one_by_one(schedule: Schedule, policy: dict[str, Any]) -> None:
     check(schedule, load_config("gscn", policy | NO_LIMITS))
 
 
 @settings(max_examples=200, deadline=None)
-@given(schedule=schedules(uneven=True), policy=policies, limit=limits)
+@given(schedule=schedules(uneven=True, listed=True), policy=policies, limit=limits)
 def test_as_one_by_one_with_limits(
     schedule: Schedule, policy: dict[str, Any], limit: dict[str, Any]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,8 @@ def test_cartesian_and_anticipated(
     for sample in range(layer.n_samples):
         stationary = gradient[sample] if phase == "dgrad" else activation[sample]
         conv = Convolution(layer.shape, phase, stationary != 0, gradient[sample] != 0, weight != 0)
+        if phase != "wgrad" and not all(tile.is_empty for tile in plan.tiles):
+            check_list_lengths(conv, plan, costs, config.pe.index_bits)
         for t, tile in enumerate(plan.tiles):
             for block in blocks_of(plan):
                 expected = Cost()
@@ -123,6 +126,21 @@ def test_cartesian_and_anticipated(
                 if tile.is_empty:
                     got.channel_cycles = ()
                 assert got == expected, (tile, block)
+
+
+def check_list_lengths(conv: Convolution, plan: Plan, costs: BlockCosts, index_bits: int) -> None:
+    """The streamed entries that each channel meets."""
+    region = plan.tiles[0].streamed
+    classes = list(itertools.product(*map(range, conv.divisor)))
+    for block in blocks_of(plan):
+        expected = [
+            sum(
+                len(conv.streamed_list(c, cls, region, (block.o0, block.o1), index_bits))
+                for cls in classes
+            )
+            for c in range(block.c0, block.c1)
+        ]
+        assert costs.channel_entries[costs.index[block]].tolist() == expected
 
 
 @settings(max_examples=120)

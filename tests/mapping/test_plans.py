@@ -202,8 +202,8 @@ def test_auto_uses_the_machine_on_small_planes() -> None:
         assert re.fullmatch(r"mixed, best of \d+ by estimate \(\d+ cycles\)", plan.reason)
 
 
-def test_positional_is_for_wgrad() -> None:
-    config = load_config("gscn", {"dataflow.dgrad": "positional"})
-    shape = LayerShape(C=1, H=3, W=3, K=1, R=1, S=1)
-    with pytest.raises(ConfigError, match=r"dataflow\.dgrad must be one of .*positional is for"):
-        dataflows_of(make_problem(shape, Phase.PRE_DGRAD, 1), config)
+@pytest.mark.parametrize("key", ["dataflow.forward", "dataflow.dgrad"])
+def test_positional_is_for_wgrad(key: str) -> None:
+    allowed = f"{key} must be one of cartesian, anticipated, dense, auto; got 'positional'"
+    with pytest.raises(ConfigError, match=allowed):
+        load_config("gscn", {key: "positional"})

@@ -102,6 +102,8 @@ def machine_overrides() -> st.SearchStrategy[dict[str, Any]]:
             "mapping.kind": st.sampled_from(("auto", "planar", "sample", "channel", "mixed")),
             "mapping.tile_rule": st.sampled_from(("exact", "exact", "padded")),
             "policy.barrier": st.sampled_from(("input_channel", "group", "none")),
+            "policy.drift": st.sampled_from(("round", "fifo")),
+            "pe.streamed_fifo_entries": st.integers(1, 40),
             "policy.halo": st.sampled_from(("serial", "overlapped")),
             "policy.load_balance": st.sampled_from(("static", "sorted")),
         }

@@ -34,6 +34,14 @@ class OneByOne(Component):
         self.finished = [env.event() for _ in range(rounds)]
         self.drained_cycle = [0] * rounds
         self.missing = {what: [count] * rounds for what in ("start", "finish", "drain")}
+        lists = gang.gang.lists
+        self.entries = [
+            [] if lists is None else lists.entries[lists.pattern[r]].tolist() for r in range(rounds)
+        ]
+        self.lengths = [size for entries in self.entries for size in entries]
+        self.fifo_entries = config.pe.streamed_fifo_entries
+        self.list_done = [env.event() for _ in self.lengths]
+        self.missing["list"] = [count] * len(self.lengths)
         self.pes = [
             OnePe(env, number, row, self, buffer, config, timeline)
             for row, number in enumerate(gang.gang.pes.tolist())
@@ -45,6 +53,17 @@ class OneByOne(Component):
         if name in ("busy", "operand_wait", "output_wait", "imbalance", "end"):
             return np.array([getattr(pe, name) for pe in self.pes])
         raise AttributeError(name)
+
+    def blocking(self, x: int) -> int:
+        """The last list that must have left all FIFOs before list x can be sent, -1 if none."""
+        y = x
+        while y > 0 and sum(self.lengths[y - 1 : x + 1]) <= self.fifo_entries:
+            y -= 1
+        return y - 1
+
+    def done_with(self, x: int) -> None:
+        if self.is_last("list", x):
+            self.list_done[x].succeed()
 
     def is_last(self, what: str, r: int) -> bool:
         self.missing[what][r] -= 1
@@ -116,7 +135,17 @@ class OnePe(Component):
             if lockstep >= 0:
                 self.imbalance += lockstep - cycles
                 cycles = lockstep
-            if cycles:
+            if gang.lists is not None:
+                first = sum(map(len, self.together.entries[:r]))
+                for i, each in enumerate(gang.lists.cycles[gang.lists.pattern[r]][self.row]):
+                    blocking = self.together.blocking(first + i)
+                    if blocking >= 0 and not self.together.list_done[blocking].processed:
+                        yield self.together.list_done[blocking]
+                    if each:
+                        yield env.timeout(int(each))
+                    self.together.done_with(first + i)
+                self.imbalance += int(env.now) - before - cycles
+            elif cycles:
                 yield env.timeout(cycles)
             self.since(before, "compute")
             yield from self.wait_operand(filled, fill)
