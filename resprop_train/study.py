@@ -259,6 +259,8 @@ def plot(rows: Sequence[Comparison], path: Path) -> None:
             )
         axes.axhline(0, color="0.6", linewidth=0.8)
         axes.axhline(1.1, color="0.6", linewidth=0.8, linestyle="--")
+        # Linear up to two points; runs that diverged lose tens of them.
+        axes.set_yscale("symlog", linthresh=2)
         axes.set(title=dataset, xlabel="reuse sparsity wanted", ylabel="accuracy lost (points)")
         axes.legend(fontsize=8)
     with atomic_file(path) as file:
