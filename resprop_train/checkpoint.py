@@ -67,9 +67,18 @@ def save_checkpoint(trainer: Trainer, path: Path) -> None:
     try:
         with atomic_file(path) as file:
             torch.save(content, file)
-    except (OSError, RuntimeError) as error:  # torch.save wraps a full disk in a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise TrainError(f"{path}: cannot write checkpoint: {reason}") from None
+    except (OSError, RuntimeError) as error:
+        raise TrainError(f"{path}: cannot write checkpoint: {_reason(error)}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said; torch.save hides a full disk behind a RuntimeError of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__context__
+    return str(error).partition("\n")[0]
 
 
 def load_checkpoint(trainer: Trainer, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,34 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 130
     assert result.stderr.strip().splitlines()[-1] == "interrupted"
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [("--trace", "file", "--record", "2-5"), ("--checkpoint", "file")]
+)
+def test_a_full_disk_is_one_line_and_the_older_file_stays(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource")
+    (tmp_path / "file").write_bytes(b"older")
+    command = [sys.executable, "-m", "resprop_train", "--threads", "1", "--steps", "6"]
+    command += ["--warmup-epochs", "0", "--evaluate-every", "0", *options]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        # No file may grow beyond 4 kB.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert re.fullmatch(
+        r"error: file: cannot write (trace|checkpoint): File too large",
+        done.stderr.strip().splitlines()[-1],
+    )
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"older")]
 
 
 def test_help_does_not_import_torch() -> None:
