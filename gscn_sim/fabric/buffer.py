@@ -34,7 +34,6 @@ class GlobalBuffer(Component):
         super().__init__(env, "buffer")
         self.dram = dram
         self.network = network
-        self.gangs = gangs
         self.schedule = schedule
         self.rounds_ahead = schedule.rounds_ahead
         self.sent_ahead = min(1, schedule.rounds_ahead)
@@ -42,11 +41,14 @@ class GlobalBuffer(Component):
         self.filled = Calendar(env)
         self._stream_dram_bytes = {g.path: g.gang.stream_dram_bytes.tolist() for g in gangs}
         self._stream_bytes = {g.path: g.gang.stream_bytes.tolist() for g in gangs}
-        owners = schedule.fill_owner.tolist()
-        self.processes = [
-            env.process(self._fill([i for i, o in enumerate(owners) if o == owner]))
-            for owner in sorted(set(owners))
-        ]
+        self.users: list[list[GangState]] = [[] for _ in schedule.fill_bytes]
+        for gang in gangs:
+            for index in gang.fill_order:
+                self.users[index].append(gang)
+        fills_of: dict[int, list[int]] = {}
+        for index, owner in enumerate(schedule.fill_owner.tolist()):
+            fills_of.setdefault(owner, []).append(index)
+        self.processes = [env.process(self._fill(fills_of[owner])) for owner in sorted(fills_of)]
 
     def open(self, gang: GangState) -> None:
         """A gang is there, now: read and send the streams of its first rounds."""
@@ -63,7 +65,7 @@ class GlobalBuffer(Component):
 
     def _fill(self, indices: list[int]) -> Generator[simpy.Event]:
         for index in indices:
-            for gang in self.gangs:
+            for gang in self.users[index]:
                 until = self._room(gang, index)
                 if until is not None:
                     yield from gang.started.cycle_of(until)
@@ -81,7 +83,7 @@ class GlobalBuffer(Component):
 
     def _room(self, gang: GangState, index: int) -> int | None:
         """The round a gang must have begun before this fill can take the place of an older one."""
-        place = gang.fill_order.get(index, 0)
+        place = gang.fill_order[index]
         held = self.schedule.fills_held
         if place == 0 or place < held:
             return None

@@ -108,7 +108,7 @@ def checked_layers(table: pd.DataFrame) -> Layers:
 
     Raises:
         GpuError: a column is missing, or a value in a row (counted from 1) is not a whole number in
-            its range, makes the output empty, or pads by more than the input.
+            its range, or makes the output empty.
     """
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
@@ -145,25 +145,26 @@ def _sizes(table: pd.DataFrame, name: str) -> Array:
 
 def _check_relations(layers: Layers) -> None:
     checks = (
-        ("pad_h", layers.pad_h <= layers.H, "at most the input height H", layers.H),
-        ("pad_w", layers.pad_w <= layers.W, "at most the input width W", layers.W),
         (
             "R",
             layers.P >= 1,
             "small enough for an output at least one high, output height is",
-            None,
+            layers.P,
         ),
-        ("S", layers.Q >= 1, "small enough for an output at least one wide, output width is", None),
+        (
+            "S",
+            layers.Q >= 1,
+            "small enough for an output at least one wide, output width is",
+            layers.Q,
+        ),
         ("groups", layers.C % layers.groups == 0, "a divisor of C", layers.C),
         ("groups", layers.K % layers.groups == 0, "a divisor of K", layers.K),
     )
     for name, good, rule, limit in checks:
         if not good.all():
             row = int(np.argmin(good))
-            shown = {"R": layers.P, "S": layers.Q}.get(name, limit)
-            assert shown is not None
             raise GpuError(
-                f"row {row + 1}: {name} must be {rule} ({shown[row]:.0f}), "
+                f"row {row + 1}: {name} must be {rule} ({limit[row]:.0f}), "
                 f"got {getattr(layers, name)[row]:.0f}"
             )
 

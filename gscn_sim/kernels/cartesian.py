@@ -7,6 +7,7 @@ from numba import njit
 
 from gscn_sim.kernels.banks import output_tables
 from gscn_sim.kernels.lists import (
+    classes_of,
     stationary_lists,
     streamed_lists,
     term_range_stationary,
@@ -45,7 +46,9 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
     """
     vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
     kind, run_limit, anticipate, scan = machine[4], machine[5], machine[6], machine[7]
-    classes = axes[0, 3] * axes[1, 3]
+    classes_y = classes_of(axes[0], stationary.shape[1], streamed.shape[1])
+    classes_x = classes_of(axes[1], stationary.shape[2], streamed.shape[2])
+    classes = len(classes_y) * len(classes_x)
     out_y, out_x = axes[0, 4], axes[1, 4]
     j0, j1 = list_of_channel[c0], list_of_channel[c1 - 1] + 1
     n_sta, n_str = (c1 - c0) * classes, (j1 - j0) * classes
@@ -87,14 +90,14 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
             kind, num_banks, o1 - o0, most_positions, o0, origin_y, origin_x, height, width, rect
         )
         entries[t, 0] = stationary_lists(
-            stationary, c0, c1, sta_region, axes, a[0], a[2], width, run_limit, absent,
-            sta_ptr, sta_real, sta_idx, sta_source,
+            stationary, c0, c1, sta_region, axes, classes_y, classes_x, a[0], a[2], width,
+            run_limit, absent, sta_ptr, sta_real, sta_idx, sta_source,
         )  # fmt: skip
         if t == 0 or not np.array_equal(str_region, tiles[t - 1, 4:8]):
             str_count = streamed_lists(
-                streamed, j0, j1, group_of_list, o0, o1, str_region, axes, b[0], b[2], width,
-                most_positions, run_limit, absent, str_ptr, str_real, str_idx, str_offset,
-                str_source,
+                streamed, j0, j1, group_of_list, o0, o1, str_region, axes, classes_y, classes_x,
+                b[0], b[2], width, most_positions, run_limit, absent, str_ptr, str_real, str_idx,
+                str_offset, str_source,
             )  # fmt: skip
         entries[t, 1] = str_count
         window[0], window[1] = rect[0] - origin_y, rect[1] - origin_y

@@ -27,9 +27,24 @@ def streamed_term(gamma, div, r):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def classes_of(axis, stationary_size, streamed_size):  # type: ignore[no-untyped-def]
+    """The classes, in order, that any coordinate of either operand along an axis belongs to."""
+    alpha, beta, gamma, div = axis[0], axis[1], axis[2], axis[3]
+    # Where div is not 1, alpha is: classes take turns along the axis.
+    if div <= stationary_size:
+        return np.arange(div)
+    found = np.empty(stationary_size + streamed_size, np.int64)
+    for y in range(stationary_size):
+        found[y] = stationary_term(alpha, beta, div, y)[1]
+    for r in range(streamed_size):
+        found[stationary_size + r] = streamed_term(gamma, div, r)[1]
+    return np.unique(found)
+
+
+@njit(cache=True, nogil=True)
 def stationary_lists(  # type: ignore[no-untyped-def]
-    mask, c0, c1, region, axes, origin_y, origin_x, width, run_limit, absent, ptr, real, idx,
-    source,
+    mask, c0, c1, region, axes, classes_y, classes_x, origin_y, origin_x, width, run_limit, absent,
+    ptr, real, idx, source,
 ):  # fmt: skip
     """Lists of channels c0..c1 of a region of feature maps, a list per (channel, class).
 
@@ -39,6 +54,7 @@ def stationary_lists(  # type: ignore[no-untyped-def]
         mask: [C, Y, X], non-zero where there is a value.
         region: y0, y1, x0, x1.
         axes: [2, 5]: alpha, beta, gamma, div, output size, for y and x.
+        classes_y, classes_x: :func:`classes_of` each axis.
         ptr, real, idx: out: list bounds, non-placeholders a list, entries.
         source: out: flat index into ``mask`` of each entry, -1 for a placeholder.
     """
@@ -47,24 +63,22 @@ def stationary_lists(  # type: ignore[no-untyped-def]
     used = 0
     group = 0
     ptr[0] = 0
-    # Where div is not 1, alpha is: classes take turns along an axis.
-    first_y, first_x = np.empty(div_y, np.int64), np.empty(div_x, np.int64)
-    for y in range(y0, y0 + div_y):
-        first_y[stationary_term(axes[0, 0], axes[0, 1], div_y, y)[1]] = y
-    for x in range(x0, x0 + div_x):
-        first_x[stationary_term(axes[1, 0], axes[1, 1], div_x, x)[1]] = x
+    class_of_y0 = stationary_term(axes[0, 0], axes[0, 1], div_y, y0)[1]
+    class_of_x0 = stationary_term(axes[1, 0], axes[1, 1], div_x, x0)[1]
     for c in range(c0, c1):
-        for cls_y in range(div_y):
-            for cls_x in range(div_x):
+        for cls_y in classes_y:
+            first_y = y0 + (cls_y - class_of_y0) % div_y
+            for cls_x in classes_x:
+                first_x = x0 + (cls_x - class_of_x0) % div_x
                 count = 0
                 run = 0
-                first = stationary_term(axes[1, 0], axes[1, 1], div_x, first_x[cls_x])[0]
-                for y in range(first_y[cls_y], y1, div_y):
+                first = stationary_term(axes[1, 0], axes[1, 1], div_x, first_x)[0]
+                for y in range(first_y, y1, div_y):
                     ty = stationary_term(axes[0, 0], axes[0, 1], div_y, y)[0]
                     entry = (ty - origin_y) * width - origin_x + first
                     row = mask[c, y]
                     at = (c * mask.shape[1] + y) * mask.shape[2]
-                    for x in range(first_x[cls_x], x1, div_x):
+                    for x in range(first_x, x1, div_x):
                         if row[x]:
                             while run >= run_limit:
                                 idx[used] = absent
@@ -87,8 +101,8 @@ def stationary_lists(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def streamed_lists(  # type: ignore[no-untyped-def]
-    mask, j0, j1, group_of_list, o0, o1, region, axes, origin_y, origin_x, width, n_positions,
-    run_limit, absent, ptr, real, idx, offset, source,
+    mask, j0, j1, group_of_list, o0, o1, region, axes, classes_y, classes_x, origin_y, origin_x,
+    width, n_positions, run_limit, absent, ptr, real, idx, offset, source,
 ):  # fmt: skip
     """Lists j0..j1 of filters, or of a gradient region, a list per (j, class), channels fastest.
 
@@ -97,6 +111,7 @@ def streamed_lists(  # type: ignore[no-untyped-def]
         group_of_list: convolution group of each j.
         o0, o1: output channels of the accumulator group (absolute).
         region: r0, r1, s0, s1.
+        classes_y, classes_x: as in :func:`stationary_lists`.
         n_positions: output positions of one channel in the accumulators.
         ptr, real, idx, offset, source: out: bounds, non-placeholders, entries, channel offsets,
             flat indices into ``mask`` (-1 for a placeholder).
@@ -111,8 +126,8 @@ def streamed_lists(  # type: ignore[no-untyped-def]
         first = group_of_list[j] * per_group
         low = max(o0 - first, 0)
         high = min(o1 - first, per_group)
-        for cls_y in range(div_y):
-            for cls_x in range(div_x):
+        for cls_y in classes_y:
+            for cls_x in classes_x:
                 count = 0
                 run = 0
                 for r in range(r0, r1):

@@ -10,11 +10,12 @@ from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.geometry import Operands, Problem
 from gscn_sim.mapping.estimate import Estimator
-from gscn_sim.mapping.plan import Plan, held_outputs
+from gscn_sim.mapping.plan import Plan, held_outputs, reached_span
 from gscn_sim.units import ceil_div
 
 SHORTLIST = 24  # plans of forward and dgrad that are estimated tile by tile
 MOST_PES = 0.75  # of the PEs that any plan of wgrad uses
+MOST_POSITIONS = 1 << 26  # that products of a tile land on: the kernels look each up in a table
 UNITS_PER_SPLIT = 16  # of wgrad, so that they can be dealt evenly
 SHORTLIST_EACH = 4  # of these with the same number of output-channel parts
 
@@ -57,6 +58,7 @@ def choose_plan(
             f"got {config.pe.accumulator_entries}"
         )
     if len(plans) == 1:
+        _check_span(plans[0], layer)
         return replace(plans[0], reason=f"{plans[0].kind}, the only legal mapping")
     looked_at = _promising(plans, estimator)
     best, cycles = looked_at[0], estimator.cycles(looked_at[0])
@@ -65,8 +67,20 @@ def choose_plan(
             estimate = estimator.cycles(plan)
             if estimate < cycles:
                 best, cycles = plan, estimate
+    _check_span(best, layer)
     reason = f"{best.kind}, best of {len(plans)} by estimate ({cycles:.0f} cycles)"
     return replace(best, reason=reason)
+
+
+def _check_span(plan: Plan, layer: str) -> None:
+    if plan.dataflow not in ("cartesian", "anticipated"):
+        return
+    span = max((reached_span(plan.problem, t) for t in plan.tiles if not t.is_empty), default=0)
+    if span > MOST_POSITIONS:
+        raise ConfigError(
+            f"layer {layer}, {plan.problem.phase}: products of one tile must land on at most "
+            f"{MOST_POSITIONS} positions, inside the output or not, got {span}"
+        )
 
 
 def _estimator(

@@ -177,7 +177,8 @@ class Estimator:
         """
         if (rows, cols, met) not in self._grids:
             problem = self.problem
-            classes = int(problem.axes[0, 3] * problem.axes[1, 3])
+            height, width = problem.stationary_plane
+            classes = min(int(problem.axes[0, 3]), height) * min(int(problem.axes[1, 3]), width)
             rule = self.config.mapping.tile_rule
             ranges = [
                 [cut(problem, rule, axis, parts, i) for i in range(parts)]
@@ -267,15 +268,15 @@ class Estimator:
         if (block, of_gradient) not in self._vectors:
             sums = self._gradient_at if of_gradient else self._window_at
             pe = self.config.pe
-            per_group = (sums.shape[1] - 1) // self.problem.groups
-            totals = []
-            for group in range(self.problem.groups):
-                first = group * per_group
-                ends = [*range(first, first + per_group, block), first + per_group]
-                counts = np.diff(sums[:, ends], axis=1)
-                vector = pe.streamed_vector if of_gradient else pe.stationary_vector
-                totals.append((-(-counts // vector)).sum(1, dtype=np.float64))
-            self._vectors[block, of_gradient] = np.stack(totals, 1)
+            groups = self.problem.groups
+            per_group = (sums.shape[1] - 1) // groups
+            first = np.arange(groups)[:, None] * per_group
+            starts = np.arange(0, per_group, block)
+            counts = sums[:, first + np.minimum(starts + block, per_group)]
+            counts -= sums[:, first + starts]  # [n, groups, blocks, positions]
+            vector = pe.streamed_vector if of_gradient else pe.stationary_vector
+            vectors = (-(-counts // vector)).sum(2, dtype=np.float64)
+            self._vectors[block, of_gradient] = vectors
         return self._vectors[block, of_gradient]
 
     @cached_property

@@ -266,6 +266,19 @@ def _held_side(axis: tuple[int, ...], stationary: int, streamed: int, rule: str,
     return max(1, int(spans.max()))
 
 
+def reached_span(problem: Problem, tile: Tile) -> int:
+    """Relative output positions, inside the output or not, that products of a tile can land on."""
+    span = 1
+    for axis in range(2):
+        alpha, beta, gamma, div, _ = (int(v) for v in problem.axes[axis])
+        y0, y1 = tile.stationary[2 * axis : 2 * axis + 2]
+        r0, r1 = tile.streamed[2 * axis : 2 * axis + 2]
+        own = (alpha * (y1 - 1) + beta) // div - (alpha * y0 + beta) // div
+        other = abs(ceil_div(gamma * (r1 - 1), div) - ceil_div(gamma * r0, div))
+        span *= own + other + 1
+    return span
+
+
 def area(region: tuple[int, int, int, int]) -> int:
     """Positions of a region y0, y1, x0, x1."""
     return max(0, region[1] - region[0]) * max(0, region[3] - region[2])
