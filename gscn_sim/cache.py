@@ -69,9 +69,17 @@ class Cache:
             self._memory[key] = value
         return value
 
-    def get_on_disk(self, digest: str, compute: Callable[[], Result]) -> Result:
-        """The result of ``compute``, from memory or from the folder if it is there."""
-        return self.get(digest, lambda: self._from_disk(digest, compute))
+    def get_on_disk(
+        self,
+        digest: str,
+        compute: Callable[[], Any],
+        restore: Callable[[Any], Any] = lambda kept: kept,
+    ) -> Any:
+        """The result of ``compute``, from memory or from the folder if it is there.
+
+        In memory is what ``restore`` makes of it.
+        """
+        return self.get(digest, lambda: restore(self._from_disk(digest, compute)))
 
     def _from_disk(self, digest: str, compute: Callable[[], Result]) -> Result:
         if self._on_disk is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -68,45 +68,58 @@ def machine_array(config: Config, dataflow: str) -> Ints:
     )
 
 
-def cached_costs(plan: Plan, operands: Operands, config: Config, cache: Cache) -> BlockCosts:
-    """Costs of a plan's blocks, their channels dealt to the PEs, from the cache where known."""
-    order = deal_order(plan, operands, config)
-    blocks = _sorted_blocks(plan)
+@dataclass(frozen=True, kw_only=True)
+class CostQuestion:
+    """What the costs of a plan's blocks depend on, and the way to them."""
 
-    def compute() -> tuple[Ints, BlockCosts]:
-        costs = block_costs(plan, dealt(operands, order), config)
-        rows = np.array([costs.index[block] for block in blocks])
-        return rows, replace(costs, index={})  # thousands of blocks are slow to pickle
+    plan: Plan
+    operands: Operands
+    config: Config
 
-    rows, costs = cache.get_on_disk(_costs_digest(plan, operands, order, config), compute)
-    return replace(costs, index=dict(zip(blocks, rows.tolist(), strict=True)))
+    @cached_property
+    def order(self) -> ChannelOrder:
+        """Channels as they are dealt to the PEs."""
+        return deal_order(self.plan, self.operands, self.config)
 
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all of it: code, masks, tiles and blocks, the PE."""
+        plan, config = self.plan, self.config
+        facts = (
+            code_digest(),
+            self.operands.digest,
+            *(plan.problem.phase, plan.problem.shape),
+            *(getattr(plan, field.name) for field in fields(plan) if field.name not in _COST_FREE),
+            *machine_array(config, plan.dataflow).tolist(),
+            *(config.pe.bank_hash, _by_channel(config)),
+        )
+        digest = hashlib.sha256(repr(facts).encode())
+        digest.update(self.order.stationary.tobytes() + self.order.outputs.tobytes())
+        return digest.hexdigest()
 
-def _costs_digest(plan: Plan, operands: Operands, order: ChannelOrder, config: Config) -> str:
-    """Digest of all that block costs depend on: code, masks, tiles and blocks, the PE."""
-    facts = (
-        code_digest(),
-        operands.digest,
-        *(plan.problem.phase, plan.problem.shape),
-        *(getattr(plan, field.name) for field in fields(plan) if field.name not in _COST_FREE),
-        *machine_array(config, plan.dataflow).tolist(),
-        *(config.pe.bank_hash, _by_channel(config)),
-    )
-    digest = hashlib.sha256(repr(facts).encode())
-    digest.update(order.stationary.tobytes() + order.outputs.tobytes())
-    return digest.hexdigest()
+    def answer(self, cache: Cache) -> BlockCosts:
+        """The costs, from the cache where known."""
+        blocks = self.plan.distinct_blocks
+
+        def compute() -> tuple[Ints, BlockCosts]:
+            costs = block_costs(self.plan, dealt(self.operands, self.order), self.config)
+            rows = np.array([costs.index[block] for block in blocks])
+            return rows, replace(costs, index={})  # thousands of blocks are slow to pickle
+
+        def restore(kept: tuple[Ints, BlockCosts]) -> BlockCosts:
+            rows, costs = kept
+            return replace(costs, index=dict(zip(blocks, rows.tolist(), strict=True)))
+
+        costs: BlockCosts = cache.get_on_disk(self.digest, compute, restore)
+        return costs
 
 
 def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:
     """Run the kernels for every distinct block of a plan."""
-    blocks = sorted(
-        {b for split in plan.blocks_of_split for row in split for b in row if b is not None},
-        key=attrgetter("c0", "c1", "o0", "o1"),
-    )
     index: dict[Block, int] = {}
     representatives: list[Block] = []
     rows: dict[object, int] = {}
-    for block in blocks:
+    for block in plan.distinct_blocks:
         key = _content_key(plan, operands, config, block)
         if key not in rows:
             rows[key] = len(representatives)
@@ -117,14 +130,6 @@ def block_costs(plan: Plan, operands: Operands, config: Config) -> BlockCosts:
     if plan.dataflow == "positional":
         return _positional_costs(plan, operands, config, index, representatives)
     return _cartesian_costs(plan, operands, config, index, representatives)
-
-
-def _sorted_blocks(plan: Plan) -> list[Block]:
-    """The distinct blocks of a plan, those of one range of stationary channels together."""
-    return sorted(
-        {b for split in plan.blocks_of_split for row in split for b in row if b is not None},
-        key=lambda b: (b.c0, b.c1, b.o0, b.o1),
-    )
 
 
 def _by_channel(config: Config) -> bool:

@@ -15,6 +15,9 @@ from gscn_sim.reuse import entry_bytes, share_buffer
 from gscn_sim.schedule import Gang, Lists, Schedule
 from gscn_sim.units import ceil_div
 
+# Configuration that no schedule depends on: what the fabric does with it in time.
+SCHEDULE_FREE = ("array.clock_ghz", "dram", "drain.overlap", "drain.staging_rounds")
+
 
 def make_schedule(plan: Plan, costs: BlockCosts, config: Config, times: Ints) -> Schedule:
     """Lay a plan's blocks out in rounds and work out what must move.

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gscn_sim.cache import Cache
-from gscn_sim.config import Config
-from gscn_sim.costs import cached_costs
+from gscn_sim.config import Config, ignoring
+from gscn_sim.costs import CostQuestion
 from gscn_sim.dense import dense_operands
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.geometry import Ints, Operands, Problem, count_useful, make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import Plan, choose_plan, deal_units
+from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan, deal_units
 from gscn_sim.mapping.estimate import Estimator
 from gscn_sim.records import Activity, PhaseRecord, Slots
-from gscn_sim.rounds import make_schedule
+from gscn_sim.rounds import SCHEDULE_FREE, make_schedule
 from gscn_sim.schedule import Schedule
 from gscn_sim.timeline import Timeline
 from gscn_sim.units import ceil_div
@@ -243,19 +243,29 @@ def prepare_phase(
     problem = make_problem(layer.shape, phase, batch_size)
     operands = cache.get((phase, layer), lambda: make_operands(layer, problem))
     kept: list[Estimator] = cache.get(("estimator", phase, layer, batch_size), list)
-    plan = choose_plan(problem, operands, config, layer.name, kept)
+    plan = cache.get(
+        ("plan", phase, layer, batch_size, ignoring(config, *PLAN_FREE)),
+        lambda: choose_plan(problem, operands, config, layer.name, kept),
+    )
     if plan.dataflow == "dense":
         operands = dense_operands(operands)
         useful = count_useful(problem, operands)
     else:
         useful = cache.get(("useful", phase, layer), lambda: count_useful(problem, operands))
-    costs = cached_costs(plan, operands, config, cache)
+    question = CostQuestion(plan=plan, operands=operands, config=config)
+
+    def schedule() -> Schedule:
+        units = deal_units(plan, operands, config)
+        return make_schedule(plan, question.answer(cache), config, units)
+
     return PreparedPhase(
         problem=problem,
         operands=operands,
         useful=useful,
         plan=plan,
-        schedule=make_schedule(plan, costs, config, deal_units(plan, operands, config)),
+        schedule=cache.get(
+            (question.digest, plan.samples, batch_size, ignoring(config, *SCHEDULE_FREE)), schedule
+        ),
     )
 
 

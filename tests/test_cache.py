@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 from dataclasses import replace
@@ -13,6 +14,8 @@ import pytest
 import workloads
 from gscn_sim.cache import Cache, open_cache, size_bytes
 from gscn_sim.config import Config, load_config
+from gscn_sim.config.loader import flatten_config
+from gscn_sim.errors import ConfigError
 from gscn_sim.simulate import simulate
 
 PHASES = ("dgrad", "wgrad", "pre_dgrad", "pre_wgrad")
@@ -194,6 +197,39 @@ def test_results_are_the_same_with_and_without(trace, tmp_path):
                 trace, small(changes), PHASES, batch_size=batch, cache=cache, workers=0
             )
             assert found.records == plain.records, changes
+
+
+def another(key: str, value: object) -> object:
+    """Another allowed value of a configuration key; numbers change by a factor that shows."""
+    section, name = key.split(".")
+    known = {f.name: f.metadata for f in dataclasses.fields(getattr(Config(), section))}[name]
+    if "allowed" in known:
+        return next(choice for choice in known["allowed"] if choice != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return max(known["minimum"], value // 2) if value > 1 else value + 1
+    return value * 0.75
+
+
+def test_no_key_is_forgotten(trace, tmp_path):
+    """One cache over designs each of which differs from the first in one key, for every key."""
+    cache = Cache(tmp_path)
+    base = small({"buffer.size_bytes": 8192, "network.operand_bytes_per_cycle": 16})
+    flat = flatten_config(base)
+    told_apart = set()
+    first = simulate(trace, base, PHASES, workers=0, cache=cache)
+    for key, value in flat.items():
+        try:
+            config = load_config("gscn", {**flat, key: another(key, value)})
+            plain = simulate(trace, config, PHASES, workers=0)
+        except ConfigError:  # the key does not go alone with the others
+            continue
+        found = simulate(trace, config, PHASES, workers=0, cache=cache)
+        assert found.records == plain.records, key
+        told_apart |= {key} if found.records != first.records else set()
+    assert {"array.clock_ghz", "drain.overlap", "pe.bank_hash"} <= told_apart
+    assert len(told_apart) > len(flat) // 2
 
 
 def test_designs_that_differ_outside_the_kernels_share_their_costs(trace, tmp_path):

@@ -12,6 +12,7 @@ from gscn_sim.config.sections import (
     NetworkConfig,
     PeConfig,
     PolicyConfig,
+    ignoring,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "PeConfig",
     "PolicyConfig",
     "dump_toml",
+    "ignoring",
     "load_config",
     "preset_names",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 from gscn_sim.config.fields import check_fields, choice, count, real, switch
 from gscn_sim.errors import ConfigError
@@ -278,3 +280,21 @@ class Config:
     def seconds(self, cycles: int) -> float:
         """Time of a number of cycles."""
         return cycles / (self.array.clock_ghz * 1e9)
+
+
+@lru_cache(maxsize=256)
+def ignoring(config: Config, *keys: str) -> Config:
+    """The configuration with its name, and each key or whole section given, at its default.
+
+    For what is found again by all of the configuration that it depends on.
+    """
+    plain = Config()
+    changes: dict[str, Any] = {"name": plain.name}
+    for key in keys:
+        section, _, name = key.partition(".")
+        value = getattr(plain, section)
+        if name:
+            current = changes.get(section, getattr(config, section))
+            value = replace(current, **{name: getattr(value, name)})
+        changes[section] = value
+    return replace(config, **changes)

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
-from gscn_sim.config import Config
+from gscn_sim.config import Config, ignoring
 from gscn_sim.errors import ConfigError
-from gscn_sim.geometry import Operands, Problem
+from gscn_sim.geometry import Operands, Problem, make_problem
 from gscn_sim.mapping.estimate import Estimator
 from gscn_sim.mapping.plan import Plan, held_outputs, reached_span
 from gscn_sim.units import ceil_div
+from workloads import LayerShape, Phase
 
 SHORTLIST = 24  # plans of forward and dgrad that are estimated tile by tile
 MOST_PES = 0.75  # of the PEs that any plan of wgrad uses
 MOST_POSITIONS = 1 << 26  # that products of a tile land on: the kernels look each up in a table
 UNITS_PER_SPLIT = 16  # of wgrad, so that they can be dealt evenly
 SHORTLIST_EACH = 4  # of these with the same number of output-channel parts
+# Configuration that no plan depends on, and that only the estimates depend on.
+PLAN_FREE = (
+    "pe.accumulator_banks",
+    "pe.bank_queue_depth",
+    "pe.bank_hash",
+    "pe.anticipator_vectors",
+    "buffer.rounds_ahead",
+    "drain.overlap",
+    "drain.staging_rounds",
+    "policy.barrier",
+    "policy.halo",
+)
+ESTIMATE_ONLY = ("array.clock_ghz", "dram", "network", "drain", "buffer")
 
 
 def dataflows_of(problem: Problem, config: Config) -> list[str]:
@@ -45,11 +60,8 @@ def choose_plan(
         ConfigError: no legal plan; the message names the layer, the phase and what does not fit.
     """
     estimator = _estimator(problem, operands, config, [] if kept is None else kept)
-    plans = [
-        plan
-        for dataflow in dataflows_of(problem, config)
-        for plan in legal_plans(problem, config, dataflow)
-    ]
+    legal = ignoring(config, *PLAN_FREE, *ESTIMATE_ONLY)
+    plans = _all_plans(problem.shape, problem.phase, problem.batch_size, legal)
     if not plans:
         needed = _least_entries(problem, config)
         raise ConfigError(
@@ -91,7 +103,7 @@ def _estimator(
     return found
 
 
-def _promising(plans: list[Plan], estimator: Estimator) -> list[Plan]:
+def _promising(plans: Sequence[Plan], estimator: Estimator) -> Sequence[Plan]:
     """The plans worth a closer look.
 
     wgrad: those that use most of the PEs that any plan uses. forward and dgrad: the best few for
@@ -110,6 +122,19 @@ def _promising(plans: list[Plan], estimator: Estimator) -> list[Plan]:
             taken[plans[i].outputs] += 1
             chosen.append(plans[i])
     return chosen
+
+
+@lru_cache(maxsize=64)
+def _all_plans(
+    shape: LayerShape, phase: Phase, batch_size: int, config: Config
+) -> tuple[Plan, ...]:
+    """Legal plans of all dataflows, which layers of one shape share."""
+    problem = make_problem(shape, phase, batch_size)
+    return tuple(
+        plan
+        for dataflow in dataflows_of(problem, config)
+        for plan in legal_plans(problem, config, dataflow)
+    )
 
 
 def legal_plans(problem: Problem, config: Config, dataflow: str) -> Iterator[Plan]:

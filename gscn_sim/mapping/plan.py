@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -119,6 +120,12 @@ class Plan:
     def blocks_of_split(self) -> list[list[list[Block | None]]]:
         """[output split][round] -> one block for each input split (None: nothing to do)."""
         return [self._rounds(split) for split in range(self.outputs)]
+
+    @cached_property
+    def distinct_blocks(self) -> list[Block]:
+        """Every block once, those of one range of stationary channels together."""
+        blocks = {b for split in self.blocks_of_split for row in split for b in row if b}
+        return sorted(blocks, key=attrgetter("c0", "c1", "o0", "o1"))
 
     def _rounds(self, split: int) -> list[list[Block | None]]:
         problem = self.problem

@@ -16,7 +16,7 @@ from oracles.products import meetings
 from gscn_sim.config import load_config
 from gscn_sim.errors import ConfigError
 from gscn_sim.geometry import Problem, make_operands, make_problem
-from gscn_sim.mapping import Plan, choose_plan
+from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan
 from gscn_sim.mapping.choose import dataflows_of, legal_plans
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
@@ -200,6 +200,44 @@ def test_auto_uses_the_machine_on_small_planes() -> None:
         plan = choose_plan(problem, make_operands(layer, problem), load_config("gscn"), "l")
         assert plan.num_pes_used >= 160, plan.label
         assert re.fullmatch(r"mixed, best of \d+ by estimate \(\d+ cycles\)", plan.reason)
+
+
+def test_keys_that_no_plan_depends_on() -> None:
+    """Each of them changed alone leaves every plan as it is, reason and estimate included."""
+    shape = LayerShape(C=8, H=14, W=14, K=16, R=3, S=3, padding=(1, 1))
+    rng = np.random.default_rng(0)
+    layer = layer_from_arrays(
+        "l",
+        activation=rng.random((2, 8, 14, 14)) < 0.5,
+        gradient=rng.random((2, 16, 14, 14)) < 0.1,
+        weight=np.ones((16, 8, 3, 3)),
+        shape=shape,
+    )
+    other = {
+        "pe.accumulator_banks": 64,
+        "pe.bank_queue_depth": 1,
+        "pe.bank_hash": "modulo",
+        "pe.anticipator_vectors": 2,
+        "buffer.rounds_ahead": 1,
+        "drain.overlap": False,
+        "drain.staging_rounds": 1,
+        "policy.barrier": "input_channel",
+        "policy.halo": "serial",
+    }
+    assert set(other) == set(PLAN_FREE)
+    for phase in (Phase.DGRAD, Phase.WGRAD):
+        problem = make_problem(shape, phase, 16)
+        operands = make_operands(layer, problem)
+        for dataflow in ("auto", "cartesian"):
+            base = {"dataflow.wgrad": dataflow}
+            plain = load_config("gscn", base)
+            plan = choose_plan(problem, operands, plain, "l")
+            for key, value in other.items():
+                config = load_config("gscn", base | {key: value})
+                assert config != plain
+                found = choose_plan(problem, operands, config, "l")
+                facts = ("label", "reason", "block_outputs", "block_inputs", "dataflow")
+                assert [getattr(found, f) for f in facts] == [getattr(plan, f) for f in facts], key
 
 
 @pytest.mark.parametrize("key", ["dataflow.forward", "dataflow.dgrad"])
