@@ -29,7 +29,6 @@ PLAN_FREE = (
     "buffer.rounds_ahead",
     "drain.overlap",
     "drain.staging_rounds",
-    "policy.barrier",
     "policy.halo",
 )
 ESTIMATE_ONLY = ("array.clock_ghz", "dram", "network", "drain", "buffer")

@@ -221,7 +221,6 @@ def test_keys_that_no_plan_depends_on() -> None:
         "buffer.rounds_ahead": 1,
         "drain.overlap": False,
         "drain.staging_rounds": 1,
-        "policy.barrier": "input_channel",
         "policy.halo": "serial",
     }
     assert set(other) == set(PLAN_FREE)
