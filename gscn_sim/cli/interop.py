@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from workloads import LayerShape, Trace
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 IMPORT_FORMATS = ("table", "scalesim", "onnx", "npy")
 EXPORT_FORMATS = ("scalesim", "timeloop")
+NOT_FOR_MASKS = ("samples", "activation_density", "gradient_density", "weight_density", "seed")
 
 
 @click.command("import")
@@ -49,6 +51,7 @@ def import_trace(
 
     network = network or Path(path).stem
     if form == "npy":
+        _refuse_options(form, *NOT_FOR_MASKS)
         made = workloads.Trace(network=network, batch_size=batch_size, layers=read_npy_folder(path))
     else:
         layers, stated = _read(path, form)
@@ -73,6 +76,15 @@ def import_trace(
         )
     workloads.save(made, output)
     click.echo(f"{output}: {len(made.layers)} layers of {made.network}")
+
+
+def _refuse_options(form: str, *names: str) -> None:
+    """Refuse options that were given but would have no effect."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = "--" + name.replace("_", "-")
+            raise click.UsageError(f"{option} has no effect with --from {form}: leave it out")
 
 
 @click.command("export")

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,33 @@ def test_a_trace_becomes_timeloop_problems(invoke, toy_trace, tmp_path):
     result = invoke("trace", "export", toy_trace, "--to", "timeloop", "-o", tmp_path / "file")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "option", ["--samples", "--gradient-density", "--weight-density", "--seed"]
+)
+def test_options_that_masks_leave_no_room_for_are_refused(invoke, tmp_path, option):
+    made = tmp_path / "net.npz"
+    result = invoke("trace", "import", tmp_path, "--from", "npy", option, "1", "-o", made)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].endswith(
+        f"{option} has no effect with --from npy: leave it out"
+    )
+    assert not made.exists()
+
+
+def test_a_missing_package_is_one_line_that_names_the_extra(
+    invoke, toy_trace, tmp_path, monkeypatch
+):
+    (tmp_path / "net.onnx").write_bytes(b"")
+    for package, extra, words in (
+        ("onnx", "onnx", ("import", tmp_path / "net.onnx", "--from", "onnx")),
+        ("yaml", "timeloop", ("export", toy_trace, "--to", "timeloop")),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        made = tmp_path / "made"
+        result = invoke("trace", *words, "-o", made)
+        assert result.exit_code == 2
+        assert f"pip install 'gscn-sim[{extra}]'" in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        assert not made.exists()
