@@ -232,6 +232,32 @@ def test_no_key_is_forgotten(trace, tmp_path):
     assert len(told_apart) > len(flat) // 2
 
 
+def test_a_run_is_recalled_by_all_that_it_depends_on(trace, tmp_path):
+    def run(changes=None, batch=4, phases=PHASES, **more):
+        cache = Cache(tmp_path)  # nothing but the folder is shared
+        design = small(changes or {})
+        return simulate(
+            trace, design, phases, batch_size=batch, workers=0, cache=cache, recall=True, **more
+        )
+
+    first, again = run(), run()
+    assert (first.recalled, again.recalled) == (False, True)
+    assert again == first
+    assert again.table.equals(first.table)
+    other_gpu = run(gpu="v100")
+    assert other_gpu.recalled
+    assert other_gpu.gpu == "v100"
+    assert other_gpu.records == first.records
+    for changed in (
+        run({"array.clock_ghz": 0.7}),
+        run(batch=5),
+        run(phases=PHASES[:2]),
+        run(timeline=tmp_path / "t.json.gz"),
+    ):
+        assert not changed.recalled
+    assert (tmp_path / "t.json.gz").exists()
+
+
 def test_designs_that_differ_outside_the_kernels_share_their_costs(trace, tmp_path):
     cache = Cache(tmp_path)
     simulate(trace, small({}), PHASES, cache=cache)

@@ -17,10 +17,10 @@ from oracles.products import useful_products
 from gscn_sim import load_config, simulate
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.geometry import make_operands, make_problem
+from gscn_sim.layer_phase import simulate_phase
 from gscn_sim.mapping import Plan, choose_plan
 from gscn_sim.mapping.choose import dataflows_of, legal_plans
 from gscn_sim.records import PhaseRecord, Slots
-from gscn_sim.simulate import simulate_phase
 from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays
 
 PHASES = ("forward", "dgrad", "wgrad")

@@ -1,30 +1,9 @@
-"""Layer shapes, sparsity masks and the trace format: what the trainer and the simulator share."""
+"""Layer shapes, sparsity masks and the trace format: what the trainer and the simulator share.
 
-from workloads.errors import GscnError, LayerError, ShapeError, TraceError
-from workloads.layer import OPERANDS, Layer, Operand, layer_from_arrays
-from workloads.masks import Mask
-from workloads.reader import load, validate
-from workloads.shape import LayerShape, Phase
-from workloads.synthetic import synthesize
-from workloads.trace import Trace
-from workloads.writer import TraceWriter, save
+Names are listed in ``__init__.pyi`` and looked up when they are first used, so that a command's
+``--help`` loads none of the libraries behind them.
+"""
 
-__all__ = [
-    "OPERANDS",
-    "GscnError",
-    "Layer",
-    "LayerError",
-    "LayerShape",
-    "Mask",
-    "Operand",
-    "Phase",
-    "ShapeError",
-    "Trace",
-    "TraceError",
-    "TraceWriter",
-    "layer_from_arrays",
-    "load",
-    "save",
-    "synthesize",
-    "validate",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -78,7 +78,7 @@ def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--cache",
         metavar="DIR|off",
-        help="Where kernel results are kept for later runs. Default: $GSCN_SIM_CACHE, or the "
+        help="Where results are kept for later runs. Default: $GSCN_SIM_CACHE, or the "
         "user's cache folder. Results do not depend on it.",
     )(command)
 

@@ -88,13 +88,16 @@ def run(
             workers=workers,
             timeline=timeline,
             cache=open_cache(cache, memory_bytes=0),
+            recall=True,
         )
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")
     if output is not None:
         save(result, trace, output, file_format)
     present(result, trace, "table" if form is None or output is not None else form)
-    if not quiet:
+    if not quiet and result.recalled:
+        click.echo("known from an earlier run (--cache off simulates again)", err=True)
+    elif not quiet:
         click.echo(f"SimPy took {result.simpy_share:.0%} of the simulation's time", err=True)
 
 

@@ -1,0 +1,17 @@
+from .errors import GscnError as GscnError
+from .errors import LayerError as LayerError
+from .errors import ShapeError as ShapeError
+from .errors import TraceError as TraceError
+from .layer import OPERANDS as OPERANDS
+from .layer import Layer as Layer
+from .layer import Operand as Operand
+from .layer import layer_from_arrays as layer_from_arrays
+from .masks import Mask as Mask
+from .reader import load as load
+from .reader import validate as validate
+from .shape import LayerShape as LayerShape
+from .shape import Phase as Phase
+from .synthetic import synthesize as synthesize
+from .trace import Trace as Trace
+from .writer import TraceWriter as TraceWriter
+from .writer import save as save
