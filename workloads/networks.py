@@ -107,6 +107,11 @@ class _Builder:
         self.conv(f"{prefix}conv{index}", *args)
         self.elementwise(f"{prefix}bn{index}", LayerKind.BATCH_NORM)
 
+    def norm_relu_conv(self, prefix: str, norm: str, number: str, *args: int) -> None:
+        self.elementwise(f"{prefix}{norm}{number}", LayerKind.BATCH_NORM)
+        self.elementwise(f"{prefix}relu{number}", LayerKind.RELU)
+        self.conv(f"{prefix}conv{number}", *args)
+
     def end_of_block(self, prefix: str, last_relu: str) -> None:
         self.elementwise(f"{prefix}add", LayerKind.ADD)
         self.elementwise(f"{prefix}{last_relu}", LayerKind.RELU)
@@ -249,9 +254,7 @@ def _wide_resnet_cifar(blocks: int, width: int) -> list[NetworkLayer]:
             stride = 2 if stage > 0 and index == 0 else 1
             size = net.size
             for number, step in (("1", stride), ("2", 1)):
-                net.elementwise(f"{prefix}bn{number}", LayerKind.BATCH_NORM)
-                net.elementwise(f"{prefix}relu{number}", LayerKind.RELU)
-                net.conv(f"{prefix}conv{number}", filters, 3, step, 1)
+                net.norm_relu_conv(prefix, "bn", number, filters, 3, step, 1)
             if net.size != size:
                 net.size = size
                 net.conv(f"{prefix}shortcut", filters, 1, stride)
@@ -274,15 +277,11 @@ def _densenet121() -> list[NetworkLayer]:
             prefix = f"features.denseblock{block + 1}.denselayer{index + 1}."
             size = net.size
             for number, filters, kernel in (("1", 128, 1), ("2", 32, 3)):
-                net.elementwise(f"{prefix}norm{number}", LayerKind.BATCH_NORM)
-                net.elementwise(f"{prefix}relu{number}", LayerKind.RELU)
-                net.conv(f"{prefix}conv{number}", filters, kernel, 1, kernel // 2)
+                net.norm_relu_conv(prefix, "norm", number, filters, kernel, 1, kernel // 2)
             net.size = (size[0] + 32, *size[1:])
         if block < 3:
             prefix = f"features.transition{block + 1}."
-            net.elementwise(f"{prefix}norm", LayerKind.BATCH_NORM)
-            net.elementwise(f"{prefix}relu", LayerKind.RELU)
-            net.conv(f"{prefix}conv", net.size[0] // 2, 1)
+            net.norm_relu_conv(prefix, "norm", "", net.size[0] // 2, 1)
             net.pool(f"{prefix}pool", LayerKind.AVG_POOL, 2, 2)
     net.elementwise("features.norm5", LayerKind.BATCH_NORM)
     net.elementwise("features.relu5", LayerKind.RELU)

@@ -16,6 +16,7 @@ from typing import Any
 
 from gscn_sim.config import Config
 from gscn_sim.sweep.errors import SpaceError
+from workloads.errors import one_line
 
 UNITS = {
     "KiB": 1 << 10,
@@ -87,7 +88,7 @@ class Expression:
         except (InvalidExpression, SyntaxError, RecursionError, Warning, *_ERRORS) as error:
             if isinstance(error, SpaceError):
                 raise
-            raise SpaceError(f"{self.text!r}: cannot be evaluated: {error}") from None
+            raise SpaceError(f"{self.text!r}: cannot be evaluated: {one_line(error)}") from None
 
 
 def names() -> list[str]:

@@ -46,6 +46,26 @@ def examples(count: int) -> Any:
     )
 
 
+def fuzz_documents(run: Any, path: Path, count: int, documents: Any, check: Any) -> None:
+    """Write spoiled documents as TOML and check each."""
+
+    @examples(count)
+    @given(documents)
+    def case(document: dict[str, Any]) -> None:
+        path.write_text(toml(document), encoding="utf-8")
+        run(lambda: check(path), lambda: document)
+
+    case()
+
+
+def fuzz_bytes(run: Any, path: Path, count: int, content: bytes, seed: int, check: Any) -> None:
+    """Write a file with some of its bytes spoiled and check each."""
+    generator = np.random.default_rng(seed)
+    for _ in range(count):
+        path.write_bytes(spoil(content, generator))
+        run(lambda: check(path), path.read_bytes)
+
+
 def toml(document: dict[str, Any]) -> str:
     """A TOML document; None, which TOML has not, becomes a text."""
 
@@ -82,28 +102,17 @@ def config_is_what_it_says(path: Path) -> bool:
 
 
 def test_configurations(tmp_path: Path, fuzz: Any) -> None:
-    run = fuzz("config structure", GscnError)
-    path = tmp_path / "design.toml"
     full = tomllib.loads(dump_toml(Config()))
     small = {"preset": "scnn", "pe": {"accumulator_banks": 64}, "dram": {"preset": "hbm2"}}
-
-    @examples(CONFIG_CASES)
-    @given(st.one_of(spoiled(full), spoiled(small)))
-    def case(document: dict[str, Any]) -> None:
-        path.write_text(toml(document), encoding="utf-8")
-        run(lambda: config_is_what_it_says(path), lambda: document)
-
-    case()
+    documents = st.one_of(spoiled(full), spoiled(small))
+    run, path = fuzz("config structure", GscnError), tmp_path / "design.toml"
+    fuzz_documents(run, path, CONFIG_CASES, documents, config_is_what_it_says)
 
 
 def test_bytes_of_configurations(tmp_path: Path, fuzz: Any) -> None:
-    run = fuzz("config bytes", GscnError)
-    path = tmp_path / "design.toml"
-    generator = np.random.default_rng(2)
+    run, path = fuzz("config bytes", GscnError), tmp_path / "design.toml"
     content = dump_toml(Config()).encode()
-    for _ in range(CONFIG_BYTE_CASES):
-        path.write_bytes(spoil(content, generator))
-        run(lambda: config_is_what_it_says(path), path.read_bytes)
+    fuzz_bytes(run, path, CONFIG_BYTE_CASES, content, 2, config_is_what_it_says)
 
 
 SPACE = {
@@ -146,26 +155,13 @@ def space_is_what_it_says(path: Path) -> bool:
 
 
 def test_spaces(tmp_path: Path, fuzz: Any) -> None:
-    run = fuzz("space structure", GscnError)
-    path = tmp_path / "space.toml"
-
-    @examples(SPACE_CASES)
-    @given(spoiled(SPACE))
-    def case(document: dict[str, Any]) -> None:
-        path.write_text(toml(document), encoding="utf-8")
-        run(lambda: space_is_what_it_says(path), lambda: document)
-
-    case()
+    run, path = fuzz("space structure", GscnError), tmp_path / "space.toml"
+    fuzz_documents(run, path, SPACE_CASES, spoiled(SPACE), space_is_what_it_says)
 
 
 def test_bytes_of_spaces(tmp_path: Path, fuzz: Any) -> None:
-    run = fuzz("space bytes", GscnError)
-    path = tmp_path / "space.toml"
-    generator = np.random.default_rng(3)
-    content = toml(SPACE).encode()
-    for _ in range(SPACE_BYTE_CASES):
-        path.write_bytes(spoil(content, generator))
-        run(lambda: space_is_what_it_says(path), path.read_bytes)
+    run, path = fuzz("space bytes", GscnError), tmp_path / "space.toml"
+    fuzz_bytes(run, path, SPACE_BYTE_CASES, toml(SPACE).encode(), 3, space_is_what_it_says)
 
 
 ROWS = [
@@ -209,14 +205,10 @@ def test_tables(tmp_path: Path, fuzz: Any) -> None:
 
 
 def test_bytes_of_tables(tmp_path: Path, fuzz: Any) -> None:
-    run = fuzz("table bytes", GscnError)
-    path = tmp_path / "layers.csv"
-    generator = np.random.default_rng(4)
+    run, path = fuzz("table bytes", GscnError), tmp_path / "layers.csv"
     lines = [",".join(ROWS[0]), *(",".join(map(str, row.values())) for row in ROWS)]
     content = ("\n".join(lines) + "\n").encode()
-    for _ in range(TABLE_BYTE_CASES):
-        path.write_bytes(spoil(content, generator))
-        run(lambda: table_is_what_it_says(path), path.read_bytes)
+    fuzz_bytes(run, path, TABLE_BYTE_CASES, content, 4, table_is_what_it_says)
 
 
 KEYS = [*flatten_config(Config()), "dram.preset", "config", "trace", "batch", "pe", "pe.", ".x", ""]

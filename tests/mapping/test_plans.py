@@ -184,17 +184,22 @@ def test_planar_splits_only_the_plane() -> None:
     assert plans["mixed"].num_pes_used == 8
 
 
+def sparse_layer(shape: LayerShape) -> Layer:
+    """Two samples with half of the activations and a tenth of the gradients."""
+    rng = np.random.default_rng(0)
+    return layer_from_arrays(
+        "l",
+        activation=rng.random((2, *shape.activation_shape)) < 0.5,
+        gradient=rng.random((2, *shape.gradient_shape)) < 0.1,
+        weight=np.ones(shape.weight_shape),
+        shape=shape,
+    )
+
+
 def test_auto_uses_the_machine_on_small_planes() -> None:
     """On 7x7 maps 224 PEs must not idle because a plane has 49 positions."""
     shape = LayerShape(C=64, H=7, W=7, K=64, R=3, S=3, padding=(1, 1))
-    rng = np.random.default_rng(0)
-    layer = layer_from_arrays(
-        "l",
-        activation=rng.random((2, 64, 7, 7)) < 0.5,
-        gradient=rng.random((2, 64, 7, 7)) < 0.1,
-        weight=np.ones((64, 64, 3, 3)),
-        shape=shape,
-    )
+    layer = sparse_layer(shape)
     for phase in (Phase.DGRAD, Phase.WGRAD):
         problem = make_problem(shape, phase, 16)
         plan = choose_plan(problem, make_operands(layer, problem), load_config("gscn"), "l")
@@ -205,14 +210,7 @@ def test_auto_uses_the_machine_on_small_planes() -> None:
 def test_keys_that_no_plan_depends_on() -> None:
     """Each of them changed alone leaves every plan as it is, reason and estimate included."""
     shape = LayerShape(C=8, H=14, W=14, K=16, R=3, S=3, padding=(1, 1))
-    rng = np.random.default_rng(0)
-    layer = layer_from_arrays(
-        "l",
-        activation=rng.random((2, 8, 14, 14)) < 0.5,
-        gradient=rng.random((2, 16, 14, 14)) < 0.1,
-        weight=np.ones((16, 8, 3, 3)),
-        shape=shape,
-    )
+    layer = sparse_layer(shape)
     other = {
         "pe.accumulator_banks": 64,
         "pe.bank_queue_depth": 1,

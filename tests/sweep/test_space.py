@@ -94,6 +94,7 @@ def test_expressions(text, value):
         ("", "cannot be evaluated"),
         ("num_pes = 64", "cannot be evaluated: Assignment"),
         ("num_pes < 300; num_pes > 1", "cannot be evaluated"),
+        ("num_pes < 300\nnum_pes > 1", r"cannot be evaluated: .*300\\nnum_pes > 1"),
     ],
 )
 def test_bad_constraints_are_found_before_anything_runs(text, message):
