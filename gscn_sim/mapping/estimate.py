@@ -8,13 +8,13 @@ from __future__ import annotations
 from copy import copy
 from functools import cached_property
 from math import ceil, log, sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.config import Config
 from gscn_sim.geometry import Ints, Operands, Problem
+from gscn_sim.mapping.counts import integral, prefix, region_counts
 from gscn_sim.mapping.plan import Plan, cut, window
 from gscn_sim.units import ceil_div
 
@@ -184,7 +184,7 @@ class Estimator:
                 [cut(problem, rule, axis, parts, i) for i in range(parts)]
                 for axis, parts in enumerate((rows, cols))
             ]
-            counts = _region_counts(self._stationary_integral, *ranges)
+            counts = region_counts(self._stationary_integral, *ranges)
             vector = self.config.pe.stationary_vector * classes
             channels = range(0, counts.shape[1], met)
             steps = np.add.reduceat(-(-counts // vector) * classes, channels, 1, np.float64)
@@ -297,7 +297,7 @@ class Estimator:
     def _gradient_at(self) -> NDArray[np.int32]:
         """[n, K + 1, positions] gradients of the channels below, at each sampled output."""
         p, q = self._sampled
-        return _prefix(self._gradient[:, :, p[:, None], q])
+        return prefix(self._gradient[:, :, p[:, None], q])
 
     @cached_property
     def _window_at(self) -> NDArray[np.int32]:
@@ -314,7 +314,7 @@ class Estimator:
                 at = np.ix_(inside_h, (w >= 0) & (w < shape.W))
                 there = source[:, :, h[inside_h][:, None], w[(w >= 0) & (w < shape.W)]]
                 total[:, :, at[0], at[1]] += there
-        return _prefix(total)
+        return prefix(total)
 
     def _cartesian_steps(self, plan: Plan) -> float:
         """Steps of the whole layer-phase; redundant pairs included, skipped ones too."""
@@ -327,8 +327,8 @@ class Estimator:
                 cuts = [cut(problem, plan.tile_rule, axis, parts, i) for i in range(parts)]
                 gradient_ranges.append(cuts)
                 input_ranges.append([window(problem, axis, *c) for c in cuts])
-            act = _region_counts(self._stationary_integral, *input_ranges)
-            grad = _region_counts(self._gradient_integral, *gradient_ranges)
+            act = region_counts(self._stationary_integral, *input_ranges)
+            grad = region_counts(self._gradient_integral, *gradient_ranges)
             n, channels = grad.shape[:2]
             per_group = channels // problem.groups
             block = min(plan.block_outputs, per_group)
@@ -348,7 +348,7 @@ class Estimator:
 
     @cached_property
     def _stationary_integral(self) -> NDArray[np.int32]:
-        return _integral(self.operands.stationary)
+        return integral(self.operands.stationary)
 
     @cached_property
     def _gradient(self) -> NDArray[np.uint8]:
@@ -369,7 +369,7 @@ class Estimator:
 
     @cached_property
     def _gradient_integral(self) -> NDArray[np.int32]:
-        return _integral(self._gradient)
+        return integral(self._gradient)
 
     @cached_property
     def _weight_density(self) -> float:
@@ -394,29 +394,3 @@ class Estimator:
     def _streamed_bytes(self) -> float:
         """Compressed gradient of the whole batch (wgrad only)."""
         return self._streamed_entries * self.problem.batch_size * self._entry_bytes
-
-
-def _integral(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """[n, C, Y + 1, X + 1] sums over rectangles from the corner."""
-    n, c, y, x = mask.shape
-    out = np.zeros((n, c, y + 1, x + 1), np.int32)
-    np.cumsum(mask, 2, dtype=np.int32, out=out[:, :, 1:, 1:])
-    np.cumsum(out[:, :, 1:, 1:], 3, out=out[:, :, 1:, 1:])
-    return out
-
-
-def _prefix(counts: NDArray[Any]) -> NDArray[np.int32]:
-    """[n, channels, rows, cols] to [n, channels + 1, rows * cols] sums over the channels below."""
-    flat = counts.reshape(*counts.shape[:2], -1)
-    return np.pad(np.cumsum(flat, 1, dtype=np.int32), ((0, 0), (1, 0), (0, 0)))
-
-
-def _region_counts(
-    integral: NDArray[np.int32], rows: list[tuple[int, int]], cols: list[tuple[int, int]]
-) -> Ints:
-    """[n, channels, rows, cols] non-zeros in each rectangle of a grid."""
-    y0, y1 = np.array(rows).T
-    x0, x1 = np.array(cols).T
-    low, high = integral[:, :, y0], integral[:, :, y1]
-    bands = (high - low).astype(np.int64)
-    return bands[..., x1] - bands[..., x0]
