@@ -45,12 +45,14 @@ class Study:
     """Traces, caches and runs that the families share.
 
     ``traces`` is the folder of recorded traces, ``accuracy`` the table of the training study.
+    ``begin`` is told each simulation that begins, ``note`` what is left out.
     """
 
     traces: Path
     accuracy: Path
     cache: Cache
-    say: Callable[[str], None]
+    begin: Callable[[str], None]
+    note: Callable[[str], None]
     _runs: dict[object, Run] = field(default_factory=dict, compare=False)
 
     def trace(self, name: str) -> Trace:
@@ -81,7 +83,7 @@ class Study:
         if key not in self._runs:
             changed = "".join(f" {k}={v}" for k, v in (overrides or {}).items())
             batch = "" if batch_size is None else f" batch {batch_size}"
-            self.say(f"{trace.network} on {machine.name}{changed}{batch}")
+            self.begin(f"{trace.network} on {machine.name}{changed}{batch}")
             self._runs[key] = simulate(
                 trace, machine, phases, batch_size=batch_size, cache=self.cache
             )

@@ -38,7 +38,7 @@ def density(study: Study, name: str) -> float:
 
 def _from_training(study: Study) -> Iterator[Row]:
     if not study.accuracy.is_file():
-        study.say(f"{study.accuracy}: not there, so no row on accuracy")
+        study.note(f"{study.accuracy}: not there, so no row on accuracy")
         return
     with study.accuracy.open(encoding="utf-8", newline="") as file:
         lines = [line for line in file if not line.startswith("#")]

@@ -51,24 +51,36 @@ def reproduce(
     from gscn_sim.claims import Study
     from gscn_sim.claims import reproduce as make_rows
     from gscn_sim.claims.reproduce import write
+    from gscn_sim.cli.show import progress
     from gscn_sim.output import make_folder
     from gscn_sim.provenance import code_digest, versions
 
     make_folder(folder)
-    started = 0
-
-    def say(what: str) -> None:
-        nonlocal started
-        started += 1
-        if not quiet:
-            click.echo(f"[{started}] {what}", err=True)
-
     place = Path(traces) if traces else Path(str(resources.files("workloads.data")))
-    study = Study(traces=place, accuracy=Path(accuracy), cache=open_cache(cache), say=say)
     provenance = {"command": "gscn-sim reproduce", "code": code_digest(), "versions": versions()}
+    wanted = families or FAMILIES
     files: list[Path] = []
-    for rows in make_rows(study, families or FAMILIES):
-        files = write(rows, folder, provenance=provenance)
+    done = 0
+    with progress(quiet) as update:
+
+        def begin(what: str) -> None:
+            if update:
+                update(done, len(set(wanted)), what)
+
+        def note(what: str) -> None:
+            if not quiet:
+                click.echo(what, err=True)
+
+        study = Study(
+            traces=place,
+            accuracy=Path(accuracy),
+            cache=open_cache(cache),
+            begin=begin,
+            note=note,
+        )
+        for rows in make_rows(study, wanted):
+            files = write(rows, folder, provenance=provenance)
+            done += 1
     click.echo(files[0].read_text(encoding="utf-8"))
     if not quiet:
         click.echo("Written: " + ", ".join(map(str, files)), err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gscn_sim.cache import Cache
-from gscn_sim.claims import Row, Study, ant, scnn
+from gscn_sim.claims import Row, Study, ant, gscn, resprop, scnn
 from gscn_sim.claims.gscn import GPU_WATTS, denominators
 from gscn_sim.claims.record import first_iteration, summary_row
 from gscn_sim.claims.reproduce import NAME, markdown, write
@@ -60,7 +61,8 @@ def study(traces: Path, tmp_path: Path) -> Study:
         traces=traces,
         accuracy=tmp_path / "none.csv",
         cache=Cache(memory_bytes=0),
-        say=lambda _: None,
+        begin=lambda _: None,
+        note=lambda _: None,
     )
 
 
@@ -193,3 +195,16 @@ def test_helpers_of_traces(study: Study) -> None:
     assert all(
         layer.activation is not None and layer.activation.density == 1 for layer in full.layers
     )
+
+
+def test_a_missing_accuracy_table_is_said_and_runs_are_announced(
+    study: Study, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+    noted: list[str] = []
+    heard = replace(study, begin=begun.append, note=noted.append)
+    assert not any("accuracy lost" in row.claim for row in resprop.rows(heard))
+    assert noted == [f"{tmp_path / 'none.csv'}: not there, so no row on accuracy"]
+    assert begun == []
+    gscn.rows(heard)
+    assert "resnet34 on gscn" in begun[0]
