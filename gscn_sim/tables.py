@@ -147,11 +147,12 @@ def layer_means(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["network", "layer", "phase"]
     numbers = [*_SUMS, *_GPU_SECONDS]
     grouped = table.groupby(keys, sort=False)
-    means = grouped[numbers].mean()
-    if (grouped.size() == 1).all():
-        means = grouped[numbers].first()  # whole numbers stay whole
-    texts = grouped[["dataflow", "mapping"]].agg(_one_or_mixed)
-    means = means.join(texts).join(grouped["batch_size"].first())
+    texts = ["dataflow", "mapping"]
+    if (grouped.size() == 1).all():  # whole numbers stay whole
+        means = grouped[numbers + texts].first()
+    else:
+        means = grouped[numbers].mean().join(grouped[texts].agg(_one_or_mixed))
+    means = means.join(grouped["batch_size"].first())
     means["iterations"] = grouped.size()
     rows = means.reset_index().to_dict(orient="records")
     return _finish(rows, [name for name in LAYER_COLUMNS if name in _MEAN_COLUMNS] + ["iterations"])

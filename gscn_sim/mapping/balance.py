@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,11 +63,16 @@ def deal(work: Ints, parts: int) -> Ints:
 
     Part i takes as many channels as the i-th of ``parts`` nearly equal ranges has.
     """
+    return _deal(tuple(work.tolist()), parts).copy()
+
+
+@lru_cache(maxsize=512)  # every design of a sweep that splits channels alike asks for the same
+def _deal(work: tuple[int, ...], parts: int) -> Ints:
     channels = len(work)
     room = [(i + 1) * channels // parts - i * channels // parts for i in range(parts)]
     hands: list[list[int]] = [[] for _ in range(parts)]
     turn, step = 0, 1
-    for channel in np.argsort(-work, kind="stable").tolist():
+    for channel in np.argsort(-np.array(work), kind="stable").tolist():
         while len(hands[turn]) >= room[turn]:
             turn, step = _next(turn, step, parts)
         hands[turn].append(channel)
