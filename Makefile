@@ -5,13 +5,21 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check reproduce bench docs reference figures dist package-check sbom audit clean
+.PHONY: demo test coverage check reproduce bench docs reference figures dist package-check sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/gscn-sim demo -o results/demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# No tracer sees into compiled code: the kernels run once more as plain Python against their twins.
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest tests/kernels/test_twins.py tests/fabric
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: $(STAMP)
 	$(BIN)/ruff check .

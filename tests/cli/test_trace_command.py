@@ -46,3 +46,41 @@ def test_a_damaged_file_is_one_line_and_exit_code_2(invoke, toy_trace, tmp_path,
         assert len(result.stderr.splitlines()) == 1
         assert result.stderr.startswith("error: ")
         assert "bad.npz" in result.stderr
+
+
+def test_synth_makes_the_masks_that_were_asked_for(invoke, tmp_path):
+    made = tmp_path / "net.npz"
+    words = (
+        "--network",
+        "resnet20",
+        "--batch",
+        8,
+        "--samples",
+        1,
+        "--reuse-sparsity",
+        0.75,
+        "--exact",
+    )
+    result = invoke("trace", "synth", *words, "--activation-density", 0.5, "-o", made)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{made}: 19 layers of resnet20, 1 of 8 samples\n"
+    trace = workloads.load(made)
+    assert (trace.batch_size, trace.reuse_sparsity) == (8, 0.75)
+    for layer in trace.layers:
+        assert layer.activation.density == 0.5
+        assert layer.gradient.density == 0.25
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--reuse-sparsity", 0.9, "--gradient-density", 0.1), "say the same: give one"),
+        (("--reuse-sparsity", 90), "--reuse-sparsity must be from 0 to 1, got 90.0"),
+    ],
+)
+def test_synth_refuses_on_one_line(invoke, tmp_path, words, message):
+    result = invoke("trace", "synth", "--network", "resnet20", *words, "-o", tmp_path / "net.npz")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

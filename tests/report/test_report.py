@@ -218,3 +218,11 @@ def test_wrong_kinds_and_suffixes(run_json, sweep_folder, tmp_path):
         result = CliRunner().invoke(main, ["plot", *map(str, words)])
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_the_plot_command_says_what_it_wrote(run_json, tmp_path):
+    target = tmp_path / "p.svg"
+    result = CliRunner().invoke(main, ["plot", str(run_json), "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{target}\n"
+    assert target.read_text().lstrip().startswith("<?xml")
