@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test coverage check reproduce bench docs reference figures dist package-check sbom audit clean
+.PHONY: demo test coverage check reproduce bench docs reference figures policies dist package-check sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -42,6 +42,10 @@ reference: $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/python docs/draw_figures.py
+
+# The tables of docs/explanation/policies.md, from simulated runs.
+policies: $(STAMP)
+	$(BIN)/python docs/measure_policies.py
 
 dist: $(STAMP)
 	$(BIN)/python release/build.py dist

@@ -157,13 +157,13 @@ def test_scnn_rows_are_ratios_of_cycles(study: Study) -> None:
 
 
 def test_ant_rows(study: Study) -> None:
-    rows = ant.rows(study, recorded=("resnet34",), random=())
+    rows = ant.rows(study, recorded=("resnet34",), random=(), varied=())
     mean, energy, redundant, skipped, own = rows
     assert mean.ours == own.ours == mean.low == mean.high
     assert mean.published == 3.71
     trace = first_iteration(study.trace("resnet34"))
     plain, ours = (
-        study.run(trace, preset, ant.PLANS, phases=("wgrad",)) for preset in ("scnn", "ant")
+        study.run(trace, preset, ant.CHEAPEST, phases=("wgrad",)) for preset in ("scnn", "ant")
     )
     cycles = [sum(r.cycles for r in run.records) for run in (plain, ours)]
     assert mean.ours == pytest.approx(cycles[0] / cycles[1])
@@ -173,6 +173,20 @@ def test_ant_rows(study: Study) -> None:
     assert skipped.ours == pytest.approx(1 - wasted[1] / wasted[0])
     assert energy.ours is not None
     assert energy.ours > 0
+
+
+def test_networks_on_small_images_and_changes_have_rows(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [("conv", LayerShape(C=2, H=224, W=224, K=2, R=3, S=3, padding=(1, 1)))]
+    monkeypatch.setattr(ant, "conv_layers", lambda name: layers)
+    rows = ant.rows(study, recorded=(), random=("toy",), varied=("toy",))
+    assert len(rows) == 2 * 4 + 2 + len(ant.CHANGES)
+    by_claim = {row.claim: row for row in rows}
+    whole = by_claim["ANT over SCNN, 90 % sparse training, geometric mean, whole maps"]
+    assert whole.ours == by_claim["ANT over SCNN, forward+dgrad+wgrad, toy, whole maps"].ours
+    (first,) = ant._sparse_training("toy").layers
+    assert (first.shape.H, first.shape.W) == (32, 32)
 
 
 def test_energy_is_the_envelope_over_the_gpus_time(study: Study) -> None:
