@@ -19,6 +19,7 @@ from resprop_train.run import check_writable, train_once
 from workloads.files import atomic_file
 
 CONFIDENCE = 0.95
+LOSS_TICKS = (-2, -1, 0, 1, 2, 5, 10, 20, 50)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,10 +246,11 @@ def plot(rows: Sequence[Comparison], path: Path) -> None:
         for row in rows:
             if row.dataset == dataset:
                 lines[row.rule, row.clip_norm or 0.0, row.warmup_epochs > 0].append(row)
-        for (rule, clip_norm, warm_up), points in sorted(lines.items()):
+        for place, ((rule, clip_norm, warm_up), points) in enumerate(sorted(lines.items())):
             points.sort(key=lambda row: row.reuse_sparsity)
+            beside = 0.004 * (place - (len(lines) - 1) / 2)  # equal sparsities do not overlap
             axes.errorbar(
-                [row.reuse_sparsity for row in points],
+                [row.reuse_sparsity + beside for row in points],
                 [row.loss_points for row in points],
                 yerr=[row.loss_points_high - row.loss_points for row in points],
                 label=rule
@@ -261,8 +263,11 @@ def plot(rows: Sequence[Comparison], path: Path) -> None:
         axes.axhline(1.1, color="0.6", linewidth=0.8, linestyle="--")
         # Linear up to two points; runs that diverged lose tens of them.
         axes.set_yscale("symlog", linthresh=2)
+        axes.set_yticks(LOSS_TICKS, [f"{tick:g}" for tick in LOSS_TICKS])
         axes.set(title=dataset, xlabel="reuse sparsity wanted", ylabel="accuracy lost (points)")
-        axes.legend(fontsize=8)
+        axes.set_xlim(min(row.reuse_sparsity for row in rows) - 0.05, 1.0)
+        axes.set_ylim(LOSS_TICKS[0], LOSS_TICKS[-1])
+        axes.legend(fontsize=8, loc="upper left")
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=110)
 
