@@ -43,7 +43,7 @@ def write_figure(rows: Sequence[Row], path: Path) -> None:
         axes.set_yticks(range(len(shown)), [row.claim for row in shown])
         axes.invert_yaxis()
         axes.set_xlabel(
-            "our figure / published figure (1: as published; for limits, below 1 is met)"
+            "our figure / published figure\n(1: as published; for limits, below 1 is met)"
         )
         with whole_file(path) as file:
             figure.savefig(file, format=path.suffix[1:], dpi=150, metadata=_METADATA[path.suffix])
