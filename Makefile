@@ -16,7 +16,7 @@ test: $(STAMP)
 # No tracer sees into compiled code: the kernels run once more as plain Python against their twins.
 coverage: $(STAMP)
 	$(BIN)/coverage erase
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest tests/kernels/test_twins.py tests/fabric
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest tests/kernels tests/fabric tests/test_execute.py
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
