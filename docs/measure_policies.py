@@ -1,8 +1,8 @@
 """Measure what each policy and mapping is worth: ``make policies``.
 
 Runs both networks at 10 % density under one change at a time and writes the tables of
-``docs/explanation/policies.md`` between their marks. Some 20 minutes of processor time with an
-empty cache, one with a full one.
+``docs/explanation/policies.md`` between their marks. Some half an hour of processor time
+with an empty cache.
 """
 
 from __future__ import annotations
