@@ -23,7 +23,7 @@ from gscn_sim import load_config, simulate
 from gscn_sim.costs import block_costs
 from gscn_sim.geometry import make_operands, make_problem
 from gscn_sim.mapping import choose_plan
-from workloads import LayerShape, Phase, Trace, layer_from_arrays
+from workloads import LayerShape, Phase, Trace, layer_from_arrays, save
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "tests" / "data" / "dnnsim_scnn"
@@ -125,3 +125,20 @@ def test_time_grows_with_products(side: int, benchmark: Any) -> None:
     run = benchmark.pedantic(simulate, (trace, config), rounds=3, warmup_rounds=1)
     products = sum(record.useful_products for record in run.records)
     benchmark.extra_info["products_per_second"] = round(products / benchmark.stats.stats.min)
+
+
+@pytest.mark.parametrize("layers", [4, 16, 64])
+def test_memory_and_layers(layers: int, tmp_path: Path, benchmark: Any) -> None:
+    """Peak memory of ``gscn-sim run`` on ever more layers of one size: read ``peak_mib``."""
+    save(toy_trace(layers, 56), tmp_path / "trace.npz")
+    command = [sys.executable, "-c", "from gscn_sim.cli import main; main()", "run", "--quiet"]
+    command += ["--cache", "off", str(tmp_path / "trace.npz")]
+
+    def run() -> int:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        return usage.ru_maxrss
+
+    benchmark.extra_info["peak_mib"] = round(benchmark.pedantic(run, rounds=1) / 1024)
