@@ -13,7 +13,16 @@ from gscn_sim.kernels.lists import (
     term_range_stationary,
     term_range_streamed,
 )
-from gscn_sim.kernels.pairing import accumulate, pair_all, pair_anticipated
+from gscn_sim.kernels.pairing import (
+    COUNTED_BANKS,
+    COUNTED_PAIRS,
+    CYCLES,
+    STEPS,
+    accumulate,
+    pair_all,
+    pair_anticipated,
+    pair_unqueued,
+)
 
 MACHINE_FIELDS = (
     "vector_i", "vector_f", "queue_depth", "num_banks", "bank_hash", "run_limit", "anticipate",
@@ -80,6 +89,8 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
     group_cycles = np.empty(n_sta, np.int64)
     rect, window = np.empty(4, np.int64), np.empty(4, np.int64)
     str_count = 0
+    unqueued = depth == 0 and vector_i * vector_f <= COUNTED_PAIRS and num_banks <= COUNTED_BANKS
+    crowded = False  # products met on banks in the last tile, so they will in the next
     for t in range(len(tiles)):
         sta_region, str_region = tiles[t, :4], tiles[t, 4:8]
         a = term_range_stationary(axes, sta_region)
@@ -117,12 +128,18 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
                 position_of, bank_of, num_banks, vector_i, vector_f, depth, group_cycles,
                 counters[t], width, absent, window, scan,
             )  # fmt: skip
+        elif unqueued and crowded:
+            pair_unqueued(
+                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
+                position_of, bank_of, vector_i, vector_f, group_cycles, counters[t],
+            )  # fmt: skip
         else:
             pair_all(
                 sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
                 position_of, bank_of, num_banks, vector_i, vector_f, depth, group_cycles,
                 counters[t],
             )  # fmt: skip
+        crowded = counters[t, CYCLES] > counters[t, STEPS]
         if len(channel_cycles):
             for g in range(n_sta):
                 channel_cycles[t, g // classes] += group_cycles[g]
