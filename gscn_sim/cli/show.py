@@ -27,9 +27,10 @@ Column = tuple[str, Callable[[Mapping[str, Any]], str], str]
 
 
 def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows on stdout, at most 100 columns wide wherever that goes."""
+    """Print rows on stdout, 100 columns wide at most unless numbers would lose digits."""
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(
@@ -52,7 +53,9 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
         table.add_row(*(cell(row) for _, cell, _ in columns))
     width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
     screen = io.StringIO()
-    Console(file=screen, width=width, highlight=False, markup=False, emoji=False).print(table)
+    console = Console(file=screen, width=10_000, highlight=False, markup=False, emoji=False)
+    console.width = max(width, Measurement.get(console, console.options, table).minimum)
+    console.print(table)
     lines = (line.rstrip() for line in screen.getvalue().splitlines())
     click.echo("\n".join(lines))
 
