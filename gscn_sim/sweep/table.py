@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -45,7 +46,8 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
             known = [number for (number,) in connection.execute("SELECT id FROM sweeps")]
             if sweep is not None and sweep not in known:
                 raise StoreError(f"{file}: no sweep {sweep}; there are {known}")
-            numbers = connection.execute(f"SELECT {metrics} {source}", chosen).fetchall()
+            numbers = connection.execute(f"SELECT {metrics} {source}", chosen)
+            values = np.fromiter(itertools.chain.from_iterable(numbers), float)
             rows = connection.execute(
                 f"SELECT sweep, position, config_digest, params, json_array({texts}) {source}",
                 chosen,
@@ -54,13 +56,16 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
         connection.close()
     # One array of numbers, one parse of all params, and each combination of texts once: several
     # times faster than a table of objects whose types pandas has to find out.
-    frame = pd.DataFrame(rows, columns=["sweep", "point", "config_digest", "params", "texts"])
-    params = pd.DataFrame(json.loads(f"[{','.join(frame.pop('params'))}]"), index=frame.index)
-    codes, combinations = pd.factorize(frame.pop("texts"))
+    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [()] * 5
+    sweeps, points, digests, params, texts = columns
+    frame = pd.DataFrame({"sweep": sweeps, "point": points, "config_digest": digests})
+    axes = pd.DataFrame(json.loads(f"[{','.join(params)}]"), index=frame.index)
+    combinations = {text: code for code, text in enumerate(dict.fromkeys(texts))}
     told = pd.DataFrame([json.loads(text) for text in combinations], columns=list(_TEXTS))
+    codes = [combinations[text] for text in texts]
     frame[list(_TEXTS)] = told.take(codes).set_axis(frame.index)
-    frame[list(METRICS)] = np.array(numbers, float).reshape(-1, len(METRICS))
-    return pd.concat([frame[["sweep", "point"]], params, frame[list(COLUMNS)]], axis=1)
+    frame[list(METRICS)] = values.reshape(-1, len(METRICS))
+    return pd.concat([frame[["sweep", "point"]], axes, frame[list(COLUMNS)]], axis=1)
 
 
 def axis_names(frame: pd.DataFrame) -> list[str]:
