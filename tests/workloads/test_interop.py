@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_a_topology_by_hand(tmp_path: Path) -> None:
         tmp_path, HEADER + "Conv1, 230, 232, 7, 5, 3, 64, 2,\n\nDP1, 9, 9, 3, 3, 8, 2, 1,\n"
     )
     assert read_topology(path) == [
-        ("Conv1", LayerShape(C=3, H=230, W=232, K=64, R=7, S=5, stride=(2, 2))),
+        # (230 - 7) / 2 and (232 - 5) / 2 are no whole numbers: a column of windows sticks out.
+        ("Conv1", LayerShape(C=3, H=231, W=233, K=64, R=7, S=5, stride=(2, 2))),
         ("DP1", LayerShape(C=8, H=9, W=9, K=16, R=3, S=3, groups=8)),
     ]
 
@@ -72,6 +74,13 @@ def test_a_topology_keeps_outputs_and_work(
     path = written(tmp_path_factory.mktemp("topology"), topology_text([("a", shape)]))
     ((name, again),) = read_topology(path)
     assert name == ("a_DP" if groups > 1 else "a")
+    # What SCALE-Sim's topology_utils.py makes of the line's sizes and stride.
+    height, width, r, s, *_, step, _ = path.read_text().splitlines()[1].split(",")[1:]
+    outputs = [
+        math.ceil((int(size) - int(window) + int(step)) / int(step))
+        for size, window in ((height, r), (width, s))
+    ]
+    assert outputs == [shape.P, shape.Q]
     assert again.gradient_shape == shape.gradient_shape
     assert again.dense_macs == shape.dense_macs
 

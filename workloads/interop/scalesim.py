@@ -3,6 +3,8 @@
 Cells: name, IFMAP height and width, filter height and width, channels, filters, one stride for both
 directions, and in version 3 an N:M sparsity that is left alone here. A name with "DP" in it is a
 depthwise layer, whose filters are counted per channel. There is no padding: the IFMAP contains it.
+Its ``topology_utils.py`` (version 3.0.0) rounds the number of windows up, so that the last one may
+stick out of the IFMAP; here an IFMAP ends where its last window does.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ def read_topology(path: str | Path) -> list[tuple[str, LayerShape]]:
         groups = channels if DEPTHWISE in name else 1
         shape = row.shape(
             C=channels,
-            H=height,
-            W=width,
+            H=whole_windows(height, r, stride),
+            W=whole_windows(width, s, stride),
             K=filters * groups,
             R=r,
             S=s,
@@ -57,8 +59,13 @@ def read_topology(path: str | Path) -> list[tuple[str, LayerShape]]:
     return layers
 
 
+def whole_windows(size: int, window: int, stride: int) -> int:
+    """A plane's size, up to the end of the window that SCALE-Sim counts as its last."""
+    return size + (window - size) % stride if size > window and stride > 0 else size
+
+
 def topology_text(layers: Sequence[tuple[str, LayerShape]]) -> str:
-    """The text of a topology file; padding becomes part of the IFMAP.
+    """The text of a topology file; padding that a window reaches becomes part of the IFMAP.
 
     Raises:
         LayerError: a layer that the format cannot hold.
@@ -81,8 +88,8 @@ def topology_text(layers: Sequence[tuple[str, LayerShape]]) -> str:
                 raise LayerError(f"layer {name!r}: SCALE-Sim needs {rule}, got {shape}")
         label = name if DEPTHWISE in name or not depthwise else f"{name}_{DEPTHWISE}"
         sizes = (
-            shape.H + 2 * shape.padding[0],
-            shape.W + 2 * shape.padding[1],
+            (shape.P - 1) * shape.stride[0] + shape.R,
+            (shape.Q - 1) * shape.stride[1] + shape.S,
             shape.R,
             shape.S,
             shape.C,
