@@ -97,7 +97,7 @@ def _from_traces(study: Study, densities: dict[str, float]) -> Iterator[Row]:
             claim=f"back-propagation work saved, {name} at 224x224",
             unit="x",
             published=10.0,
-            ours=1 / (reached + 1 / batch),
+            ours=_work_saved(reached, batch),
             high=1 / reached,
             how=f"recorded deltas {100 * reached:.1f} % dense, batch {batch}; high: no pre-phases",
             differs="the pre-phases cost one dense sample of the batch; early training",
@@ -117,7 +117,7 @@ def _training_time(study: Study, densities: dict[str, float]) -> Iterator[Row]:
     for network in NETWORKS:
         times = measured[(measured["network"] == network) & (measured["batch_size"] == 16)].iloc[0]
         share = float(times["backward_ms"] / (times["forward_ms"] + times["backward_ms"]))
-        work = 1 / (densities[network] + 1 / 16)
+        work = _work_saved(densities[network], 16)
         yield Row(
             family=FAMILY,
             claim=f"training sped up, {network}, measured shares",
@@ -130,6 +130,11 @@ def _training_time(study: Study, densities: dict[str, float]) -> Iterator[Row]:
             differs="pre-phases and reached density; layers other than convolutions count as sped "
             "up too, as in the paper",
         )
+
+
+def _work_saved(density: float, batch_size: int) -> float:
+    """Multiplications of a dense backward pass over those of a sparse one with its pre-phases."""
+    return 1 / (density + 1 / batch_size)
 
 
 def _whole(share: float, gain: float) -> float:

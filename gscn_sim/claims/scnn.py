@@ -87,16 +87,19 @@ def _sweep(study: Study, layers: Layers) -> Iterator[Row]:
 def _networks(study: Study, vgg16: Layers) -> Iterator[Row]:
     names = [name for name, _ in vgg16]
     zeros = dict(zip(names, VGG16_ZEROS, strict=False))
-    activations = {name: 1 - zeros[name][0] / 100 for name in names}
-    weights = {name: 1 - zeros[name][1] / 100 for name in names}
     densities = dict(zip([name for name, _ in ALEXNET], ALEXNET_DENSITIES, strict=True))
     for network, layers, a, w, published, why in (
         (
-            *("vgg16", vgg16, activations, weights, 3.52),
+            "vgg16",
+            vgg16,
+            {name: 1 - zeros[name][0] / 100 for name in names},
+            {name: 1 - zeros[name][1] / 100 for name in names},
+            3.52,
             "3.84 with groups of 8; recorded maps instead of random ones do not explain the rest",
         ),
         (
-            *("alexnet", ALEXNET),
+            "alexnet",
+            ALEXNET,
             {name: d[0] / 100 for name, d in densities.items()},
             {name: d[1] / 100 for name, d in densities.items()},
             2.37,

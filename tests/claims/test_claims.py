@@ -17,6 +17,7 @@ from gscn_sim.claims.record import first_iteration, summary_row
 from gscn_sim.claims.reproduce import NAME, markdown, write
 from gscn_sim.claims.sensitivity import dense_activations
 from gscn_sim.cli import main
+from gscn_sim.energy import energy_j
 from workloads import GscnError, LayerShape, Trace, layer_from_arrays, save
 
 SHAPE = LayerShape(C=8, H=8, W=8, K=8, R=3, S=3, padding=(1, 1))
@@ -172,8 +173,10 @@ def test_ant_rows(study: Study) -> None:
     useful = sum(r.slots.useful for r in plain.records)
     assert redundant.ours == pytest.approx(wasted[0] / (wasted[0] + useful))
     assert skipped.ours == pytest.approx(1 - wasted[1] / wasted[0])
-    assert energy.ours is not None
-    assert energy.ours > 0
+    joules = [
+        sum(energy_j(r.activity, run.config).on_chip for r in run.records) for run in (plain, ours)
+    ]
+    assert energy.ours == pytest.approx(joules[0] / joules[1])
 
 
 def test_networks_on_small_images_and_changes_have_rows(
