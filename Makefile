@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(BIN)/gscn-sim demo -o results/demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # No tracer sees into compiled code: the kernels run once more as plain Python against their twins.
 coverage: $(STAMP)

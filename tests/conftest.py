@@ -1,10 +1,13 @@
-"""What all tests share: the oracles are importable, Hypothesis is repeatable and not timed."""
+"""What all tests share: Hypothesis is repeatable and not timed; the fuzzed cases are counted."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
+from itertools import chain
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
@@ -15,3 +18,14 @@ os.environ["GSCN_SIM_CACHE"] = "off"
 # would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases were fuzzed, whichever processes ran the tests."""
+    tally: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if getattr(report, "when", None) == "teardown":
+            tally.update(dict(report.user_properties).get("fuzzed", {}))
+    if tally:
+        parts = ", ".join(f"{name} {tally[name]}" for name in sorted(tally) if name != "cases")
+        terminalreporter.write_line(f"fuzzing: {tally['cases']} cases; {parts}")

@@ -123,8 +123,13 @@ def sweep(
     )
     processes = workers or len(os.sched_getaffinity(0))
     evaluation = Evaluation(cache=cache)
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
     with (
-        open_scheduler(scheduler, evaluation, processes, plan.workloads) as opened,
+        open_scheduler(scheduler, evaluation, processes, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
         out = make_folder(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from distributed import (
     KilledWorker,
     Worker,
     WorkerPlugin,
-    as_completed,
     get_worker,
+    wait,
 )
 
 from gscn_sim.provenance import code_digest
@@ -25,6 +25,8 @@ from gscn_sim.sweep.schedulers import Results
 from gscn_sim.sweep.store import Outcome
 
 CONNECT_SECONDS = 5
+LOOK_SECONDS = 10
+"""After so long without a result, look whether there are any workers."""
 POINTS_AHEAD = 1
 """Points handed out beyond one for each thread of the cluster, so that none idles."""
 
@@ -48,14 +50,20 @@ class Cluster:
 
     Each trace travels once to each worker. A point whose worker dies is given to another by Dask;
     if that happens too often (``distributed.scheduler.allowed-failures``) or its result is lost, it
-    is tried once more, alone, and then fails.
+    is tried once more, alone, and then fails. Without workers it waits for some, and ``say``s so.
 
     Raises:
         ClusterError: nothing answers at ``address``, or a trace cannot be read.
     """
 
-    def __init__(self, evaluate: Evaluate, address: str, workloads: Sequence[Workload]) -> None:
-        self.evaluate, self.address = evaluate, address
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        address: str,
+        workloads: Sequence[Workload],
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.evaluate, self.address, self.say = evaluate, address, say
         try:
             files = {w.digest: TraceFile(w) for w in workloads if Path(w.path).is_file()}
         except OSError as error:
@@ -75,32 +83,47 @@ class Cluster:
         self.client.close(timeout=CONNECT_SECONDS)
 
     def results(self, points: Iterator[Point]) -> Results:
-        flying: dict[object, Point] = {}
+        flying: dict[Future, Point] = {}
         suspects: list[Point] = []
-        arriving = as_completed([])
         more = True
         while True:
             while more and len(flying) < self._threads() + POINTS_AHEAD:
                 point = next(points, None)
                 more = point is not None
                 if point is not None:
-                    future = self._submit(point)
-                    flying[future.key] = point
-                    arriving.add(future)
+                    flying[self._submit(point)] = point
             if not flying:
                 break
-            future = next(arriving)
-            point, found = flying.pop(future.key), self._outcome(future)
-            if isinstance(found, str):
-                suspects.append(point)
-            else:
-                yield point, found
+            for future in self._ended(flying):
+                point, found = flying.pop(future), self._outcome(future)
+                if isinstance(found, str):
+                    suspects.append(point)
+                else:
+                    yield point, found
         for point in suspects:  # beside another that killed the worker, perhaps: now alone
-            found = self._outcome(self._submit(point))
+            (future,) = self._ended([self._submit(point)])
+            found = self._outcome(future)
             yield point, Outcome(metrics=None, error=found) if isinstance(found, str) else found
 
     def _threads(self) -> int:
         return sum(self.client.nthreads().values())
+
+    def _ended(self, flying: Collection[Future]) -> Collection[Future]:
+        """Wait until at least one of the futures has ended, however long there are no workers."""
+        told = False
+        while True:
+            try:
+                ended: set[Future] = wait(
+                    list(flying), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED"
+                ).done
+            except TimeoutError:
+                if not told and not self._threads():
+                    self.say(
+                        f"no worker at {self.address}: waiting for 'dask worker {self.address}'"
+                    )
+                    told = True
+            else:
+                return ended
 
     def _submit(self, point: Point) -> Future:
         return self.client.submit(_on_worker, self.evaluate, point, code_digest(), pure=False)

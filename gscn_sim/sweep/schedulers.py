@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
@@ -28,9 +28,15 @@ class Scheduler(Protocol):
 
 
 def open_scheduler(
-    place: str, evaluate: Evaluate, workers: int, workloads: Sequence[Workload]
+    place: str,
+    evaluate: Evaluate,
+    workers: int,
+    workloads: Sequence[Workload],
+    say: Callable[[str], None] = lambda text: None,
 ) -> AbstractContextManager[Scheduler]:
     """The scheduler that ``local`` or the address of a Dask scheduler asks for.
+
+    ``say`` is told what people should know while a cluster is at work.
 
     Raises:
         ClusterError: it is neither, nothing answers there, or dask.distributed is not installed.
@@ -45,7 +51,7 @@ def open_scheduler(
         raise ClusterError(
             f"--scheduler {place} needs dask.distributed (pip install 'gscn-sim[cluster]')"
         ) from None
-    return Cluster(evaluate, place, workloads)
+    return Cluster(evaluate, place, workloads, say)
 
 
 class InProcess:

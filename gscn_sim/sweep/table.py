@@ -32,7 +32,7 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
     """
     file = store_path(path)
     metrics = ", ".join(f"points.{name}" for name in METRICS)
-    texts = ", ".join(f"points.{name}" for name in _TEXTS)
+    told_names = ", ".join(f"points.{name}" for name in _TEXTS)
     source = (
         "FROM members JOIN points ON points.id = members.point WHERE status != 'running' "
         + ("AND sweep = ? " if sweep is not None else "")
@@ -49,7 +49,7 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
             numbers = connection.execute(f"SELECT {metrics} {source}", chosen)
             values = np.fromiter(itertools.chain.from_iterable(numbers), float)
             rows = connection.execute(
-                f"SELECT sweep, position, config_digest, params, json_array({texts}) {source}",
+                f"SELECT sweep, position, config_digest, params, json_array({told_names}) {source}",
                 chosen,
             ).fetchall()
     finally:

@@ -1,7 +1,8 @@
-"""Counting of fuzzed cases, CPU time as the guard against hangs, and the closing line."""
+"""Counting of fuzzed cases, and CPU time as the guard against hangs."""
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,20 +10,20 @@ from contextlib import contextmanager
 
 import pytest
 
-TALLY: Counter[str] = Counter()
 CASE_CPU_SECONDS = 20.0
 
 
 class Fuzz:
     """Runs one case: a user error is a refusal, anything else that is raised fails the test."""
 
-    def __init__(self, kind: str, allowed: type[Exception]) -> None:
+    def __init__(self, tally: Counter[str], kind: str, allowed: type[Exception]) -> None:
+        self.tally = tally
         self.kind = kind
         self.allowed = allowed
 
     def __call__(self, case: Callable[[], bool], show: Callable[[], object]) -> None:
         """Run a case, which returns whether what it accepted is what the input says."""
-        TALLY["cases"] += 1
+        self.tally["cases"] += 1
         try:
             with cpu_limit(CASE_CPU_SECONDS):
                 equal = case()
@@ -30,10 +31,10 @@ class Fuzz:
             message = str(error)
             assert message.isprintable(), f"{message!r} is not one line, for {show()}"
             assert message, f"empty message for {show()}"
-            TALLY[f"{self.kind}: refused"] += 1
+            self.tally[f"{self.kind}: refused"] += 1
             return
         assert equal, f"accepted as something else: {show()}"
-        TALLY[f"{self.kind}: read as it says"] += 1
+        self.tally[f"{self.kind}: read as it says"] += 1
 
 
 @contextmanager
@@ -53,11 +54,8 @@ def cpu_limit(seconds: float) -> Iterator[None]:
 
 
 @pytest.fixture
-def fuzz() -> type[Fuzz]:
-    return Fuzz
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TALLY:
-        parts = ", ".join(f"{name} {TALLY[name]}" for name in sorted(TALLY) if name != "cases")
-        terminalreporter.write_line(f"fuzzing: {TALLY['cases']} cases; {parts}")
+def fuzz(record_property: Callable[[str, object], None]) -> Iterator[Callable[..., Fuzz]]:
+    """Makes a Fuzz of a kind of input; what it counted goes into the test's report."""
+    tally: Counter[str] = Counter()
+    yield functools.partial(Fuzz, tally)
+    record_property("fuzzed", dict(tally))

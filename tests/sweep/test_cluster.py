@@ -29,7 +29,7 @@ def bounded_time():
     """A cluster that has lost all its workers waits for new ones; a test does not."""
 
     def too_long(*_: object) -> None:
-        raise TimeoutError("the cluster did not answer")
+        pytest.fail("the cluster did not answer")
 
     before = signal.signal(signal.SIGALRM, too_long)
     signal.alarm(180)
@@ -136,3 +136,25 @@ def test_nobody_answers_quickly():
         open_scheduler("tcp://127.0.0.1:9", fake_metrics, 1, ())
     assert "\n" not in str(e.value)
     assert time.monotonic() - began < 30
+
+
+def test_without_workers_it_says_so_and_waits(tmp_path, monkeypatch):
+    """A scheduler alone, as on a cluster whose jobs are queued; a worker joins after the word."""
+    from gscn_sim.sweep import cluster as clusters
+
+    monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.2)
+    said = []
+    made = plan(banks=(32, 64), clocks=(1.0,))
+    with distributed.LocalCluster(
+        n_workers=0, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as empty:
+
+        def say(text: str) -> None:
+            said.append(text)
+            empty.scale(1)
+
+        address = empty.scheduler_address
+        with open_scheduler(address, fake_metrics, 1, made.workloads, say) as scheduler:
+            number = run_sweep(made, tmp_path / "late", scheduler=scheduler, code="fake")
+    assert said == [f"no worker at {address}: waiting for 'dask worker {address}'"]
+    assert set(table_of(tmp_path / "late", number)["status"]) == {"done"}
