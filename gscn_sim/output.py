@@ -136,4 +136,4 @@ def digits(value: float | None, scale: float = 1.0) -> str:
     if scaled != 0 and not 1e-3 <= abs(scaled) < 1e7:
         return f"{scaled:.3g}"
     decimals = max(0, 3 - math.floor(math.log10(abs(scaled)))) if scaled else 0
-    return f"{scaled:,.{min(decimals, 4)}f}"
+    return f"{scaled:,.{decimals}f}"

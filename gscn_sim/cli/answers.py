@@ -89,11 +89,14 @@ def sensitivity(
     path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
 ) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
+    from gscn_sim.sweep import overlap_note, sweep_table
     from gscn_sim.sweep import sensitivity as sensitivity_of
-    from gscn_sim.sweep import sweep_table
 
-    frame = sensitivity_of(sweep_table(path, number), metric, where)
+    table = sweep_table(path, number)
+    frame = sensitivity_of(table, metric, where)
     answer(frame, frame, f"Main effects on {metric}", form, output)
+    if note := overlap_note(table, metric, where):
+        click.echo(note, err=form != "table")
 
 
 @click.command()

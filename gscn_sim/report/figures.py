@@ -32,9 +32,11 @@ PHASE_COLOURS = {
 _LAYOUT: dict[str, Any] = {
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 12},
-    "margin": {"l": 60, "r": 20, "t": 20, "b": 110},
-    "legend": {"orientation": "h", "y": 1.12, "traceorder": "normal"},
+    "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
 }
+_BAR_PIXELS = 16
+"""Room for the name under a bar; a figure of more bars than the page is wide can be scrolled."""
 
 
 def speedup_bars(run: RunSource) -> Figure:
@@ -59,7 +61,9 @@ def speedup_bars(run: RunSource) -> Figure:
                 "thickness": 1,
             }
         traces.append(bar)
-    return _figure(traces, yaxis={"title": {"text": "speed-up"}, "rangemode": "tozero"})
+    names = run.layers["layer"].unique().tolist()
+    axis = {"title": {"text": "speed-up"}, "rangemode": "tozero"}
+    return _figure(traces, xaxis=_names_axis(names), yaxis=axis)
 
 
 def slot_bars(run: RunSource) -> Figure:
@@ -77,7 +81,14 @@ def slot_bars(run: RunSource) -> Figure:
         }
         for name in SLOTS
     ]
-    return _figure(traces, barmode="stack", yaxis={"title": {"text": "% of slots"}})
+    return _figure(
+        traces,
+        barmode="stack",
+        width=max(1100, _BAR_PIXELS * len(labels)),
+        height=430,
+        xaxis=_names_axis(labels),
+        yaxis={"title": {"text": "% of slots"}},
+    )
 
 
 def roofline(run: RunSource) -> Figure:
@@ -114,9 +125,10 @@ def roofline(run: RunSource) -> Figure:
             "hoverinfo": "skip",
         }
     )
+    log = {"type": "log", "dtick": "D2", "automargin": True}
     axes = {
-        "xaxis": {"type": "log", "title": {"text": "useful products a DRAM byte"}},
-        "yaxis": {"type": "log", "title": {"text": "useful products a second"}},
+        "xaxis": {**log, "title": {"text": "useful products a DRAM byte"}},
+        "yaxis": {**log, "title": {"text": "useful products a second"}, "tickformat": "~s"},
     }
     return _figure(traces, **axes)
 
@@ -159,6 +171,18 @@ def machine_peaks(config: dict[str, Any]) -> tuple[float, float]:
 
 def _by_phase(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(phase, frame[frame["phase"] == phase]) for phase in phases_in(frame)]
+
+
+def _names_axis(names: list[str]) -> Figure:
+    """An axis of names in this order, each written out."""
+    return {
+        "categoryorder": "array",
+        "categoryarray": names,
+        "tickmode": "linear",
+        "tickangle": 90,
+        "tickfont": {"size": 10},
+        "automargin": True,
+    }
 
 
 def _figure(traces: list[Any], **layout: Any) -> Figure:

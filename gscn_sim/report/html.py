@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def run_page(run: RunSource) -> str:
         figures={name: title for name, (title, _) in shown.items()},
         tables={"Summary": _cells(run.summary), "Layers": _cells(run.layers)},
         config=run.config,
-        provenance=run.provenance,
+        provenance=_flat(run.provenance),
         data={"figures": {name: figure for name, (_, figure) in shown.items()}},
     )
 
@@ -58,7 +59,7 @@ def sweep_page(sweep: SweepSource) -> str:
     Raises:
         GscnError: more points than a page can hold.
     """
-    from gscn_sim.sweep import Objective, best, sensitivity
+    from gscn_sim.sweep import Objective, best, overlap_note, sensitivity
     from gscn_sim.sweep.errors import SpaceError
     from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.table import axis_names, finished
@@ -78,7 +79,8 @@ def sweep_page(sweep: SweepSource) -> str:
         top = best(done, speed, count=1).iloc[0]
         headline += f"; the fastest, point {top['point']}, reaches {top['speedup']:.2f}x"
         with contextlib.suppress(SpaceError):  # there may be nothing that differs
-            tables["Main effects on speedup"] = _cells(sensitivity(done, "speedup"))
+            effects = _cells(sensitivity(done, "speedup"))
+            tables["Main effects on speedup"] = {**effects, "note": overlap_note(done, "speedup")}
     columns = ["sweep", "point", *axes, *metrics, "limited_by", "network", "batch_size"]
     points = done[list(dict.fromkeys(columns))]
     front = _front(done)
@@ -128,12 +130,28 @@ def _shared_and_own(
 
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
-    """Headings and texts of a table."""
-    rows = [
-        [digits(v) if isinstance(v, int | float) else str(v) for v in row.values()]
-        for row in frame.to_dict(orient="records")
-    ]
-    return {"columns": list(frame.columns), "rows": rows}
+    """Headings and texts of a table, and which columns are of numbers."""
+    columns = []
+    for name in frame:
+        values = frame[name]
+        if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
+            values = values.astype(int)  # a mean over one iteration, for one
+        number = pd.api.types.is_numeric_dtype(values)
+        columns.append([digits(v) if number else str(v) for v in values.tolist()])
+    numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
+    rows = list(zip(*columns, strict=True))
+    return {"columns": list(frame.columns), "numbers": numbers, "rows": rows, "note": ""}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``trace.versions.torch`` -> its value, from nested mappings."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _render(*, data: dict[str, Any], **values: Any) -> str:

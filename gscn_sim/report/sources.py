@@ -99,6 +99,6 @@ def _numbers(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFra
     """The rows with every column; what JSON has as null is NaN among numbers."""
     frame = pd.DataFrame(rows)[list(columns)]
     for name in frame.columns:
-        if frame[name].map(lambda value: value is None or isinstance(value, int | float)).all():
+        if frame[name].isna().all():
             frame[name] = frame[name].astype(float)
     return frame

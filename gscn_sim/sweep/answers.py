@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,7 +79,8 @@ def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> p
     """How much of a metric's variation each axis explains by itself, largest first.
 
     ``share`` is the variance of the means at the axis's levels over the total variance (eta
-    squared, the first-order effect; what is left over is interaction of axes). ``lowest_mean`` and
+    squared, the first-order effect; on a full grid, what is left over is interaction of axes;
+    elsewhere shares overlap, as :func:`overlap_note` says). ``lowest_mean`` and
     ``highest_mean`` are those means' extremes, ``at_lowest`` and ``at_highest`` their levels. A
     continuous axis is cut into eight levels of equally many points.
 
@@ -124,6 +126,23 @@ def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
     grouped = frame.groupby(levels, sort=False)[metric]
     effects = grouped.agg(points="count", mean="mean", lowest="min", highest="max")
     return effects.rename_axis("level").reset_index()
+
+
+def overlap_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> str:
+    """A sentence if the shares of :func:`sensitivity` overlap, else nothing.
+
+    They do where axes vary together: in a search, a grid that was cut short, or with failed points.
+    """
+    done = finished(frame, where).dropna(subset=[metric])
+    axes = axis_names(done)
+    points = done.groupby(axes).size()
+    combinations = math.prod(done[name].nunique() for name in axes)
+    if len(points) == combinations and points.nunique() == 1:
+        return ""
+    return (
+        f"The {len(done):,} points are no full grid of the {combinations:,} combinations: "
+        "an axis's share and means take in some of what other axes did."
+    )
 
 
 def non_dominated(costs: NDArray[np.float64]) -> NDArray[np.bool_]:

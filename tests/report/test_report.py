@@ -93,6 +93,12 @@ def test_a_run_in_a_browser(browser, run_json, tmp_path):
             name,
         )
     assert len(texts(browser, "#figure-slots .barlayer .trace")) == 8
+    layers = read_run(run_json).layers
+    assert texts(browser, "#figure-speedup .xtick") == layers["layer"].unique().tolist()
+    named = (layers["layer"] + " " + layers["phase"]).tolist()
+    assert texts(browser, "#figure-slots .xtick") == named
+    facts = texts(browser, ".facts tr")
+    assert any(fact.startswith("trace.networkresnet8") for fact in facts)
     assert "pe.accumulator_banks" in texts(browser, "details td")
 
 
@@ -134,6 +140,17 @@ def test_a_box_filters_the_table_and_hovering_tells(browser, sweep_folder, tmp_p
     hover = wait_for(browser, "return document.querySelector('.hoverlayer').textContent")
     assert "array.clock_ghz: " in hover
     assert "speedup: " in hover
+
+
+def test_tables_have_whole_numbers_whole_and_say_when_shares_overlap(
+    run_json, sweep_folder, tmp_path
+):
+    write_report(run_json, tmp_path / "run.html")
+    text = (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert "<td>8</td>" in text  # the batch size, a mean over iterations
+    assert "8.000" not in text
+    write_report(sweep_folder, tmp_path / "sweep.html")
+    assert "no full grid" not in (tmp_path / "sweep.html").read_text(encoding="utf-8")
 
 
 def test_the_page_asks_nothing_of_the_network(run_json, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gscn_sim.sweep import Objective, best, main_effects, pareto, sensitivity
+from gscn_sim.sweep import Objective, best, main_effects, overlap_note, pareto, sensitivity
 from gscn_sim.sweep.answers import non_dominated
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.schema import METRICS
@@ -117,6 +117,16 @@ def test_sensitivity_splits_the_variance_of_an_additive_metric():
 def test_a_pure_interaction_has_no_main_effect():
     frame = table([{"x": x, "y": y, "speedup": float(x == y)} for x in (0, 1) for y in (0, 1)])
     assert list(sensitivity(frame, "speedup")["share"]) == pytest.approx([0.0, 0.0])
+
+
+def test_shares_overlap_where_a_grid_is_cut_short():
+    """x and y together explain all; without the last point each takes in some of the other."""
+    grid = [{"x": x, "y": y, "speedup": 1.0 + x + y} for x in (0, 1) for y in (0, 1)]
+    assert sensitivity(table(grid), "speedup")["share"].sum() == pytest.approx(1.0)
+    assert overlap_note(table(grid), "speedup") == ""
+    cut = table(grid[:3])
+    assert sensitivity(cut, "speedup")["share"].sum() == pytest.approx(0.5)
+    assert "3 points are no full grid of the 4 combinations" in overlap_note(cut, "speedup")
 
 
 def test_a_continuous_axis_is_cut_into_levels():

@@ -3,7 +3,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const options = { responsive: true, displaylogo: false };
 
 for (const [name, figure] of Object.entries(data.figures || {})) {
-  Plotly.newPlot("figure-" + name, figure.data, figure.layout, options);
+  const sized = { ...options, responsive: !figure.layout.width };
+  Plotly.newPlot("figure-" + name, figure.data, figure.layout, sized);
 }
 if (data.points) explore();
 

@@ -1,0 +1,13 @@
+from .device import Device as Device
+from .device import device_names as device_names
+from .device import find_device as find_device
+from .device import load_device as load_device
+from .errors import GpuError as GpuError
+from .fitting import fit as fit
+from .layers import layers_frame as layers_frame
+from .network import network_backward as network_backward
+from .prediction import predict as predict
+from .reporting import compare_layers as compare_layers
+from .reporting import network_report as network_report
+from .reporting import report as report
+from .reporting import scatter_plot as scatter_plot

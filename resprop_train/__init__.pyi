@@ -1,0 +1,9 @@
+from .capture import Recorder as Recorder
+from .capture import record as record
+from .conversion import convert as convert
+from .conversion import reuse_layers as reuse_layers
+from .conversion import revert as revert
+from .conversion import set_reuse as set_reuse
+from .recipe import Recipe as Recipe
+from .trainer import Callback as Callback
+from .trainer import Trainer as Trainer
