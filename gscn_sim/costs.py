@@ -284,9 +284,9 @@ def channels_last(
 def _positional_costs(
     plan: Plan, operands: Operands, config: Config, index: dict[Block, int], blocks: list[Block]
 ) -> BlockCosts:
-    tiles, rows, ranges, kernel, stride, padding, dilation = positional_arguments(plan, blocks)
+    where = positional_arguments(plan, blocks)
     machine = machine_array(config, plan.dataflow)
-    n, t, b = operands.samples, len(tiles), len(blocks)
+    n, t, b = operands.samples, len(plan.tiles), len(blocks)
     counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
     entries = np.zeros((n, t, b, 2), np.int64)
     nothing = np.empty((0, 0, 0), np.float64)
@@ -298,13 +298,7 @@ def _positional_costs(
             gradient,
             nothing,
             nothing,
-            tiles,
-            rows,
-            ranges,
-            kernel,
-            stride,
-            padding,
-            dilation,
+            *where,
             machine,
             counters[sample],
             entries[sample],

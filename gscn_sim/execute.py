@@ -152,9 +152,9 @@ def _positional(
     blocks: list[Block],
 ) -> Floats:
     shape = plan.problem.shape
-    tiles, rows, ranges, kernel, stride, padding, dilation = positional_arguments(plan, blocks)
-    counters = np.zeros((len(tiles), len(rows), N_COUNTERS), np.int64)
-    entries = np.zeros((len(tiles), len(rows), 2), np.int64)
+    where = positional_arguments(plan, blocks)
+    counters = np.zeros((len(plan.tiles), len(blocks), N_COUNTERS), np.int64)
+    entries = np.zeros((len(plan.tiles), len(blocks), 2), np.int64)
     sums = np.zeros((shape.K, shape.R, shape.S, shape.C), np.float64)
     for sample in range(operands.samples):
         activation, gradient = channels_last(operands.stationary[sample], operands.streamed[sample])
@@ -163,13 +163,7 @@ def _positional(
             activation,
             gradient,
             *values,
-            tiles,
-            rows,
-            ranges,
-            kernel,
-            stride,
-            padding,
-            dilation,
+            *where,
             machine_array(config, plan.dataflow),
             counters,
             entries,

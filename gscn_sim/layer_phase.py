@@ -144,7 +144,7 @@ def _record(
         dram_read_bytes=result.dram_read_bytes,
         dram_write_bytes=result.dram_write_bytes,
     )
-    busiest = max((int(g.busy_cycles.sum(1).max()) for g in schedule.gangs), default=0)
+    busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
     return PhaseRecord(
         network=network,
         iteration=layer.iteration,

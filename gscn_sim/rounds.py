@@ -51,10 +51,10 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
 
     # Stationary entries do not depend on the block where every block meets all channels.
     shared = problem.groups == 1
-    tile_bytes = entry_bytes(config, costs.stationary_entries.max(2, initial=0))
+    tile_bytes = entry_bytes(config, costs.stationary_entries.max(2))
     fill_bytes = (tile_bytes[at] * at_live).sum((0, 1))  # [waves, passes]
     capacity = config.pe.stationary_buffer_bytes
-    largest = int(tile_bytes.max(initial=0))
+    largest = int(tile_bytes.max())
     resident = shared and largest <= capacity
     indices = [
         np.array([costs.index[row[0]] for row in split if row[0] is not None])
@@ -66,10 +66,10 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
     stream_bytes = entry_bytes(config, stream_entries)
     reuse = share_buffer(
         config,
-        streams=[int(stream_bytes[:, index].max(initial=0)) for index in indices],
+        streams=[int(stream_bytes[:, index].max()) for index in indices],
         streamed_bytes=_weights_bytes(indices, costs, config),
         streamed_uses=waves * passes,
-        fill_bytes=int(fill_bytes.max(initial=0)),
+        fill_bytes=int(fill_bytes.max()),
         fills_bytes=int(fill_bytes.sum()),
         fill_uses=uses,
     )
@@ -144,7 +144,7 @@ def _maps_schedule(plan: Plan, costs: BlockCosts, config: Config) -> Schedule:
         fill_bytes=sent,
         fill_dram_bytes=fills_from_dram.reshape(-1) if shared else sent,
         fill_owner=_owners(gangs, len(sent)),
-        fills_held=max(1, capacity // max(largest, 1)) if resident else 1,
+        fills_held=capacity // max(largest, 1) if resident else 1,
         rounds_ahead=reuse.rounds_ahead,
         counters=counters,
         stationary_reads=stationary_reads,
@@ -166,7 +166,7 @@ def _lockstep(costs: BlockCosts, index: Ints, sample: Ints, live: Any, tile: Int
                 key = (samples.tobytes(), p, row)
                 if key not in known:
                     chosen = costs.channel_cycles[row][samples][:, tile[:, p]]
-                    known[key] = int(chosen.max((0, 1)).sum()) if chosen.size else 0
+                    known[key] = int(chosen.max((0, 1)).sum())
                 found[wave, p, i] = known[key]
     return found
 
@@ -194,7 +194,7 @@ def _lists(costs: BlockCosts, index: Ints, sample: Ints, live: Any, tile: Ints) 
 
 def _weights_bytes(indices: list[Ints], costs: BlockCosts, config: Config) -> int:
     """Compressed bytes of all weights, once."""
-    entries = costs.streamed_entries[0].max(0, initial=0)  # [B]
+    entries = costs.streamed_entries[0].max(0)  # [B]
     return int(entry_bytes(config, sum(int(entries[index].sum()) for index in indices)))
 
 
@@ -214,7 +214,7 @@ def _wgrad_schedule(plan: Plan, costs: BlockCosts, config: Config, times: Ints) 
     stream_of = entry_bytes(config, streamed).sum(0)
     kernel = problem.output_plane[0] * problem.output_plane[1]
     capacity = config.pe.stationary_buffer_bytes
-    largest = int(entry_bytes(config, stationary).max(initial=0))
+    largest = int(entry_bytes(config, stationary).max())
     resident = largest <= capacity
 
     # Rounds with the same first stationary channel use the same fill, one after the other.
@@ -250,12 +250,12 @@ def _wgrad_schedule(plan: Plan, costs: BlockCosts, config: Config, times: Ints) 
     gradient_bytes, steps = _gradient_bytes(plan, stream_of, costs)
     reuse = share_buffer(
         config,
-        streams=[int(stream_of[first].max(initial=0)) for first in first_blocks],
+        streams=[int(stream_of[first].max()) for first in first_blocks],
         streamed_bytes=gradient_bytes,
         streamed_uses=steps,
-        fill_bytes=max((fill_at[key][1] for key in once), default=0),
+        fill_bytes=max(fill_at[key][1] for key in once),
         fills_bytes=sum(fill_at[key][1] for key in once),
-        fill_uses=ceil_div(len(order), max(1, len(once))),
+        fill_uses=ceil_div(len(order), len(once)),
     )
     fills_from_dram = [
         0 if turn > 0 and reuse.fills_stay else fill_at[first, turn][1] for first, turn in order
@@ -301,7 +301,7 @@ def _wgrad_schedule(plan: Plan, costs: BlockCosts, config: Config, times: Ints) 
         fill_bytes=np.array([fill_at[key][0] for key in order], np.int64),
         fill_dram_bytes=np.array(fills_from_dram, np.int64),
         fill_owner=_owners(gangs, len(order)),
-        fills_held=max(1, capacity // max(largest, 1)) if resident else 1,
+        fills_held=capacity // max(largest, 1) if resident else 1,
         rounds_ahead=reuse.rounds_ahead,
         counters=counters,
         stationary_reads=stationary_reads,
@@ -319,8 +319,7 @@ def _gradient_bytes(plan: Plan, stream_of: Ints, costs: BlockCosts) -> tuple[int
             for block in row:
                 if block is not None:
                     row_of[block.o0, block.o1] = costs.index[block]
-    used = np.array(sorted(row_of.values()))
-    return int(stream_of[list(row_of.values())].sum()), ceil_div(rounds, max(1, len(used)))
+    return int(stream_of[list(row_of.values())].sum()), ceil_div(rounds, len(row_of))
 
 
 def _owners(gangs: list[Gang], fills: int) -> Ints:
@@ -357,7 +356,7 @@ def _halo(plan: Plan, config: Config) -> int:
             low = max(low, owned[0] - reached[0])
             high = max(high, reached[1] - owned[1])
             middle = max(middle, owned[1] - owned[0])
-        sides.append((max(low, 0), middle, max(high, 0)))
+        sides.append((low, middle, high))
     ys, xs = sides
     return max(ys[i] * xs[j] for i in range(3) for j in range(3) if (i, j) != (1, 1))
 

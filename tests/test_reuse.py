@@ -53,6 +53,17 @@ def test_the_smaller_operand_may_save_more() -> None:
     assert (found.streams_stay, found.fills_stay, found.rounds_ahead) == (False, True, 2)
 
 
+def test_what_is_used_twice_saves_one_reading() -> None:
+    """Streams that pass twice save 100 bytes, still more than the 80 of the fills."""
+    assert share(100, streamed_uses=2).streams_stay
+    assert share(100, streamed_bytes=1, streamed_uses=2, fill_uses=1).streams_stay
+
+
+def test_rounds_of_a_byte_or_of_nothing() -> None:
+    assert share(3, streams=[1]).rounds_ahead == 3
+    assert share(39, streams=[0, 0]).rounds_ahead == 4
+
+
 def test_entries_take_whole_bytes() -> None:
     """32 bits of value and 6 of run length: 38 bits, 5 bytes; three entries 114 bits, 15 bytes."""
     config = load_config("gscn")

@@ -64,8 +64,8 @@ def run_fabric(
         },
     )
     ends = _per_pe([pe.end for pe in pes])
-    computed = max(ends, default=0)
-    cycles = max(computed, max((drain.end for drain in drains), default=0))
+    computed = max(ends)
+    cycles = max(computed, *(drain.end for drain in drains))
     tail = cycles - computed
     unused = config.num_pes - len(ends)
     output_wait = _per_pe([pe.output_wait + tail for pe in pes])
