@@ -8,11 +8,21 @@ import numpy as np
 from oracles.products import useful_products
 
 from gscn_sim import load_config, simulate
+from gscn_sim.geometry import make_operands, make_problem
+from gscn_sim.mapping import Plan, choose_plan
 from gscn_sim.records import PhaseRecord
-from workloads import Layer, Trace, layer_from_arrays
+from workloads import Layer, Phase, Trace, layer_from_arrays
 
 PHASES = ("forward", "dgrad", "wgrad")
 KINDS = ("auto", "planar", "sample", "channel", "mixed")
+# One byte a value, one a run, bursts of one byte: traffic is twice the entries, not rounded.
+BYTES = {
+    "pe.value_bytes": 1,
+    "pe.index_bits": 8,
+    "dram.preset": "ideal",
+    "dram.burst_bytes": 1,
+    "pe.accumulator_entries": 300,
+}
 
 
 def run(layer: Layer, phase: str, overrides: dict[str, Any], batch: int) -> PhaseRecord:
@@ -44,3 +54,14 @@ def toy_layer(name: str = "conv1", **given_values: Any) -> Layer:
         "weight": np.ones((4, 3, 3, 3)),
     }
     return layer_from_arrays(name, padding=(1, 1), **(values | given_values))
+
+
+def plan_of(layer: Layer, phase: str, overrides: dict[str, Any], batch: int) -> Plan:
+    problem = make_problem(layer.shape, Phase(phase), batch)
+    return choose_plan(
+        problem, make_operands(layer, problem), load_config("gscn", overrides), layer.name
+    )
+
+
+def ungrouped(layer: Layer) -> bool:
+    return layer.shape.groups == 1

@@ -31,6 +31,7 @@ def check_record(record: PhaseRecord, layer: Layer, overrides: dict[str, Any], b
     pes = config.array.pe_rows * config.array.pe_cols
     f, i = config.pe.streamed_vector, config.pe.stationary_vector
     assert sum(parts) == pes * f * i * record.cycles
+    assert record.utilization * sum(parts) == pytest.approx(slots.useful)
     assert slots.useful == expected_useful(layer, record.phase.value, batch)
     assert (
         slots.useful + slots.redundant + slots.placeholder + slots.fragmentation
@@ -126,6 +127,7 @@ def test_a_record_that_does_not_add_up_is_no_result() -> None:
         "below a bound": replace(record, compute_bound_cycles=record.cycles + 1),
     }
     record.check()
+    assert replace(record, slots=Slots()).utilization == 0.0  # no cycle, no slot
     for message, bad in wrong.items():
         with pytest.raises(IdentityError, match=f"conv1 dgrad: .*{message}"):
             bad.check()

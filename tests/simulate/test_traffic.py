@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.cases import layers
-from runs import KINDS, run
+from runs import BYTES, KINDS, plan_of, run, ungrouped
 
-from gscn_sim import load_config
-from gscn_sim.geometry import make_operands, make_problem
-from gscn_sim.mapping import Plan, choose_plan
-from workloads import Layer, Phase
-
-# One byte a value, one a run, bursts of one byte: traffic is twice the entries, not rounded.
-BYTES = {
-    "pe.value_bytes": 1,
-    "pe.index_bits": 8,
-    "dram.preset": "ideal",
-    "dram.burst_bytes": 1,
-    "pe.accumulator_entries": 300,
-}
-
-
-def plan_of(layer: Layer, phase: str, overrides: dict[str, Any], batch: int) -> Plan:
-    problem = make_problem(layer.shape, Phase(phase), batch)
-    return choose_plan(
-        problem, make_operands(layer, problem), load_config("gscn", overrides), layer.name
-    )
-
-
-def ungrouped(layer: Layer) -> bool:
-    return layer.shape.groups == 1
+from workloads import Layer
 
 
 @pytest.mark.parametrize("phase", ["forward", "dgrad"])

@@ -1,0 +1,170 @@
+"""Schedules of a small layer, every number worked out by hand.
+
+The layer: 2 x 2 PEs with a quadrant of an 8 x 8 plane each, two channels, filters of 3 x 3 with
+padding one. Two samples are recorded of a batch of three, so sample 0 comes twice. A compressed
+entry is two bytes: value and zero run. Every PE multiplies one pair a cycle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gscn_sim import load_config
+from gscn_sim.cache import Cache
+from gscn_sim.kernels.pairing import PAIRS, REAL_PAIRS, STEPS, USEFUL
+from gscn_sim.layer_phase import prepare_phase
+from gscn_sim.schedule import Schedule
+from workloads import Layer, Phase, layer_from_arrays
+
+MACHINE = {
+    "array.pe_rows": 2,
+    "array.pe_cols": 2,
+    "pe.streamed_vector": 1,
+    "pe.stationary_vector": 1,
+    "pe.bank_queue_depth": 0,
+    "pe.value_bytes": 1,
+    "pe.index_bits": 8,
+    "pe.stationary_buffer_bytes": 70,
+    "pe.accumulator_entries": 50,
+    "network.partial_sums_per_cycle": 3,
+    "drain.entries_per_cycle": 4,
+    "mapping.kind": "planar",
+    "policy.barrier": "group",
+    "policy.load_balance": "static",
+    "dataflow.forward": "cartesian",
+    "dataflow.wgrad": "cartesian",
+}
+LARGE_BUFFER, NO_BUFFER = {"buffer.size_bytes": 1 << 20}, {"buffer.size_bytes": 1}
+
+
+def schedule(layer: Layer, phase: Phase, overrides: dict[str, Any]) -> Schedule:
+    config = load_config("gscn", MACHINE | overrides)
+    return prepare_phase(layer, phase, config, 3, Cache(memory_bytes=0)).schedule
+
+
+def forward_layer() -> Layer:
+    """Sample 0: channel 0 fills the first quadrant, channel 1 has one corner; sample 1: one entry.
+
+    Filters 0, 1 and 2 have 18, 1 and 5 weights: 9, 1 and 5 of them for channel 0.
+    """
+    activation = np.zeros((2, 2, 8, 8))
+    activation[0, 0, :4, :4] = 1
+    activation[0, 1, 7, 7] = 1
+    activation[1, 0, 0, 7] = 1
+    weight = np.zeros((3, 2, 3, 3))
+    weight[0] = 1
+    weight[1, 0, 1, 1] = 1
+    weight[2, 0, 1] = weight[2, 0, :, 1] = 1
+    return layer_from_arrays("layer", activation=activation, weight=weight, padding=(1, 1))
+
+
+def test_forward() -> None:
+    """A tile reaches 5 x 5 outputs of its 4 x 4 own: two filters fit 50 accumulators.
+
+    Rounds are filters 0 and 1, then 2, for samples 0, 1 and 0.
+    """
+    found = schedule(forward_layer(), Phase.FORWARD, LARGE_BUFFER)
+    (gang,) = found.gangs
+    assert gang.pes.tolist() == [0, 1, 2, 3]
+    assert gang.busy_cycles.tolist() == [
+        [16 * 10, 16 * 5, 0, 0, 16 * 10, 16 * 5],
+        [0, 0, 10, 5, 0, 0],
+        [0] * 6,
+        [9, 0, 0, 0, 9, 0],  # the corner meets channel 1 of filter 0 only
+    ]
+    assert gang.lockstep_cycles.tolist() == [-1] * 6
+    assert gang.lists is None
+    # A sample's entries stay in the PEs' buffers (70 bytes hold two of the largest, 32).
+    assert gang.fill.tolist() == [0, 0, 1, 1, 2, 2]
+    assert found.fill_bytes.tolist() == found.fill_dram_bytes.tolist() == [34, 2, 34]
+    assert found.fill_owner.tolist() == [0, 0, 0]
+    assert found.fills_held == 2
+    # Weights come from memory once, and are sent for every sample.
+    assert gang.stream_bytes.tolist() == [2 * 19, 2 * 5] * 3
+    assert gang.stream_dram_bytes.tolist() == [2 * 19, 2 * 5, 0, 0, 0, 0]
+    # The busiest link carries the four sums of a side, for each filter; 3 go in a cycle.
+    assert gang.exchange_cycles.tolist() == [3, 2] * 3
+    assert gang.exchanged_sums.tolist() == [2 * 4 * (25 - 16), 4 * (25 - 16)] * 3
+    assert gang.drain_cycles.tolist() == [13, 7] * 3
+    assert gang.drained_entries.tolist() == [2 * 4 * 25, 4 * 25] * 3
+    assert gang.output_bytes.tolist() == [2 * 64, 64] * 3
+    # Each of two groups reads the 17, 1 and 17 entries; four PEs get each of 24 weights thrice.
+    assert found.stationary_reads == 2 * (17 + 1 + 17)
+    assert found.streamed_reads == 4 * 3 * 24
+    pairs = 2 * (16 * 15 + 9) + 15
+    # Of the corners' pairs 5 of 9 fall outside, of the lone entry's 5 (filter 0) and 1 (filter 2);
+    # of the quadrant's those of its 4 left and 4 upper entries: 7 rows and columns of filter 0 too
+    # few (3 * 4 + 3 * 4 - 1), and 4 + 4 of filter 2.
+    useful = 2 * (16 * 15 - 23 - 8 + 4) + (15 - 5 - 2)
+    counters = found.counters
+    assert counters[[PAIRS, REAL_PAIRS, STEPS]].tolist() == [pairs] * 3
+    assert counters[USEFUL] == useful
+
+
+def test_forward_in_step() -> None:
+    """With a barrier after every channel a round takes each channel's slowest PE."""
+    machine = LARGE_BUFFER | {"policy.barrier": "input_channel"}
+    (gang,) = schedule(forward_layer(), Phase.FORWARD, machine).gangs
+    assert gang.lockstep_cycles.tolist() == [160 + 9, 80, 10, 5, 160 + 9, 80]
+
+
+@pytest.mark.parametrize(("buffer", "again"), [(LARGE_BUFFER, 0), (NO_BUFFER, 1)])
+def test_maps_that_do_not_fit(buffer: dict[str, int], again: int) -> None:
+    """Every accumulator group is sent the maps again; from memory, if the global buffer is full."""
+    found = schedule(forward_layer(), Phase.FORWARD, buffer | {"pe.stationary_buffer_bytes": 31})
+    (gang,) = found.gangs
+    assert gang.fill.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.fill_bytes.tolist() == [34, 34, 2, 2, 34, 34]
+    assert found.fill_dram_bytes.tolist() == [34, 34 * again, 2, 2 * again, 34, 34 * again]
+    assert found.fills_held == 1
+    streams = np.array([38, 10] * 3) * ([1, 1] + [again] * 4)
+    assert gang.stream_dram_bytes.tolist() == streams.tolist()
+
+
+def wgrad_layer() -> Layer:
+    """Filters of 2 x 2. Gradients lie in the first 3 x 3 positions, activations in 4 x 4.
+
+    Sample 0 has 9 gradients in filter 0 and one in filter 2, sample 1 one in filter 1. Channel 0
+    has 16 activations in both samples, channel 1 one in sample 0.
+    """
+    activation = np.zeros((2, 2, 8, 8))
+    activation[:, 0, :4, :4] = 1
+    activation[0, 1, 0, 0] = 1
+    gradient = np.zeros((2, 3, 7, 7))
+    gradient[0, 0, :3, :3] = 1
+    gradient[0, 2, 0, 0] = 1
+    gradient[1, 1, 2, 2] = 1
+    return layer_from_arrays("layer", activation=activation, gradient=gradient)
+
+
+@pytest.mark.parametrize(("buffer", "again"), [(LARGE_BUFFER, 0), (NO_BUFFER, 1)])
+def test_wgrad(buffer: dict[str, int], again: int) -> None:
+    """16 accumulators hold 2 x 2 weights of 3 filters and one channel: a round a channel.
+
+    The 7 x 7 gradients are cut in 3 + 4 rows and columns, so all of them are in the first tile,
+    whose window has 4 x 4 activations. Its PE runs sample 0 twice and sample 1 once in each round.
+    """
+    found = schedule(wgrad_layer(), Phase.WGRAD, buffer | {"pe.accumulator_entries": 16})
+    (gang,) = found.gangs
+    assert gang.busy_cycles[0].tolist() == [16 * (2 * 10 + 1), 2 * 10]
+    assert not gang.busy_cycles[1:].any()
+    # Row and column 3 lie in the windows of the neighbours too: sent to them, but read once.
+    assert gang.fill.tolist() == [0, 1]
+    assert found.fill_bytes.tolist() == [2 * 3 * (16 + 4 + 4 + 1), 2 * 2]
+    assert found.fill_dram_bytes.tolist() == [2 * 3 * 16, 2 * 2]
+    # The first PE's 2 * 3 * 16 bytes do not fit its buffer: they pass through.
+    assert found.fills_held == 1
+    gradients = 2 * (2 * 10 + 1)
+    assert gang.stream_bytes.tolist() == [gradients, gradients]
+    assert gang.stream_dram_bytes.tolist() == [gradients, gradients * again]
+    # Four PEs add up 12 sums: each passes on 9, at 3 a cycle.
+    assert gang.exchange_cycles.tolist() == [3, 3]
+    assert gang.exchanged_sums.tolist() == [12 * 3, 12 * 3]
+    assert gang.drain_cycles.tolist() == [3, 3]
+    assert gang.drained_entries.tolist() == [12 * 4, 12 * 4]
+    assert gang.output_bytes.tolist() == [12, 12]
+    assert found.stationary_reads == 3 * 25 + 2
+    assert found.streamed_reads == 2 * 21
