@@ -126,6 +126,13 @@ def to_json(value: Any) -> str:
     return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
+def whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns of floats that are all whole as integers, to be shown as such."""
+    floats = frame.select_dtypes("float")
+    whole = [name for name in floats if (floats[name] % 1 == 0).all()]
+    return frame.astype(dict.fromkeys(whole, "int64"))
+
+
 def digits(value: float | None, scale: float = 1.0) -> str:
     """A number to four significant digits, ``-`` where there is none."""
     if value is None or not math.isfinite(value):

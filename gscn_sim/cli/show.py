@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gscn_sim.output import digits
+from gscn_sim.output import digits, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,8 @@ def show_frame(title: str, frame: pd.DataFrame) -> None:
         else text(str(name), "fold")
         for name in frame.columns
     ]
-    show_table(title, columns, frame.to_dict(orient="records"))  # type: ignore[arg-type]
+    rows = whole_numbers(frame).to_dict(orient="records")
+    show_table(title, columns, rows)  # type: ignore[arg-type]
 
 
 def text(name: str, side: str = "left") -> Column:

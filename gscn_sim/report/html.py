@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from gscn_sim.output import digits, plain, records, write_text
+from gscn_sim.output import digits, plain, records, whole_numbers, write_text
 from gscn_sim.report import figures
 from gscn_sim.report.sources import RunSource, SweepSource, read_source
 from workloads import GscnError
@@ -131,15 +131,11 @@ def _shared_and_own(
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
     """Headings and texts of a table, and which columns are of numbers."""
-    columns = []
-    for name in frame:
-        values = frame[name]
-        if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
-            values = values.astype(int)  # a mean over one iteration, for one
-        number = pd.api.types.is_numeric_dtype(values)
-        columns.append([digits(v) if number else str(v) for v in values.tolist()])
-    numbers = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
-    rows = list(zip(*columns, strict=True))
+    rows = [
+        [digits(v) if isinstance(v, int | float) else str(v) for v in row.values()]
+        for row in whole_numbers(frame).to_dict(orient="records")
+    ]
+    numbers = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
     return {"columns": list(frame.columns), "numbers": numbers, "rows": rows, "note": ""}
 
 
