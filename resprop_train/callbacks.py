@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Collection
 
 from rich.console import Console
@@ -92,7 +94,9 @@ class RecordSteps(Callback):
 
 
 def parse_steps(text: str, trainer: Trainer) -> list[int]:
-    """Steps named as in ``0,100-103,last``; ``last`` is the last one that reuses gradients.
+    """Steps named as in ``0,100-103,last:8``: ``last`` is the last one that reuses gradients.
+
+    ``last:8`` are the last eight of them, or as many as there are.
 
     Raises:
         TrainError: the text cannot be read, or names a step that the run does not have.
@@ -100,9 +104,10 @@ def parse_steps(text: str, trainer: Trainer) -> list[int]:
     steps: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if first == "last" and not dash:
-            candidates = range(trainer.total_steps - 1, -1, -1)
-            steps.add(next((s for s in candidates if trainer.reuses_in(s)), candidates[0]))
+        if ending := re.fullmatch(r"last(?::([1-9]\d*))?", part.strip()):
+            final = trainer.total_steps - 1
+            reusing = (s for s in range(final, -1, -1) if trainer.reuses_in(s))
+            steps.update(list(itertools.islice(reusing, int(ending[1] or 1))) or [final])
         elif first.isdecimal() and (last.isdecimal() or not dash):
             end = int(last or first)
             if end >= trainer.total_steps:
@@ -111,5 +116,5 @@ def parse_steps(text: str, trainer: Trainer) -> list[int]:
                 )
             steps.update(range(int(first), end + 1))
         else:
-            raise TrainError(f"record must be like 0,100-103,last, got {text!r}")
+            raise TrainError(f"record must be like 0,100-103,last:8, got {text!r}")
     return sorted(steps)

@@ -46,7 +46,7 @@ def training_options(command: Any) -> Any:
         click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..."),
         click.option("--threads", type=int, help="CPU threads; without it as many as cores."),
         click.option("--trace", type=file, help="Trace to write."),
-        click.option("--record", default="last", help="Steps to record: 0,100-103,last"),
+        click.option("--record", default="last", help="Steps to record: 0,100-103,last:8"),
         click.option("--record-samples", type=int, default=2, help="Samples of a batch to record."),
         click.option("--record-values", is_flag=True, help="Record values, not only masks."),
         click.option("--log", type=folder, help="Folder for steps.csv, epochs.csv, layers.csv."),
@@ -177,9 +177,10 @@ def report(summary: dict[str, Any]) -> str:
             ]
     if summary["trace"] is not None:
         trace = summary["trace"]
+        steps = ", ".join(map(str, trace["iterations"]))
         lines.append(
-            f"trace            {trace['path']}: iteration "
-            f"{', '.join(map(str, trace['iterations']))}, {trace['layers']} layers, "
+            f"trace            {trace['path']}: iteration{'s' * (',' in steps)} {steps}, "
+            f"{trace['layers']} layers, "
             f"{trace['samples']} of {summary['batch_size']} samples, "
             f"{trace['size_bytes'] / 1e3:.0f} kB"
         )

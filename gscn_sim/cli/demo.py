@@ -82,6 +82,7 @@ def _trace(out: Path, epochs: int) -> Path:
         "--epochs": str(epochs),
         "--warmup-epochs": "6",
         "--batch-size": "128",
+        "--record": "last:8",  # density swings from step to step
         "--trace": str(path),
     }
     arguments = [text for pair in options.items() for text in pair]

@@ -26,12 +26,12 @@ def test_train_record_and_report(tmp_path: Path) -> None:
     result = run(
         *("--model", "resnet8", "--dataset", "digits", "--reuse-sparsity", "0.9"),
         *("--epochs", "3", "--batch-size", "32", "--trace", str(trace)),
-        *("--record", "60-61,last", "--summary-json", str(summary)),
+        *("--record", "60-61,last:2", "--summary-json", str(summary)),
     )
     assert result.exit_code == 0, result.stderr
     figures = json.loads(summary.read_text())
     assert figures["accuracy"] > 0.5  # ten classes
-    assert figures["trace"]["iterations"] == [60, 61, 134]
+    assert figures["trace"]["iterations"] == [60, 61, 133, 134]
     after = figures["after_warm_up"]
     assert after["steps"] == 90
     assert f"{after['reuse_sparsity']:.3f} reached (0.900 nominal)" in result.stdout
@@ -43,7 +43,7 @@ def test_train_record_and_report(tmp_path: Path) -> None:
     loaded = workloads.load(trace)
     assert (loaded.network, loaded.dataset, loaded.seed) == ("resnet8", "digits", 0)
     assert loaded.reuse_sparsity == 0.9
-    assert len(loaded.layers) == 3 * 7
+    assert len(loaded.layers) == 4 * 7
 
 
 def test_ordinary_training() -> None:
@@ -65,7 +65,7 @@ def test_ordinary_training() -> None:
         (("--trace", "no/such/folder/t.npz"), "no such folder: "),
         (("--summary-json", "no/such/folder/s.json"), "no/such/folder/s.json: cannot write"),
         (("--trace", "t.npz", "--record", "9999"), "must name steps below the 330 of this run"),
-        (("--trace", "t.npz", "--record", "soon"), "record must be like 0,100-103,last"),
+        (("--trace", "t.npz", "--record", "soon"), "record must be like 0,100-103,last:8"),
         (("--layer", "conv1"), "layer must be like conv1=0.5, got 'conv1'"),
         (("--layer", "fc9=0.5"), "no layer 'fc9' to convert; there are conv1, layer1.0.conv1"),
         (("--trace", "t.npz", "--dense"), "a trace needs ReSprop training"),
