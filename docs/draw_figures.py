@@ -30,7 +30,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "gscn-sim", "svg.fonttype": "none", "font.size": 9}):
         save(machine(gscn_sim.load_config("gscn")), "machine.svg")
-        save(slots_by_dataflow("resnet20.npz"), "slots-by-dataflow.svg")
+        save(slots_by_dataflow("resnet34_q10.npz"), "slots-by-dataflow.svg")
         save(channel_densities("resnet34.npz"), "channel-densities.svg")
 
 
@@ -62,23 +62,25 @@ def machine(config: gscn_sim.Config) -> Figure:
     arrow(axes, (56, 40), (61.6, 40))
     arrow(axes, (71, 34), (71, 30), "one of them", (72, 31.4))
 
-    axes.add_patch(Rectangle((2, 2), 82, 27.5, facecolor="none", edgecolor=INK, lw=0.9, ls="--"))
-    box(axes, (4, 17.5, 17, 9.5), KEEPING, "stationary buffer",
+    axes.add_patch(Rectangle((4, 1), 80, 28.5, facecolor="none", edgecolor=INK, lw=0.9, ls="--"))
+    box(axes, (6, 19, 17, 9), KEEPING, "stationary buffer",
         f"{pe.stationary_buffer_bytes >> 10} KiB, compressed")  # fmt: skip
-    box(axes, (4, 5, 17, 9.5), KEEPING, "streamed FIFO", f"{pe.streamed_fifo_entries} entries")
+    box(axes, (6, 8.5, 17, 9), KEEPING, "streamed FIFO", f"{pe.streamed_fifo_entries} entries")
     size = f"F x I = {pe.streamed_vector} x {pe.stationary_vector}"
-    box(axes, (27, 9, 15, 14), WORKING, "multipliers", f"{size}\nall pairs of\ntwo vectors")
-    box(axes, (47, 9, 11, 14), MOVING, "crossbar", f"queues of\nD = {pe.bank_queue_depth}")
-    box(axes, (63, 9, 19, 14), KEEPING, "accumulators",
+    box(axes, (31, 11, 14, 14), WORKING, "multipliers", f"{size}\nall pairs of\ntwo vectors")
+    box(axes, (49, 11, 11, 14), MOVING, "crossbar", f"queues of\nD = {pe.bank_queue_depth}")
+    box(axes, (64, 11, 18, 14), KEEPING, "accumulators",
         f"A = {pe.accumulator_banks} banks\n{pe.accumulator_entries:,} partial sums\n"
         "a second set drains")  # fmt: skip
-    arrow(axes, (21, 22), (27, 18.5), f"{pe.stationary_vector} a cycle", (22.2, 23))
-    arrow(axes, (21, 9.5), (27, 13.5), f"{pe.streamed_vector} a cycle", (21.8, 8))
-    arrow(axes, (42, 16), (47, 16))
-    arrow(axes, (58, 16), (63, 16))
-    axes.text(66, 5.6, f"drain: {config.drain.entries_per_cycle} sums a cycle, back to DRAM",
-              ha="center", va="center")  # fmt: skip
-    arrow(axes, (72.5, 9), (72.5, 7))
+    arrow(axes, (23, 23.5), (31, 20.5), f"{pe.stationary_vector} a cycle", (24.6, 24))
+    arrow(axes, (23, 13), (31, 15.5), f"{pe.streamed_vector} a cycle", (24.6, 11.5))
+    arrow(axes, (45, 18), (49, 18))
+    arrow(axes, (60, 18), (64, 18))
+    box(axes, (64, 2, 18, 6), MOVING, "drain", f"{config.drain.entries_per_cycle} sums a cycle")
+    arrow(axes, (73, 11), (73, 8))
+    axes.plot([64, 1, 1, 1], [5, 5, 5, 40], color=INK, lw=1)
+    arrow(axes, (0.95, 40), (2, 40))
+    axes.text(31, 5.6, "finished outputs, back to DRAM", fontsize=8)
     return figure
 
 

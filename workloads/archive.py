@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from workloads.errors import TraceError, one_line
+from workloads.errors import TraceError, one_line, reason
 
 MAX_METADATA_BYTES = 1 << 23
 MAX_HEADER_BYTES = 4096
@@ -54,7 +54,7 @@ class Archive:
         except FileNotFoundError:
             self.fail("no such file")
         except (OSError, ValueError) as error:
-            self.fail(f"cannot be read: {one_line(getattr(error, 'strerror', None) or error)}")
+            self.fail(f"cannot be read: {reason(error)}")
         if stat.S_ISDIR(status.st_mode):
             self.fail("expected a trace file, got a folder")
         if not stat.S_ISREG(status.st_mode):
@@ -90,8 +90,8 @@ class Archive:
         try:
             yield
         except _LIBRARY_ERRORS as error:
-            reason = one_line(error)[:200] or type(error).__name__
-            self.fail(f"{where}{': ' if where else ''}expected {expected}: {reason}")
+            what = one_line(error)[:200] or type(error).__name__
+            self.fail(f"{where}{': ' if where else ''}expected {expected}: {what}")
 
     def directory(self) -> Directory:
         """Return what tells this file's content from another's."""

@@ -19,6 +19,11 @@ class TraceError(GscnError):
     """A trace file that cannot be read or written."""
 
 
+def reason(error: Exception) -> str:
+    """Return why a file could not be used, in one line; an OSError's path is left out."""
+    return one_line(getattr(error, "strerror", None) or error)
+
+
 def one_line(text: object) -> str:
     """Return ``text`` with line breaks and other unprintable characters escaped, for messages."""
     return "".join(

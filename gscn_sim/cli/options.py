@@ -54,11 +54,11 @@ def gpu_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--gpu``; :func:`read_gpu` takes it."""
     return click.option(
         "--gpu",
-        metavar="NAME",
+        metavar="NAME|FILE",
         default=DEFAULT_GPU,
         show_default=True,
         help=f"The GPU to compare with; 'roofline' is the plain roofline of {DEFAULT_GPU}, "
-        "'roofline:NAME' that of another.",
+        "'roofline:NAME' or 'roofline:FILE.toml' that of another. A sweep takes names only.",
     )(command)
 
 
@@ -128,14 +128,18 @@ def read_gpu(name: str) -> tuple[str, str]:
     """Return the device and the model of its times that ``--gpu`` asks for.
 
     Raises:
-        GscnError: the device is unknown.
+        GscnError: the device is unknown, or was not measured and its roofline is not asked for.
     """
-    from gscn_sim.gpu import load_device
+    from gscn_sim.gpu.device import find_device
+    from gscn_sim.gpu.prediction import fit_of
 
-    roofline, _, device = name.partition(":")
+    roofline, _, other = name.partition(":")
     if roofline == "roofline":
-        return load_device(device or DEFAULT_GPU).name, "roofline"
-    return load_device(name).name, "analytical"
+        device, model = other or DEFAULT_GPU, roofline
+    else:
+        device, model = name, "analytical"
+    fit_of(find_device(device), model)
+    return device, model
 
 
 def command_line() -> str:

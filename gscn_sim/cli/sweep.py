@@ -98,6 +98,7 @@ def sweep(
     quiet: bool,
 ) -> None:
     """Simulate every design of a space on every TRACE; the same command resumes."""
+    from gscn_sim.gpu.device import load_device
     from gscn_sim.output import make_folder
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
     from gscn_sim.sweep.schedulers import open_scheduler
@@ -107,6 +108,7 @@ def sweep(
     space, paths, batches = read_plan(space_file, params, constraints, source, assignments)
     loaded = load_traces([*traces, *paths])
     device, gpu_model = read_gpu(gpu)
+    load_device(device)  # points are kept by its name, so a file will not do
     designs, minutes = read_budget(budget)
     plan = Plan(
         space=space,

@@ -11,6 +11,7 @@ from typing import Any
 
 from gscn_sim.config.sections import Config
 from gscn_sim.errors import ConfigError
+from workloads.errors import reason
 
 _SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "name"}
 
@@ -86,7 +87,7 @@ def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a TOML file: {error}") from None
+        raise ConfigError(f"{path}: cannot be read as a TOML file: {reason(error)}") from None
     try:
         return path.stem, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -158,8 +158,10 @@ def _read_table(path: Path) -> pd.DataFrame:
             table = pd.read_csv(path, comment="#", index_col=False)
             names = pd.read_csv(path, comment="#", header=None, nrows=1).iloc[0]
     except (OSError, UnicodeDecodeError, ValueError, Warning) as error:
-        reason = one_line(str(error).splitlines()[0])[:200]
-        raise GpuError(f"{path}: cannot be read as a CSV table of layers: {reason}") from error
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise GpuError(
+            f"{path}: cannot be read as a CSV table of layers: {one_line(why)[:200]}"
+        ) from error
     if names.duplicated().any():  # pandas would rename the second one
         twice = one_line(names[names.duplicated()].iloc[0])[:80]
         raise GpuError(f"{path}: a column must be there only once, got {twice!r} twice")

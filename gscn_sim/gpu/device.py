@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gscn_sim.gpu.errors import GpuError
+from workloads.errors import reason
 
 _DATA = resources.files("gscn_sim.gpu") / "data"
 NOT_DEVICES = frozenset({"coefficients"})
@@ -91,7 +92,7 @@ def find_device(name: str) -> Device:
     try:
         return _device(Path(name).stem, Path(name).read_text(), name)
     except (OSError, UnicodeDecodeError) as error:
-        raise GpuError(f"{name}: cannot be read as a device: {error}") from error
+        raise GpuError(f"{name}: cannot be read as a device: {reason(error)}") from error
 
 
 def _device(name: str, text: str, where: str) -> Device:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gscn_sim.gpu.coefficients import Fit, MemoryLayers, load_memory_fit
-from gscn_sim.gpu.device import Device, load_device
+from gscn_sim.gpu.device import Device, find_device
 from gscn_sim.gpu.errors import GpuError
 from gscn_sim.gpu.layers import layers_frame
 from gscn_sim.gpu.measured import measured_networks
@@ -102,7 +102,7 @@ def network_backward(
 
     if not isinstance(batch_size, int) or batch_size < 1:
         raise GpuError(f"batch_size must be a positive int, got {batch_size!r}")
-    gpu = load_device(device) if isinstance(device, str) else device
+    gpu = find_device(device) if isinstance(device, str) else device
     network = network_layers(name)
     memory = load_memory_fit().coefficients
     memory_ms = memory_layers_ms(network, batch_size, gpu, memory)

@@ -8,7 +8,7 @@ import numpy as np
 
 from gscn_sim.gpu.analytical import analytical
 from gscn_sim.gpu.coefficients import Fit, load_fits
-from gscn_sim.gpu.device import Device, load_device
+from gscn_sim.gpu.device import Device, find_device
 from gscn_sim.gpu.errors import GpuError
 from gscn_sim.gpu.estimate import Estimate
 from gscn_sim.gpu.layers import Layers, checked_layers
@@ -39,17 +39,16 @@ def predict(
     model had not seen their shape (NaN on a device without measurements). Last comes ``warning``:
     what sets the layer apart from all measured ones, or nothing.
 
-    ``device`` is a name or a description of another GPU; the analytical model needs one with fitted
-    coefficients (``fits``, by default those shipped).
+    ``device`` is a name, the path of a data file, or a description of another GPU; the analytical
+    model needs one with fitted coefficients (``fits``, by default those shipped).
 
     Raises:
         GpuError: unknown device or model, a missing column, or an impossible value (row from 1).
     """
     if model not in MODELS:
         raise GpuError(f"GPU model must be one of {', '.join(MODELS)}, got {model!r}")
-    gpu = load_device(device) if isinstance(device, str) else device
-    known = load_fits() if fits is None else fits
-    fit = known.get(gpu.name)
+    gpu = find_device(device) if isinstance(device, str) else device
+    fit = fit_of(gpu, model, fits)
     sizes = checked_layers(layers)
     result = layers.copy()
     for name in PASSES:
@@ -64,12 +63,22 @@ def predict(
     return result
 
 
-def _estimate(layers: Layers, phase: str, gpu: Device, model: str, fit: Fit | None) -> Estimate:
-    if model == "roofline":
-        return roofline(layers, gpu)
-    if fit is None:
+def fit_of(gpu: Device, model: str, fits: Mapping[str, Fit] | None = None) -> Fit | None:
+    """The coefficients and bands of a GPU, by default those shipped; none if it was not measured.
+
+    Raises:
+        GpuError: the analytical model is asked for, and there are none.
+    """
+    fit = (load_fits() if fits is None else fits).get(gpu.name)
+    if fit is None and model == "analytical":
         raise GpuError(
             f"device {gpu.name} has no fitted coefficients for the analytical model; "
             "use the roofline, or measure layers and fit"
         )
+    return fit
+
+
+def _estimate(layers: Layers, phase: str, gpu: Device, model: str, fit: Fit | None) -> Estimate:
+    if fit is None or model == "roofline":
+        return roofline(layers, gpu)
     return analytical(layers, phase, gpu, fit.coefficients)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from gscn_sim.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
 from workloads import GscnError
+from workloads.errors import reason
 
 RUN_KEYS = ("summary", "layers", "config", "provenance")
 
@@ -57,7 +58,7 @@ def read_run(path: Path) -> RunSource:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise GscnError(f"{path}: cannot be read as the JSON of a run: {error}") from None
+        raise GscnError(f"{path}: cannot be read as the JSON of a run: {reason(error)}") from None
     if not isinstance(document, dict) or any(key not in document for key in RUN_KEYS):
         raise GscnError(f"{path}: not a run; one has the keys {', '.join(RUN_KEYS)}")
     try:

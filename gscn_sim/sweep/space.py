@@ -18,6 +18,7 @@ from gscn_sim.errors import ConfigError
 from gscn_sim.sweep.axes import Axis, Choices, Value, parse_axis
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.expressions import Expression
+from workloads.errors import reason
 
 MAX_GRID = 1_000_000
 CONFIG_KEY = "config"
@@ -136,7 +137,7 @@ def read_space(path: str | Path) -> tuple[dict[str, Any], list[Axis]]:
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: cannot be read: {error}") from None
+        raise SpaceError(f"{path}: cannot be read: {reason(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise SpaceError(f"{path}: not valid TOML: {error}") from None
     kinds = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from importlib.resources import files
 
 import pandas as pd
 import pytest
@@ -97,6 +98,23 @@ def test_batch_scales_the_work(invoke, toy_trace):
     assert dense(8) == 4 * dense(2)
 
 
+def test_a_gpu_of_ones_own_is_a_file(invoke, toy_trace, tmp_path):
+    mine = tmp_path / "mine.toml"
+    shipped = files("gscn_sim.gpu.data") / "p100.toml"
+    mine.write_text(shipped.read_text(encoding="utf-8"))
+    answers = [
+        json.loads(invoke("run", toy_trace, *SMALL, *words, "--format", "json").stdout)
+        for words in (("--gpu", "roofline:p100"), ("--gpu", f"roofline:{mine}"))
+    ]
+    theirs, ours = (answer["layers"] for answer in answers)
+    assert [row["gpu_seconds"] for row in ours] == [row["gpu_seconds"] for row in theirs]
+    assert [row["gpu_seconds_low"] for row in ours] == [None] * len(ours)
+    assert answers[1]["provenance"]["gpu"] == f"{mine} (roofline)"
+    refused = invoke("run", toy_trace, *SMALL, "--gpu", mine)
+    assert refused.exit_code == 2
+    assert "device mine has no fitted coefficients" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -108,6 +126,7 @@ def test_batch_scales_the_work(invoke, toy_trace):
         (("--phase", "dgrad,dgrad"), "--phase must name each phase once"),
         (("--gpu", "gtx-9999"), "GPU device must be one of"),
         (("--gpu", "roofline:nope"), "GPU device must be one of"),
+        (("--gpu", "mine.toml"), "mine.toml: cannot be read as a device: No such file"),
         (("--batch", "0"), "'--batch'"),
         (("--format", "xml"), "'--format'"),
         (("-o", "x.xlsx"), "x.xlsx: a table's name must end in .csv, .parquet, .json"),

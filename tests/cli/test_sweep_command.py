@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from importlib.resources import files
 
 import pandas as pd
 import pytest
@@ -95,6 +96,16 @@ def test_a_space_file_with_a_search_over_two_batches(invoke, toy_trace, tmp_path
     assert list(table["batch_size"]) == [2, 4] * 3
     assert set(table["total_multipliers"]) == {256}
     assert "speedup[toy/2]" in invoke("best", out, "--format", "csv").stdout
+
+
+def test_a_sweep_takes_gpus_by_name_only(invoke, toy_trace, tmp_path):
+    mine = tmp_path / "mine.toml"
+    shipped = files("gscn_sim.gpu.data") / "p100.toml"
+    mine.write_text(shipped.read_text(encoding="utf-8"))
+    words = (*COMMON, "--gpu", f"roofline:{mine}", "-o", tmp_path / "out")
+    result = invoke("sweep", toy_trace, *AXES, *words)
+    assert result.exit_code == 2
+    assert "GPU device must be one of gtx-1080ti, p100" in result.stderr
 
 
 @pytest.mark.parametrize(

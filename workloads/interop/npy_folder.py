@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.errors import GscnError, LayerError, one_line
+from workloads.errors import GscnError, LayerError, one_line, reason
 from workloads.interop.layer_table import TableLayer, read_layer_table
 from workloads.layer import OPERANDS, Layer, layer_from_arrays
 
@@ -78,5 +78,5 @@ def _read_array(path: Path) -> NDArray[Any]:
             return np.lib.format.open_memmap(path, mode="r")
     except _HEADER_ERRORS as error:
         raise LayerError(
-            f"{one_line(path)}: cannot be read as npy without pickles: {one_line(error)[:200]}"
+            f"{one_line(path)}: cannot be read as npy without pickles: {reason(error)[:200]}"
         ) from None

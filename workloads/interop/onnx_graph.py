@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workloads.errors import GscnError, LayerError, one_line
+from workloads.errors import GscnError, LayerError, one_line, reason
 from workloads.layer import check_label
 from workloads.shape import LayerShape
 
@@ -76,7 +76,7 @@ def _load(path: str | Path) -> ModelProto:
             model = inliner.inline_local_functions(model)
         return shape_inference.infer_shapes(model, data_prop=True)
     except (OSError, ValueError, RuntimeError, ProtobufError, InferenceError) as error:
-        raise LayerError(f"{path}: cannot be read as ONNX: {one_line(error)[:200]}") from None
+        raise LayerError(f"{path}: cannot be read as ONNX: {reason(error)[:200]}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.errors import LayerError, ShapeError, one_line
+from workloads.errors import LayerError, ShapeError, one_line, reason
 from workloads.layer import check_label
 from workloads.shape import LayerShape
 
@@ -97,4 +97,4 @@ def read_cells(path: str | Path) -> Iterator[tuple[str, list[str]]]:
                 if any(stripped):
                     yield f"{path}, line {reader.line_num}", stripped
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise LayerError(f"{path}: cannot be read as CSV: {one_line(error)}") from None
+        raise LayerError(f"{path}: cannot be read as CSV: {reason(error)}") from None
