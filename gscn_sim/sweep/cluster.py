@@ -113,9 +113,10 @@ class Cluster:
         told = False
         while True:
             try:
-                ended: set[Future] = wait(
-                    list(flying), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED"
-                ).done
+                with self.client.as_current():  # wait() knows no other way to be told
+                    ended: set[Future] = wait(
+                        list(flying), timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED"
+                    ).done
             except TimeoutError:
                 if not told and not self._threads():
                     self.say(

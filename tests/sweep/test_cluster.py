@@ -53,7 +53,7 @@ def cluster(tmp_path_factory):
             local_directory=str(log.parent),
             silence_logs=50,
         ) as made,
-        distributed.Client(made) as client,
+        distributed.Client(made, set_as_default=False) as client,  # as in a process of its own
     ):
         made.client = client
         made.log = log
