@@ -1,7 +1,7 @@
 """Measure what each policy and mapping is worth: ``make policies``.
 
 Runs both networks at 10 % density under one change at a time and writes the tables of
-``docs/explanation/policies.md`` between their marks. Some half an hour of processor time
+``docs/explanation/policies.md`` between their marks. Five and a half minutes of processor time
 with an empty cache.
 """
 
