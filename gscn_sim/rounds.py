@@ -208,8 +208,7 @@ def _wgrad_schedule(plan: Plan, costs: BlockCosts, config: Config, times: Ints) 
     totals = np.einsum("nt,ntbk->bk", times.sum(0), costs.counters)
     # Windows of neighbouring tiles overlap: PEs are sent both, DRAM is read once.
     sent = entry_bytes(config, stationary).sum(0)
-    tiles = plan.rows * plan.cols * plan.passes[0] * plan.passes[1]
-    plane = entry_bytes(config, times.sum(0).sum(1) // tiles @ costs.plane_entries)
+    plane = entry_bytes(config, times.sum(0).sum(1) // len(plan.tiles) @ costs.plane_entries)
     from_dram = np.minimum(sent, plane)
     stream_of = entry_bytes(config, streamed).sum(0)
     kernel = problem.output_plane[0] * problem.output_plane[1]

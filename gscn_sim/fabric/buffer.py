@@ -85,7 +85,7 @@ class GlobalBuffer(Component):
         """The round a gang must have begun before this fill can take the place of an older one."""
         place = gang.fill_order[index]
         held = self.schedule.fills_held
-        if place == 0 or place < held:
+        if place < held:
             return None
         if held == 1:
             return gang.first_round[place] - 1

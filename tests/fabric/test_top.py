@@ -225,6 +225,31 @@ def test_the_latency_of_the_memory_shows_once() -> None:
     assert (result.cycles, result.busy[0], result.operand_wait[0]) == (32, 2, 23 + 31 - 24)
 
 
+def test_a_stream_travels_one_round_ahead() -> None:
+    """Streams of 4, 4 and 80 bytes at 4 a cycle, rounds of 10, 10 and 1 cycles.
+
+    The third may travel once round 1 has begun, at 10: it takes cycles 10-30, and round 2, which
+    begins at 20 and computes to 21, waits for it.
+    """
+    gang = make_gang(0, [[10, 10, 1]], stream_bytes=[4, 4, 80])
+    result = run_fabric(make_schedule([gang], [0]), machine(network__operand_bytes_per_cycle=4))
+    assert (result.cycles, result.operand_wait[0]) == (30, 30 - 21)
+
+
+def test_streams_do_not_queue_behind_all_fills() -> None:
+    """Two gangs of one PE with a round on a fill of two bursts each, on the memory above.
+
+    Fill 0 moves over cycles 15-31. Fill 1 is asked for as late as the data flows, at 8, so the
+    stream of the first gang (one burst, asked for at 0) goes first, over 31-39, and fill 1 moves
+    over 39-55. Each PE computes for one cycle.
+    """
+    first = make_gang(0, [[1]], stream_bytes=[8], stream_dram_bytes=[8])
+    second = make_gang(1, [[1]], fill=[1])
+    schedule = make_schedule([first, second], [128, 128], owner=[0, 0])
+    result = run_fabric(schedule, machine(**SLOW_MEMORY))
+    assert result.operand_wait[:2] == (39 - 1, 55 - 1)
+
+
 def test_a_starved_process_is_named() -> None:
     """SimPy returns as if nothing had happened; the machine does not."""
     env = simpy.Environment()

@@ -104,11 +104,52 @@ def test_forward() -> None:
     assert counters[USEFUL] == useful
 
 
-def test_forward_in_step() -> None:
-    """With a barrier after every channel a round takes each channel's slowest PE."""
-    machine = LARGE_BUFFER | {"policy.barrier": "input_channel"}
+def uneven_layer() -> Layer:
+    """Entries of channels 0 and 1: 2 and 1 in the first quadrant, 1 and 3 in the second."""
+    activation = np.zeros((1, 2, 8, 8))
+    activation[0, 0, 0, [0, 1, 4]] = 1
+    activation[0, 1, 0, [0, 4, 5, 6]] = 1
+    weight = np.array([1.0, 1.0, 1.0, 0.0]).reshape(2, 2, 1, 1)
+    return layer_from_arrays("layer", activation=activation, weight=weight)
+
+
+def test_a_barrier_after_every_channel() -> None:
+    """A round takes each channel's slowest PE: 2 + 3 weights of filter 0, but no PE 5 entries."""
+    machine = LARGE_BUFFER | {"policy.barrier": "input_channel", "pe.accumulator_entries": 16}
+    (gang,) = schedule(uneven_layer(), Phase.FORWARD, machine).gangs
+    assert gang.busy_cycles[:2, :2].tolist() == [[2 + 1, 2], [1 + 3, 1]]
+    assert gang.lockstep_cycles.tolist() == [2 + 3, 2] * 3
+    assert gang.lists is None
+    dense = machine | {"dataflow.forward": "dense"}
+    (gang,) = schedule(uneven_layer(), Phase.FORWARD, dense).gangs
+    assert gang.lockstep_cycles.tolist() == [-1] * 6  # its PEs do the same at the same time
+
+
+def test_lists_that_keep_pes_together() -> None:
+    """A list a channel; the rounds of sample 0 that come again have the same ones."""
+    machine = LARGE_BUFFER | {"policy.drift": "fifo"}
     (gang,) = schedule(forward_layer(), Phase.FORWARD, machine).gangs
-    assert gang.lockstep_cycles.tolist() == [160 + 9, 80, 10, 5, 160 + 9, 80]
+    assert gang.lists is not None
+    assert gang.lists.pattern == [0, 1, 2, 3, 0, 1]
+    assert gang.lists.cycles[0].tolist() == [[160, 0], [0, 0], [0, 0], [0, 9]]
+    assert gang.lists.cycles[2].tolist() == [[0, 0], [10, 0], [0, 0], [0, 0]]
+    assert [entries.tolist() for entries in gang.lists.entries] == [[10, 9], [5, 0]] * 2
+
+
+def test_convolution_groups_have_fills_of_their_own() -> None:
+    """Two groups of a channel and a filter each: a block meets its own channel only."""
+    activation = np.zeros((1, 2, 8, 8))
+    activation[0, 0, 0, :3] = activation[0, 1, 7, 7] = 1
+    weight = np.ones((2, 1, 1, 1))
+    layer = layer_from_arrays("layer", activation=activation, weight=weight, groups=2)
+    machine = LARGE_BUFFER | {"pe.accumulator_entries": 16}
+    found = schedule(layer, Phase.FORWARD, machine)
+    (gang,) = found.gangs
+    assert gang.fill.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.fill_bytes.tolist() == found.fill_dram_bytes.tolist() == [6, 2] * 3
+    assert found.fills_held == 1
+    assert gang.busy_cycles[[0, 3]].tolist() == [[3, 0] * 3, [0, 1] * 3]
+    assert found.stationary_reads == 3 * (3 + 1)
 
 
 @pytest.mark.parametrize(("buffer", "again"), [(LARGE_BUFFER, 0), (NO_BUFFER, 1)])
@@ -122,6 +163,76 @@ def test_maps_that_do_not_fit(buffer: dict[str, int], again: int) -> None:
     assert found.fills_held == 1
     streams = np.array([38, 10] * 3) * ([1, 1] + [again] * 4)
     assert gang.stream_dram_bytes.tolist() == streams.tolist()
+
+
+def test_a_tile_in_two_passes() -> None:
+    """20 accumulators hold one filter of half a tile: two rows of four, four of five reached.
+
+    Rounds are the three filters, for the upper and the lower half, for each sample.
+    """
+    found = schedule(forward_layer(), Phase.FORWARD, LARGE_BUFFER | {"pe.accumulator_entries": 20})
+    (gang,) = found.gangs
+    quadrant, lone, corner = [8 * 9, 8, 8 * 5], [9, 1, 5], [9, 0, 0]
+    nothing = [0] * 3
+    assert gang.busy_cycles.tolist() == [
+        [*quadrant, *quadrant, *nothing, *nothing, *quadrant, *quadrant],
+        [*nothing, *nothing, *lone, *nothing, *nothing, *nothing],
+        nothing * 6,
+        [*nothing, *corner, *nothing, *nothing, *nothing, *corner],
+    ]
+    assert gang.fill.tolist() == [visit for visit in range(6) for _ in range(3)]
+    assert found.fill_bytes.tolist() == [16, 18, 2, 0, 16, 18]
+    assert found.fills_held == 70 // 16
+    assert gang.stream_bytes.tolist() == [36, 2, 10] * 6
+    assert gang.stream_dram_bytes.tolist() == [36, 2, 10] + [0] * 15
+    assert gang.exchange_cycles.tolist() == [2] * 18
+    # Halves at the upper or lower edge reach 3 x 5 outputs, the others 4 x 5.
+    assert gang.drain_cycles.tolist() == [5] * 18
+    assert gang.drained_entries.tolist() == [2 * 15 + 2 * 20] * 18
+    assert gang.exchanged_sums.tolist() == [70 - 4 * 8] * 18
+    assert gang.output_bytes.tolist() == [4 * 8] * 18
+    assert found.stationary_reads == 3 * (17 + 1 + 17)
+    assert found.streamed_reads == 4 * 3 * 2 * 24
+
+
+def test_gangs_share_fills() -> None:
+    """Each of three PEs has a filter and all of the plane: a broadcast fill reaches them all."""
+    machine = LARGE_BUFFER | {"mapping.kind": "channel", "pe.accumulator_entries": 64}
+    found = schedule(forward_layer(), Phase.FORWARD, machine)
+    assert [gang.fill.tolist() for gang in found.gangs] == [[0, 1, 2]] * 3
+    assert [gang.pes.tolist() for gang in found.gangs] == [[0], [1], [2]]
+    assert [gang.stream_bytes.tolist() for gang in found.gangs] == [[36] * 3, [2] * 3, [10] * 3]
+    assert found.fill_owner.tolist() == [-1, -1, -1]
+    assert not any(gang.exchange_cycles.any() for gang in found.gangs)
+
+
+def test_halo_of_padded_tiles() -> None:
+    """The padded plane of 10 x 10 is cut in 4 x 2 parts of 3 x 5 (two passes), filters are 1 x 5.
+
+    Products land up to 3 columns to the left or 1 to the right, and a row below: the link to the
+    left carries 3 x 3 sums, the one below 1 x 5.
+    """
+    layer = layer_from_arrays(
+        "layer", activation=np.ones((1, 1, 8, 8)), weight=np.ones((1, 1, 1, 5)), padding=(1, 1)
+    )
+    machine = LARGE_BUFFER | {"mapping.tile_rule": "padded", "pe.accumulator_entries": 9}
+    (gang,) = schedule(layer, Phase.FORWARD, machine).gangs
+    assert gang.exchange_cycles.tolist() == [3 * 3 // 3] * 6
+
+
+@pytest.mark.parametrize("width", [8, 9])
+def test_the_busiest_link_of_a_halo(width: int) -> None:
+    """Filters of 1 x 4 with padding one: products land 2 columns to the left up to 1 to the right.
+
+    A row of 8 has 7 outputs: the left tiles (columns 0-3) reach outputs 0-4 and own 0-2, the right
+    ones reach 2-6: a link to the right carries 4 x 2 sums, one to the left 4 x 1. A row of 9 has 8:
+    the left tiles reach 0-4 and own 0-3, the right ones (columns 4-8) reach 2-7: 4 x 2 to the left.
+    """
+    layer = layer_from_arrays(
+        "layer", activation=np.ones((1, 1, 8, width)), weight=np.ones((1, 1, 1, 4)), padding=(0, 1)
+    )
+    (gang,) = schedule(layer, Phase.FORWARD, LARGE_BUFFER).gangs
+    assert gang.exchange_cycles.tolist() == [-(-4 * 2 // 3)] * 3
 
 
 def wgrad_layer() -> Layer:
@@ -168,3 +279,39 @@ def test_wgrad(buffer: dict[str, int], again: int) -> None:
     assert gang.output_bytes.tolist() == [12, 12]
     assert found.stationary_reads == 3 * 25 + 2
     assert found.streamed_reads == 2 * 21
+
+
+@pytest.mark.parametrize(
+    ("machine", "fill", "fill_bytes", "fill_dram_bytes", "again"),
+    [
+        (LARGE_BUFFER, [0, 1, 2, 3], [150, 150, 4, 4], [96, 0, 4, 0], 0),
+        (NO_BUFFER, [0, 1, 2, 3], [150, 150, 4, 4], [96, 96, 4, 4], 1),
+        # Room for one: activations (100 bytes in all) save more than gradients (42).
+        ({"buffer.size_bytes": 100}, [0, 1, 2, 3], [150, 150, 4, 4], [96, 0, 4, 0], 1),
+        (NO_BUFFER | {"pe.stationary_buffer_bytes": 96}, [0, 0, 1, 1], [150, 4], [96, 4], 1),
+    ],
+)
+def test_wgrad_of_two_ranges_of_filters(
+    machine: dict[str, int],
+    fill: list[int],
+    fill_bytes: list[int],
+    fill_dram_bytes: list[int],
+    again: int,
+) -> None:
+    """8 accumulators: filters 0 and 1, then 2, for channel 0, then 1.
+
+    A channel's activations (96 bytes in the first PE) are sent for both ranges, or stay.
+    """
+    found = schedule(wgrad_layer(), Phase.WGRAD, machine | {"pe.accumulator_entries": 8})
+    (gang,) = found.gangs
+    assert gang.busy_cycles[0].tolist() == [16 * (2 * 9 + 1), 16 * 2, 2 * 9, 2]
+    assert gang.fill.tolist() == fill
+    assert found.fill_bytes.tolist() == fill_bytes
+    assert found.fill_dram_bytes.tolist() == fill_dram_bytes
+    assert gang.stream_bytes.tolist() == [2 * (2 * 9 + 1), 2 * 2] * 2
+    assert gang.stream_dram_bytes.tolist() == [38, 4, 38 * again, 4 * again]
+    assert gang.exchange_cycles.tolist() == [2, 1] * 2
+    assert gang.exchanged_sums.tolist() == [8 * 3, 4 * 3] * 2
+    assert gang.drain_cycles.tolist() == [2, 1] * 2
+    assert gang.drained_entries.tolist() == [8 * 4, 4 * 4] * 2
+    assert gang.output_bytes.tolist() == [8, 4] * 2
