@@ -85,7 +85,7 @@ def config_reference() -> str:
 
 
 def _sections(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
-    context = click.Context(command, info_name=name, parent=parent)
+    context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield f"## `{context.command_path}`\n\n{_prose(command.help)}\n\n    {usage}\n"
     records = [
