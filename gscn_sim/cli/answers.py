@@ -49,7 +49,13 @@ def pareto(
     front = pareto_of(frame, objectives, where)
     metrics = [o.metric for o in objectives]
     brief = front[["point", *axis_names(frame), *metrics, "limited_by"]]
-    answer(front, brief, f"{len(front)} designs that no other beats", form, output)
+    answer(
+        front,
+        brief,
+        f"{len(front)} points that no other of their trace and batch beats",
+        form,
+        output,
+    )
 
 
 @click.command()

@@ -74,7 +74,7 @@ def sweep_page(sweep: SweepSource) -> str:
     metrics = metrics or ["seconds"]
     axes = axis_names(done)
     tables = {}
-    headline = f"{len(done):,} designs simulated"
+    headline = f"{len(done):,} points simulated"
     if done["speedup"].notna().any():
         top = best(done, speed, count=1).iloc[0]
         headline += f"; the fastest, point {top['point']}, reaches {top['speedup']:.2f}x"
