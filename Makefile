@@ -21,6 +21,21 @@ coverage: $(STAMP)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+# Whether the tests notice small changes of a module, in a copy of the sources; by hand, not in CI:
+# make mutants MODULE=gscn_sim/reuse.py TESTS=tests/test_reuse.py
+.PHONY: mutants
+MUTANTS := build/mutants
+mutants: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutation]'
+	rm -rf $(MUTANTS) && mkdir -p $(MUTANTS)
+	cp -r gscn_sim workloads tests docs pytest.ini $(MUTANTS)
+	sed 's,MODULE,$(MODULE),; s,TESTS,$(TESTS),' release/mutants.toml > $(MUTANTS)/mutants.toml
+	cd $(MUTANTS) && export PATH=$(abspath $(BIN)):$$PATH NUMBA_DISABLE_JIT=1 && \
+	cosmic-ray init mutants.toml mutants.sqlite && \
+	cr-filter-operators mutants.sqlite mutants.toml && \
+	cosmic-ray exec mutants.toml mutants.sqlite && \
+	cr-report --surviving-only --show-diff mutants.sqlite
+
 check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -8,10 +8,12 @@ from collections import Counter
 from itertools import chain
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+# For `make mutants`, which asks whether a test fails, not for the smallest example that does.
+settings.register_profile("unshrunk", phases=(Phase.explicit, Phase.generate))
 # Tests neither find nor leave results in the cache of whoever runs them.
 os.environ["GSCN_SIM_CACHE"] = "off"
 # A shell starts what runs in its background with SIGINT ignored, and processes that tests interrupt
