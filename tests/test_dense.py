@@ -103,3 +103,20 @@ def test_nothing_else_maps_it_and_operands_are_stored_dense() -> None:
     assert record.activity.stationary_write_bytes == 2 * 16 * config.pe.value_bytes
     with pytest.raises(ConfigError, match=r"pe\.index_bits"):
         load_config("dense", {"pe.index_bits": -1})
+
+
+def test_wgrad_reads_every_element_once() -> None:
+    """Windows of neighbouring tiles overlap; memory is read once for all of them."""
+    shape = LayerShape(C=3, H=4, W=6, K=2, R=3, S=3)
+    layer = layer_from_arrays(
+        "layer",
+        activation=np.zeros((1, *shape.activation_shape)),
+        gradient=np.zeros((1, *shape.gradient_shape)),
+        shape=shape,
+    )
+    config = load_config("dense", SMALL | {"dram.burst_bytes": 1, "buffer.size_bytes": 1 << 20})
+    record = simulate_phase("toy", layer, Phase.WGRAD, config, 2)
+    elements = shape.C * shape.H * shape.W + shape.K * shape.P * shape.Q
+    assert record.dram_read_bytes == 2 * elements * config.pe.value_bytes
+    sent = record.activity.stationary_write_bytes
+    assert sent > 2 * shape.C * shape.H * shape.W * config.pe.value_bytes

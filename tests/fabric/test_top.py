@@ -250,6 +250,24 @@ def test_streams_do_not_queue_behind_all_fills() -> None:
     assert result.operand_wait[:2] == (39 - 1, 55 - 1)
 
 
+def test_a_full_staging_buffer_stops_the_pes() -> None:
+    """Rounds of 1, 1 and 500 cycles, each with 640 bytes to write, one accumulator set.
+
+    With staging for one round the third begins when the first is written, with staging for two as
+    soon as the second has ended, at 2.
+    """
+    busy, sizes = [1, 1, 500], [640] * 3
+    first, *both = (
+        run_fabric(
+            make_schedule([make_gang(0, [busy[:rounds]], output_bytes=sizes[:rounds])], [0]),
+            machine(drain__overlap=False, drain__staging_rounds=staging, **SLOW_MEMORY),
+        )
+        for rounds, staging in ((1, 1), (3, 1), (3, 2))
+    )
+    assert first.cycles > 80  # ten bursts of eight cycles
+    assert both[0].cycles - both[1].cycles == first.cycles - 2
+
+
 def test_a_starved_process_is_named() -> None:
     """SimPy returns as if nothing had happened; the machine does not."""
     env = simpy.Environment()

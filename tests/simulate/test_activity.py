@@ -17,11 +17,12 @@ STREAMED_VECTOR = 3
 MACHINE = BYTES | {
     "array.pe_rows": 2,
     "array.pe_cols": 3,
+    "pe.value_bytes": 2,
     "pe.streamed_vector": STREAMED_VECTOR,
     "pe.accumulator_entries": 40,
     "buffer.size_bytes": 1 << 30,
 }
-ENTRY_BYTES = 2
+ENTRY_BYTES = 2 + 1  # a value and a run
 
 
 def blocks_of(plan: Plan) -> list[Block]:

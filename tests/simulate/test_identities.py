@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from oracles.cases import layers, machine_overrides
 from runs import KINDS, PHASES, expected_useful, run, toy_layer
 
-from gscn_sim import load_config
+from gscn_sim import layer_phase, load_config
 from gscn_sim.errors import ConfigError, IdentityError
+from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.geometry import make_problem
 from gscn_sim.mapping.choose import dataflows_of, legal_plans
 from gscn_sim.records import PhaseRecord, Slots
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
+
+IDEAL_MEMORY = {"dram.preset": "ideal"}
 
 
 def check_record(record: PhaseRecord, layer: Layer, overrides: dict[str, Any], batch: int) -> None:
@@ -131,3 +134,21 @@ def test_a_record_that_does_not_add_up_is_no_result() -> None:
     for message, bad in wrong.items():
         with pytest.raises(IdentityError, match=f"conv1 dgrad: .*{message}"):
             bad.check()
+
+
+@pytest.mark.parametrize(
+    ("more", "what"), [("dram_read_bytes", "read"), ("dram_write_bytes", "written")]
+)
+def test_bytes_that_no_schedule_moves_are_an_error(
+    more: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fabric(*arguments: Any) -> FabricResult:
+        result = run_fabric(*arguments)
+        return replace(result, **{more: getattr(result, more) + 64})
+
+    must = getattr(run(toy_layer(), "dgrad", IDEAL_MEMORY, 2), more)
+    monkeypatch.setattr(layer_phase, "run_fabric", fabric)
+    with pytest.raises(
+        IdentityError, match=f"conv1 dgrad: {must + 64} bytes {what}, {must} must move"
+    ):
+        run(toy_layer(), "dgrad", IDEAL_MEMORY, 2)

@@ -315,3 +315,18 @@ def test_wgrad_of_two_ranges_of_filters(
     assert gang.drain_cycles.tolist() == [2, 1] * 2
     assert gang.drained_entries.tolist() == [8 * 4, 4 * 4] * 2
     assert gang.output_bytes.tolist() == [8, 4] * 2
+
+
+def test_activations_in_memory_have_placeholders_too() -> None:
+    """One activation in the last of five channels, at (3, 3), which lies in all four windows.
+
+    In memory a pixel's channels follow each other: four zeros before it, two for each placeholder
+    that a run of one bit can say. The lists of the tiles, with zeros of whole planes, are longer.
+    """
+    activation = np.zeros((1, 5, 8, 8))
+    activation[0, 4, 3, 3] = 1
+    layer = layer_from_arrays("layer", activation=activation, gradient=np.ones((1, 1, 7, 7)))
+    machine = LARGE_BUFFER | {"pe.index_bits": 1, "pe.accumulator_entries": 64}
+    found = schedule(layer, Phase.WGRAD, machine)
+    assert found.fill_dram_bytes.tolist() == [-(-3 * 3 * (8 + 1) // 8)]  # three samples
+    assert found.fill_bytes.sum() > found.fill_dram_bytes.sum()
