@@ -151,6 +151,8 @@ def _read_table(path: Path) -> pd.DataFrame:
 
     import pandas as pd
 
+    from gscn_sim.gpu.layers import checked_layers
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # pandas only warns about rows longer than the header
@@ -165,6 +167,10 @@ def _read_table(path: Path) -> pd.DataFrame:
     if names.duplicated().any():  # pandas would rename the second one
         twice = one_line(names[names.duplicated()].iloc[0])[:80]
         raise GpuError(f"{path}: a column must be there only once, got {twice!r} twice")
+    try:
+        checked_layers(table)
+    except GpuError as error:
+        raise GpuError(f"{path}: {error}") from None
     return table
 
 

@@ -84,6 +84,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, messag
     result = run(path, "-o", tmp_path / "out.csv")
     assert result.exit_code == 2
     assert message in result.stderr
+    assert result.stderr.startswith(f"error: {path}: ")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out.csv").exists()
 
