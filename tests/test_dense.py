@@ -105,18 +105,31 @@ def test_nothing_else_maps_it_and_operands_are_stored_dense() -> None:
         load_config("dense", {"pe.index_bits": -1})
 
 
-def test_wgrad_reads_every_element_once() -> None:
-    """Windows of neighbouring tiles overlap; memory is read once for all of them."""
-    shape = LayerShape(C=3, H=4, W=6, K=2, R=3, S=3)
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("phase", [Phase.FORWARD, Phase.DGRAD, Phase.WGRAD])
+def test_every_element_is_read_once(phase: Phase, groups: int) -> None:
+    """With a large buffer: maps of each sample, weights of none twice.
+
+    Windows of neighbouring tiles overlap in wgrad: PEs are sent both, memory is read once.
+    """
+    shape = LayerShape(C=6, H=4, W=6, K=4, R=3, S=3, groups=groups)
     layer = layer_from_arrays(
         "layer",
         activation=np.zeros((1, *shape.activation_shape)),
         gradient=np.zeros((1, *shape.gradient_shape)),
+        weight=np.ones(shape.weight_shape),
         shape=shape,
     )
     config = load_config("dense", SMALL | {"dram.burst_bytes": 1, "buffer.size_bytes": 1 << 20})
-    record = simulate_phase("toy", layer, Phase.WGRAD, config, 2)
-    elements = shape.C * shape.H * shape.W + shape.K * shape.P * shape.Q
-    assert record.dram_read_bytes == 2 * elements * config.pe.value_bytes
-    sent = record.activity.stationary_write_bytes
-    assert sent > 2 * shape.C * shape.H * shape.W * config.pe.value_bytes
+    record = simulate_phase("toy", layer, phase, config, 2)
+    activations, gradients = 6 * 4 * 6, 4 * 2 * 4
+    weights = 4 * 6 // groups * 3 * 3
+    elements = {
+        Phase.FORWARD: 2 * activations + weights,
+        Phase.DGRAD: 2 * gradients + weights,
+        Phase.WGRAD: 2 * (activations + gradients),
+    }
+    assert record.dram_read_bytes == elements[phase] * config.pe.value_bytes
+    if phase is Phase.WGRAD:
+        sent = record.activity.stationary_write_bytes
+        assert sent > 2 * activations * config.pe.value_bytes
