@@ -13,7 +13,7 @@ from oracles.memory import Memory
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.fabric.dram import Dram, bound_cycles
+from gscn_sim.fabric.dram import Dram, _scatter, bound_cycles
 from gscn_sim.timeline import Timeline
 
 PRESETS = ("gddr5x-484", "hbm2", "ddr4-2400", "lpddr4", "ddr4-50")
@@ -126,6 +126,24 @@ def test_a_whole_number_of_cycles_does_not_cost_bandwidth() -> None:
         },
     )
     assert memory(config).read(4000 * 64) == 25 + 2000
+
+
+def test_busy_cycles_at_a_clock_that_divides_no_burst() -> None:
+    dram = memory(load_config("gscn", SMALL | {"array.clock_ghz": 1.5}))
+    dram.read(4 * 64)
+    assert dram.busy_cycles == 4 * 8 * 3 // 2
+
+
+def test_places_are_drawn_by_splitmix64() -> None:
+    """The first outputs of the published generator (Steele et al., OOPSLA 2014) from seed 0."""
+    published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC]
+    assert [_scatter(key) for key in range(4)] == published
+
+
+def test_every_channel_and_bank_is_drawn() -> None:
+    dram = memory(load_config("gscn", SMALL | {"dram.channels": 4, "dram.banks": 8}))
+    places = [dram._locate(None, 1)[1:3] for _ in range(400)]
+    assert len(set(places)) == 4 * 8
 
 
 requests = st.lists(
