@@ -103,6 +103,7 @@ def test_heavy_and_light_units_by_hand() -> None:
         ([5, 1, 4, 2, 3, 0], 3, [[0, 5], [2, 1], [4, 3]]),  # back and forth: 5+0, 4+1, 3+2
         ([1, 2, 3, 4, 5], 2, [[4, 1], [3, 2, 0]]),  # the second of two ranges of 5 has 3
         ([1, 2, 3, 4, 5, 6, 7, 8], 3, [[7, 2], [6, 3, 1], [5, 4, 0]]),
+        ([7, 6, 5, 4, 3, 2, 1], 5, [[0], [1], [2, 6], [3], [4, 5]]),  # two fit the 3rd and 5th
         ([2, 2, 2, 2], 4, [[0], [1], [2], [3]]),  # equal ones keep their order
         ([3, 9], 1, [[1, 0]]),
         ([3, 9], 3, [[], [1], [0]]),  # fewer channels than parts
