@@ -143,21 +143,8 @@ def check_list_lengths(conv: Convolution, plan: Plan, costs: BlockCosts, index_b
         assert costs.channel_entries[costs.index[block]].tolist() == expected
 
 
-@settings(max_examples=120)
-@given(
-    layer=layers(side=4, channels=9),
-    pe=pe_overrides(),
-    grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-    kind=st.sampled_from(("planar", "channel", "mixed")),
-)
-def test_positional(layer: Layer, pe: dict[str, Any], grid: tuple[int, int], kind: str) -> None:
-    overrides = {
-        **pe,
-        "array.pe_rows": grid[0],
-        "array.pe_cols": grid[1],
-        "mapping.kind": kind,
-        "dataflow.wgrad": "positional",
-    }
+def check_positional(layer: Layer, overrides: dict[str, Any]) -> None:
+    """Every tile and accumulator group against the literal loop nest."""
     config, plan, costs = prepare(layer, "wgrad", overrides)
     activation, gradient = layer.values("activation"), layer.values("gradient")
     blocks = blocks_of(plan)
@@ -180,6 +167,51 @@ def test_positional(layer: Layer, pe: dict[str, Any], grid: tuple[int, int], kin
                     activation[sample] != 0, tile.stationary, channels, config.pe.index_bits
                 )
                 assert kernel_answer(costs, sample, t, block) == expected, (tile, block)
+
+
+@settings(max_examples=120)
+@given(
+    layer=layers(side=4, channels=9),
+    pe=pe_overrides(),
+    grid=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    kind=st.sampled_from(("planar", "channel", "mixed")),
+)
+def test_positional(layer: Layer, pe: dict[str, Any], grid: tuple[int, int], kind: str) -> None:
+    overrides = {
+        **pe,
+        "array.pe_rows": grid[0],
+        "array.pe_cols": grid[1],
+        "mapping.kind": kind,
+        "dataflow.wgrad": "positional",
+    }
+    check_positional(layer, overrides)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cycles"), [((0, 1), (0, 2), 1 + 2), ((0, 2), (0,), 2 + 1)]
+)
+def test_a_list_much_like_the_last_is_no_repeat(
+    first: tuple[int, ...], second: tuple[int, ...], cycles: int
+) -> None:
+    """Gradients of two output positions under equal windows; k = 0 and 2 share one of two banks."""
+    gradient = np.zeros((1, 3, 1, 2))
+    gradient[0, first, 0, 0] = gradient[0, second, 0, 1] = 1
+    layer = layer_from_arrays(
+        "layer", activation=np.ones((1, 1, 1, 2)), gradient=gradient, weight=np.ones((3, 1, 1, 1))
+    )
+    overrides = {
+        "array.pe_rows": 1,
+        "array.pe_cols": 1,
+        "pe.streamed_vector": 2,
+        "pe.accumulator_banks": 2,
+        "pe.bank_queue_depth": 0,
+        "pe.bank_hash": "modulo",
+        "mapping.kind": "planar",
+        "dataflow.wgrad": "positional",
+    }
+    check_positional(layer, overrides)
+    _, _, costs = prepare(layer, "wgrad", overrides)
+    assert costs.counters[..., CYCLES].sum() == cycles
 
 
 def test_a_group_that_repeats_costs_the_same_each_time() -> None:
