@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any
+from dataclasses import dataclass, field
 
-from gscn_sim.config.fields import check_fields, choice, count, real, switch
+from gscn_sim.config.fields import check_fields, choice, count, named, real, switch
+from gscn_sim.config.names import dataflows_for, mapping_kinds
 from gscn_sim.errors import ConfigError
-
-DATAFLOWS = ("cartesian", "anticipated", "dense")  # of every phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,9 +184,9 @@ class DramConfig:
 class DataflowConfig:
     """Which pairs of non-zeros a phase forms; pre-phases follow their phase."""
 
-    forward: str = choice("cartesian", "dataflow of forward", *DATAFLOWS, "auto")
-    dgrad: str = choice("cartesian", "dataflow of dgrad and pre_dgrad", *DATAFLOWS, "auto")
-    wgrad: str = choice("auto", "dataflow of wgrad and pre_wgrad", "positional", *DATAFLOWS, "auto")
+    forward: str = named("cartesian", "dataflow of forward", dataflows_for("forward"))
+    dgrad: str = named("cartesian", "dataflow of dgrad and pre_dgrad", dataflows_for("dgrad"))
+    wgrad: str = named("auto", "dataflow of wgrad and pre_wgrad", dataflows_for("wgrad"))
 
     def __post_init__(self) -> None:
         check_fields(self, "dataflow")
@@ -199,9 +196,7 @@ class DataflowConfig:
 class MappingConfig:
     """How a layer-phase is split over the PEs."""
 
-    kind: str = choice(
-        "auto", "what is split over PEs", "auto", "planar", "sample", "channel", "mixed"
-    )
+    kind: str = named("auto", "what is split over PEs", mapping_kinds)
     tile_rule: str = choice(
         "exact",
         "padded: tiles cut the padded input, accumulators leave out the halo, as DNNsim does",
@@ -280,21 +275,3 @@ class Config:
     def seconds(self, cycles: int) -> float:
         """Time of a number of cycles."""
         return cycles / (self.array.clock_ghz * 1e9)
-
-
-@lru_cache(maxsize=256)
-def ignoring(config: Config, *keys: str) -> Config:
-    """The configuration with its name, and each key or whole section given, at its default.
-
-    For what is found again by all of the configuration that it depends on.
-    """
-    plain = Config()
-    changes: dict[str, Any] = {"name": plain.name}
-    for key in keys:
-        section, _, name = key.partition(".")
-        value = getattr(plain, section)
-        if name:
-            current = changes.get(section, getattr(config, section))
-            value = replace(current, **{name: getattr(value, name)})
-        changes[section] = value
-    return replace(config, **changes)

@@ -1,4 +1,8 @@
-"""One layer-phase: its plan, its kernels, its run on the fabric, its record and identities."""
+"""The road of one layer-phase: problem, plan, costs, schedule, fabric, record.
+
+Each step is a function of the one before and of its view of the configuration. ``caller`` calls
+them, and may remember what they returned (:mod:`gscn_sim.stages`).
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gscn_sim.config import Config, ignoring
-from gscn_sim.dataflows.costs import CostQuestion
-from gscn_sim.dataflows.dense import dense_operands
-from gscn_sim.errors import IdentityError
+from gscn_sim.config import Config
+from gscn_sim.config.view import view
+from gscn_sim.dataflows.base import BlockCosts, PeTiming, block_costs
+from gscn_sim.dataflows.registry import WantedDataflows, dataflow, dataflows_of
+from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan, deal_units
-from gscn_sim.mapping.estimate import Estimator
-from gscn_sim.problem.geometry import (
-    Ints,
-    Operands,
-    Problem,
-    count_useful,
-    make_operands,
-    make_problem,
-)
+from gscn_sim.mapping.choose import choose_plan
+from gscn_sim.mapping.counts import Counts
+from gscn_sim.mapping.deal import Dealt, deal_order, deal_units
+from gscn_sim.mapping.estimate import EstimatedMachine
+from gscn_sim.mapping.kinds import MappingSpace
+from gscn_sim.mapping.plan import Plan
+from gscn_sim.problem.geometry import Ints, Problem, make_problem
+from gscn_sim.problem.operands import Operands, count_useful, make_operands
 from gscn_sim.results.record import Activity, PhaseRecord, Slots
 from gscn_sim.results.timeline import Timeline
-from gscn_sim.run.memo import Cache
-from gscn_sim.schedule.model import Schedule
-from gscn_sim.schedule.rounds import SCHEDULE_FREE, make_schedule
+from gscn_sim.schedule.make import make_schedule
+from gscn_sim.schedule.model import Movement, Schedule
+from gscn_sim.stages import Caller, Later, call
 from gscn_sim.units import ceil_div
 from workloads import Layer, Phase
 
@@ -48,36 +51,70 @@ class PreparedPhase:
 
 
 def prepare_phase(
-    layer: Layer, phase: Phase, config: Config, batch_size: int, cache: Cache
+    layer: Layer, phase: Phase, config: Config, batch_size: int, caller: Caller = call
 ) -> PreparedPhase:
     """Plan a layer-phase, run its kernels, and lay out its schedule."""
     problem = make_problem(layer.shape, phase, batch_size)
-    operands = cache.get((phase, layer), lambda: make_operands(layer, problem))
-    kept: list[Estimator] = cache.get(("estimator", phase, layer, batch_size), list)
-    plan = cache.get(
-        ("plan", phase, layer, batch_size, ignoring(config, *PLAN_FREE)),
-        lambda: choose_plan(problem, operands, config, layer.name, kept),
-    )
-    if plan.dataflow == "dense":
-        operands = dense_operands(operands)
-        useful = count_useful(problem, operands)
-    else:
-        useful = cache.get(("useful", phase, layer), lambda: count_useful(problem, operands))
-    question = CostQuestion(plan=plan, operands=operands, config=config)
-
-    def schedule() -> Schedule:
-        units = deal_units(plan, operands, config)
-        return make_schedule(plan, question.answer(cache), config, units)
-
+    operands = caller(make_operands, layer, problem)
+    plan = plan_phase(layer, problem, operands, config, caller)
+    flow = dataflow(plan.dataflow)
+    operands = flow.operands(operands)
+    load_balance = config.policy.load_balance
+    dealt = None
+    if problem.is_reduction:
+        dealt = Later(caller, deal_units, (plan, operands, load_balance))
+    costs = costs_later(plan, operands, view(PeTiming, config), load_balance, caller)
+    schedule = caller(_schedule, plan, costs, view(Movement, config), dealt, flow.shares_inputs)
     return PreparedPhase(
         problem=problem,
         operands=operands,
-        useful=useful,
+        useful=caller(count_useful, problem, operands),
         plan=plan,
-        schedule=cache.get(
-            (question.digest, plan.samples, batch_size, ignoring(config, *SCHEDULE_FREE)), schedule
-        ),
+        schedule=schedule,
     )
+
+
+def plan_phase(
+    layer: Layer, problem: Problem, operands: Operands, config: Config, caller: Caller = call
+) -> Plan:
+    """Choose the plan of a layer-phase.
+
+    Raises:
+        ConfigError: none is legal; the message names the layer and the phase.
+    """
+    try:
+        return caller(
+            choose_plan,
+            problem,
+            Counts(problem, operands, caller),
+            view(MappingSpace, config),
+            view(EstimatedMachine, config),
+            dataflows_of(problem.phase, view(WantedDataflows, config)),
+        )
+    except ConfigError as error:
+        raise ConfigError(f"layer {layer.name}, {problem.phase}: {error}") from None
+
+
+def costs_later(
+    plan: Plan, operands: Operands, timing: PeTiming, load_balance: str, caller: Caller = call
+) -> Later[BlockCosts]:
+    """What the plan's blocks cost, their channels dealt to PEs."""
+    order = deal_order(plan, operands, load_balance)
+    flow = dataflow(plan.dataflow)
+    arguments = (flow, plan.of_one_sample, operands, order, timing)
+    return Later(caller, block_costs, arguments, keep=flow.is_ours)
+
+
+def _schedule(
+    plan: Plan,
+    costs: Later[BlockCosts],
+    machine: Movement,
+    dealt: Later[Dealt] | None,
+    shares_inputs: bool,
+) -> Schedule:
+    """The schedule of a plan; what it needs is worked out on the way."""
+    units = None if dealt is None else dealt.result()
+    return make_schedule(plan, costs.result(), machine, units, shares_inputs)
 
 
 def finish_phase(
@@ -105,7 +142,7 @@ def simulate_phase(
     network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
 ) -> PhaseRecord:
     """Simulate one layer-phase."""
-    prepared = prepare_phase(layer, phase, config, batch_size, Cache(memory_bytes=0))
+    prepared = prepare_phase(layer, phase, config, batch_size)
     return finish_phase(network, layer, prepared, config)[0]
 
 

@@ -226,7 +226,7 @@ class _Caller(Executor):
 
 def _dense_key(layer: Layer, phase: Phase) -> object:
     """What a pre-phase's cost depends on: it is dense but for the weights."""
-    weight = layer.weight if phase is Phase.PRE_DGRAD else None
+    weight = layer.weight if "weight" in (phase.stationary, phase.streamed) else None
     return phase, layer.shape, weight
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from gscn_sim import load_config
 from gscn_sim.kernels.pairing import PAIRS, REAL_PAIRS, STEPS, USEFUL
-from gscn_sim.run.memo import Cache
 from gscn_sim.run.pipeline import prepare_phase
 from gscn_sim.schedule.model import Schedule
 from workloads import Layer, Phase, layer_from_arrays
@@ -42,7 +41,7 @@ LARGE_BUFFER, NO_BUFFER = {"buffer.size_bytes": 1 << 20}, {"buffer.size_bytes": 
 
 def schedule(layer: Layer, phase: Phase, overrides: dict[str, Any]) -> Schedule:
     config = load_config("gscn", MACHINE | overrides)
-    return prepare_phase(layer, phase, config, 3, Cache(memory_bytes=0)).schedule
+    return prepare_phase(layer, phase, config, 3).schedule
 
 
 def forward_layer() -> Layer:

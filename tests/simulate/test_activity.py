@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles.cases import layers
 from runs import BYTES, KINDS, plan_of, run, ungrouped
 
-from gscn_sim.mapping import Block, Plan
+from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.results.record import PhaseRecord
 from workloads import Layer
 

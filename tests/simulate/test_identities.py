@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.cases import layers, machine_overrides
+from road import all_legal_plans
 from runs import KINDS, PHASES, expected_useful, run, toy_layer
 
-from gscn_sim import layer_phase, load_config
+from gscn_sim import load_config
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.top import FabricResult, run_fabric
-from gscn_sim.mapping.choose import dataflows_of, legal_plans
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.results.record import PhaseRecord, Slots
+from gscn_sim.run import pipeline
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 IDEAL_MEMORY = {"dram.preset": "ideal"}
@@ -69,7 +70,7 @@ def test_identities_hold_or_the_machine_is_refused(
 ) -> None:
     config = load_config("gscn", overrides)
     problem = make_problem(layer.shape, Phase(phase), batch)
-    if not any(list(legal_plans(problem, config, flow)) for flow in dataflows_of(problem, config)):
+    if not any(all_legal_plans(problem, config)):
         with pytest.raises(ConfigError, match=r"no tile fits: pe\.accumulator_entries must be"):
             run(layer, phase, overrides, batch)
         return
@@ -147,7 +148,7 @@ def test_bytes_that_no_schedule_moves_are_an_error(
         return replace(result, **{more: getattr(result, more) + 64})
 
     must = getattr(run(toy_layer(), "dgrad", IDEAL_MEMORY, 2), more)
-    monkeypatch.setattr(layer_phase, "run_fabric", fabric)
+    monkeypatch.setattr(pipeline, "run_fabric", fabric)
     with pytest.raises(
         IdentityError, match=f"conv1 dgrad: {must + 64} bytes {what}, {must} must move"
     ):
