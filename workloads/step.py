@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from workloads.errors import LayerError, StepError, one_line
 from workloads.layer import check_label, is_int
-from workloads.shape import LayerShape
+from workloads.shape import LayerShape, Phase
 
 Kind = Literal[
     "convolution",
@@ -90,7 +90,8 @@ class Operation:
         module: path of the module whose operation it is, "" for the model's own and for none.
         use: which of the module's uses in the step, from 1; its backward pass has the same number.
         inputs, outputs: what is read and written; a tensor changed in place is in both.
-        layer: of a 2-D convolution, its dgrad and wgrad: the layer, as a trace describes it.
+        layer: of a convolution or fully connected layer, as a trace describes it.
+        layer_phase: which phase of that layer the operation is.
         macs: multiply-adds of convolutions and matrix products, 0 for the others.
         depends_on: earlier operations, by position, that must be over: what wrote its inputs, and
             what used the memory that it writes.
@@ -106,6 +107,7 @@ class Operation:
     inputs: tuple[TensorUse, ...] = ()
     outputs: tuple[TensorUse, ...] = ()
     layer: LayerShape | None = None
+    layer_phase: Phase | None = None
     macs: int = 0
     depends_on: tuple[int, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -125,6 +127,11 @@ class Operation:
         _count("macs", self.macs)
         if self.layer is not None and not isinstance(self.layer, LayerShape):
             raise StepError(f"layer must be a LayerShape or None, got {_shown(self.layer)}")
+        if self.layer_phase is not None and self.layer_phase not in tuple(Phase):
+            allowed = ", ".join(Phase)
+            raise StepError(
+                f"layer_phase must be one of {allowed} or None, got {_shown(self.layer_phase)}"
+            )
         if not isinstance(self.priced, bool):
             raise StepError(f"priced must be True or False, got {_shown(self.priced)}")
 
@@ -137,6 +144,11 @@ class Operation:
     def bytes_written(self) -> int:
         """Bytes of all outputs, each written once."""
         return sum(operand.size_bytes for operand in self.outputs)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a layer's operation (1 in a pre-phase); 0 for any other operation."""
+        return 0 if self.layer is None else self.macs // self.layer.dense_macs
 
     @property
     def elements(self) -> int:
@@ -211,6 +223,22 @@ class Step(StepMetadata):
     def macs(self) -> int:
         """Multiply-adds of all operations."""
         return sum(operation.macs for operation in self.operations)
+
+    def without(self, kind: Kind) -> Step:
+        """Return the step without the operations of one kind; what they held back waits on theirs.
+
+        Without ``resprop`` the step of a converted model is the ordinary one.
+        """
+        kept: list[Operation] = []
+        waits: list[frozenset[int]] = []  # of each old operation: kept ones that must be over
+        for operation in self.operations:
+            before = frozenset().union(*(waits[i] for i in operation.depends_on))
+            if operation.kind == kind:
+                waits.append(before)
+                continue
+            waits.append(frozenset([len(kept)]))
+            kept.append(dataclasses.replace(operation, depends_on=tuple(sorted(before))))
+        return dataclasses.replace(self, operations=kept)
 
     @property
     def unpriced(self) -> dict[str, int]:
