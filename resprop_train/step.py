@@ -195,9 +195,7 @@ class _MetaCopy(TorchFunctionMode):
 class _AsOnDevices(TorchFunctionMode):
     """Inside it, dropout is the one operation that it is on devices."""
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Replace dropout in training; leave everything else as it is."""
         if func is nn.functional.dropout:
             return _dropout(*args, **(kwargs or {}))

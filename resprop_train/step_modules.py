@@ -15,6 +15,8 @@ from torch import nn
 Owner = tuple[str, int]
 """Path of a module, and which of its calls in the step, from 1."""
 NOWHERE: Owner = ("", 1)
+LOSS = "(loss)"
+"""Owner of what the loss function does; no module can have this name."""
 
 
 class ModuleTracker:
@@ -95,7 +97,7 @@ class ModuleTracker:
     def where(self) -> str:
         """The module that is running, for messages."""
         path = self._calls[-1][0][0] if self._calls else ""
-        return f"module {path!r}" if path else "the model"
+        return "the loss" if path == LOSS else f"module {path!r}" if path else "the model"
 
     def in_resprop(self) -> bool:
         """Whether the backward pass of one of this package's functions is running.

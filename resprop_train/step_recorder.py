@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -16,13 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resprop_train import step_rules
-from resprop_train.step_modules import ModuleTracker, Owner
+from resprop_train.step_modules import LOSS, ModuleTracker, Owner
 from workloads.errors import StepError
 from workloads.shape import LayerShape, Phase
 from workloads.step import Kind, Operation, StepPhase, TensorUse
 
-LOSS = "loss"
-"""Owner of what the loss function does."""
 Use = tuple[str, Tensor, int]
 """Name of an argument, the tensor, the elements of it that move."""
 
@@ -116,12 +114,12 @@ class StepRecorder(TorchDispatchMode):
         if not any(t.device == self._device for t in [*new, *(t for _, t in given)]):
             self.left_out[f"{name} on the host"] += 1
             return
-        inputs = [
+        inputs = _once(
             (a, t, step_rules.moved_elements(name, a, t, arguments, results))
             for a, t in given
             if not step_rules.is_unread(name, a)
             and not (a in written and step_rules.is_overwritten(name, a))
-        ]
+        )
         outputs = [
             (a, t, step_rules.moved_elements(name, a, t, arguments, results)) for a, t in changed
         ] + [("out", t, t.numel()) for t in new]
@@ -347,6 +345,16 @@ def _bound(func: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def _once(uses: Iterable[Use]) -> list[Use]:
+    """The uses without a tensor's second ones: a square reads its operand once."""
+    found: dict[Any, Use] = {}
+    for use in uses:
+        tensor = use[1]
+        place = (_address(tensor), tensor.storage_offset(), tensor.shape, tensor.stride())
+        found.setdefault(place, use)
+    return list(found.values())
 
 
 def _address(tensor: Tensor) -> int:
