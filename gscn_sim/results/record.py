@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from gscn_sim.errors import IdentityError
-from workloads import LayerShape, Phase
+from workloads import Layer, LayerShape, Phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +55,10 @@ class Activity:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseRecord:
-    """One layer-phase of one recorded iteration on one machine."""
+    """One layer-phase of one recorded iteration on one machine.
+
+    The densities are of the layer's recorded masks, None for an operand that was not recorded.
+    """
 
     network: str
     iteration: int
@@ -77,6 +81,8 @@ class PhaseRecord:
     compute_bound_cycles: int
     dram_bound_cycles: int
     pe_busy_cycles: tuple[int, ...]
+    activation_density: float | None = None
+    gradient_density: float | None = None
 
     @property
     def dram_read_bytes(self) -> int:
@@ -115,3 +121,13 @@ class PhaseRecord:
                 f"{where}: {self.cycles} cycles is below a bound (compute "
                 f"{self.compute_bound_cycles}, DRAM {self.dram_bound_cycles})"
             )
+
+
+def facts_of_layer(layer: Layer) -> dict[str, Any]:
+    """Fields of a record that are the recorded layer's own, whatever its phase costs."""
+    return {
+        "layer": layer.name,
+        "iteration": layer.iteration,
+        "activation_density": layer.activation and layer.activation.density,
+        "gradient_density": layer.gradient and layer.gradient.density,
+    }

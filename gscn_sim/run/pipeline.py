@@ -27,7 +27,7 @@ from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Ints, Problem, make_problem
 from gscn_sim.problem.operands import Operands, count_useful, make_operands
-from gscn_sim.results.record import Activity, PhaseRecord, Slots
+from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.schedule.make import make_schedule
 from gscn_sim.schedule.model import Movement, Schedule
@@ -191,8 +191,7 @@ def _record(
     busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
     return PhaseRecord(
         network=network,
-        iteration=layer.iteration,
-        layer=layer.name,
+        **facts_of_layer(layer),
         phase=problem.phase,
         shape=layer.shape,
         dataflow=plan.dataflow,
