@@ -55,7 +55,11 @@ def record(
         "activity": Activity(multiplications=useful, dram_read_bytes=64, dram_write_bytes=32),
         "compute_bound_cycles": 5,
         "dram_bound_cycles": 2,
+        "scheduled_read_bytes": 64,
+        "scheduled_write_bytes": 32,
         "pe_busy_cycles": (6,),
+        "pe_stalled_cycles": (1,),
+        "pe_idle_cycles": (cycles - 7,),
     }
     made = PhaseRecord(**{**values, **changes})
     made.check()
