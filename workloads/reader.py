@@ -76,6 +76,10 @@ class StoredLayers(LazyLayers):
                 return self._read(archive, chosen)
             return [self._read(archive, record) for record in chosen]
 
+    def keys(self) -> list[tuple[str, int]]:
+        """Name and iteration of each layer, from the file's metadata."""
+        return [(record.name, record.iteration) for record in self.records]
+
     def open(self) -> Archive:
         """Return the opened file; raises TraceError if it is not the one that was loaded."""
         archive = Archive(self.path, self.shown_path)
