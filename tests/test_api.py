@@ -159,8 +159,16 @@ def test_a_trace_gives_its_layers_by_name(tmp_path: Path) -> None:
             trace["fc"]
         with pytest.raises(TraceError, match="'conv1' was recorded at iterations 0, 7, not at 3"):
             trace["conv1", 3]
-    made = workloads.synthesize("toy", {"a": first.layers[0].shape, "b": first.layers[1].shape})
-    assert made["b"].name == "b"
+    made = workloads.synthesize(
+        "toy",
+        [(layer.name, layer.shape) for layer in first.layers],
+        batch_size=4,
+        samples=1,
+        activation_density=0.5,
+        gradient_density=0.5,
+        seed=0,
+    )
+    assert made["conv1"].name == "conv1"
 
 
 USER = """import gscn_sim
@@ -191,9 +199,6 @@ def test_type_checkers_see_the_signatures(install: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path
     )
-    errors = [line for line in done.stdout.splitlines() if " error: " in line]
+    (error,) = (line for line in done.stdout.splitlines() if " error: " in line)
     assert done.returncode == 1
-    assert errors == [
-        'wrong.py:3: error: Unexpected keyword argument "batchsize" for "simulate"; '
-        'did you mean "batch_size"?  [call-arg]'
-    ]
+    assert error.startswith('wrong.py:3: error: Unexpected keyword argument "batchsize"')
