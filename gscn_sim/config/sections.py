@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from gscn_sim.config.fields import check_fields, choice, count, named, real, switch
 from gscn_sim.config.names import dataflows_for, mapping_kinds
+from gscn_sim.config.overrides import flatten, make_sections, merge, parsed
 from gscn_sim.errors import ConfigError
 
 
@@ -268,6 +271,62 @@ class Config:
         """Products a second if every multiplier slot were useful."""
         return self.num_pes * self.multipliers * self.array.clock_ghz * 1e9
 
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The sections by name, in order."""
+        return {name: getattr(self, name) for name in SECTIONS}
+
+    def replace(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        array: ArrayConfig | Mapping[str, Any] | None = None,
+        pe: PeConfig | Mapping[str, Any] | None = None,
+        buffer: BufferConfig | Mapping[str, Any] | None = None,
+        network: NetworkConfig | Mapping[str, Any] | None = None,
+        drain: DrainConfig | Mapping[str, Any] | None = None,
+        dram: DramConfig | Mapping[str, Any] | None = None,
+        dataflow: DataflowConfig | Mapping[str, Any] | None = None,
+        mapping: MappingConfig | Mapping[str, Any] | None = None,
+        policy: PolicyConfig | Mapping[str, Any] | None = None,
+    ) -> Config:
+        """The same machine but for some keys, or with another name.
+
+        ``config.replace({"pe.accumulator_banks": 64})`` and
+        ``config.replace(pe={"accumulator_banks": 64})`` are the same. Overrides are as in
+        :func:`gscn_sim.load_config`; ``dram={"preset": "hbm2"}`` replaces the whole memory. A whole
+        section may be given too.
+
+        Raises:
+            ConfigError: naming the key, the value and what is allowed.
+        """
+        given = {
+            "array": array,
+            "pe": pe,
+            "buffer": buffer,
+            "network": network,
+            "drain": drain,
+            "dram": dram,
+            "dataflow": dataflow,
+            "mapping": mapping,
+            "policy": policy,
+        }
+        changes = parsed(overrides)
+        for section, keys in given.items():
+            if isinstance(keys, SECTIONS[section]):
+                changes |= flatten({section: keys})
+            elif isinstance(keys, Mapping | None):
+                changes |= parsed({f"{section}.{key}": v for key, v in (keys or {}).items()})
+            else:
+                raise ConfigError(
+                    f"{section} must be a {SECTIONS[section].__name__} or map its keys to values, "
+                    f"got {type(keys).__name__}"
+                )
+        made = make_sections(SECTIONS, merge(flatten(self.sections), changes))
+        return Config(name=self.name if name is None else name, **made)
+
     def cycles(self, nanoseconds: float) -> int:
         """Whole cycles that cover a time (the clock's own rounding, once, at the boundary)."""
         return -int(-nanoseconds * self.array.clock_ghz // 1)
@@ -275,3 +334,10 @@ class Config:
     def seconds(self, cycles: int) -> float:
         """Time of a number of cycles."""
         return cycles / (self.array.clock_ghz * 1e9)
+
+
+SECTIONS: dict[str, type] = {
+    f.name: f.default_factory  # type: ignore[misc]
+    for f in fields(Config)
+    if f.name != "name"
+}

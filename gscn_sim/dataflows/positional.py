@@ -50,6 +50,7 @@ class Positional(Dataflow):
     ) -> BlockCosts:
         """A kernel call a sample, for all tiles and blocks."""
         from gscn_sim.dataflows.machine import machine_array, plane_entries
+        from gscn_sim.dataflows.window_reads import window_reads
         from gscn_sim.kernels.pairing import N_COUNTERS
         from gscn_sim.kernels.positional import positional_tiles
 
@@ -58,6 +59,7 @@ class Positional(Dataflow):
         n, t, b = operands.samples, len(plan.tiles), len(blocks)
         counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
         entries = np.zeros((n, t, b, 2), np.int64)
+        reads = np.zeros((n, t, b), np.int64)
         nothing = np.empty((0, 0, 0), np.float64)
         sums = np.empty((0, 0, 0, 0), np.float64)
         for sample in range(n):
@@ -65,6 +67,7 @@ class Positional(Dataflow):
             positional_tiles(
                 *maps, nothing, nothing, *where, machine, counters[sample], entries[sample], sums
             )
+            reads[sample] = window_reads(*maps, *where, timing.run_limit)
         return BlockCosts(
             row_of=np.arange(b),
             counters=counters,
@@ -73,6 +76,7 @@ class Positional(Dataflow):
             plane_entries=plane_entries(plan, operands, timing, blocks),
             channel_cycles={},
             channel_entries={},
+            stationary_reads=reads,
         )
 
     def execute(

@@ -15,7 +15,7 @@ from gscn_sim.config import Config
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.base import BlockCosts, PeTiming, block_costs
 from gscn_sim.dataflows.registry import WantedDataflows, dataflow, dataflows_of
-from gscn_sim.errors import ConfigError, IdentityError
+from gscn_sim.errors import ConfigError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
@@ -27,7 +27,7 @@ from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Ints, Problem, make_problem
 from gscn_sim.problem.operands import Operands, count_useful, make_operands
-from gscn_sim.results.record import Activity, PhaseRecord, Slots
+from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.schedule.make import make_schedule
 from gscn_sim.schedule.model import Movement, Schedule
@@ -123,8 +123,14 @@ def finish_phase(
     prepared: PreparedPhase,
     config: Config,
     timeline: Timeline | None = None,
+    *,
+    checked: bool = True,
 ) -> tuple[PhaseRecord, float]:
-    """Run the fabric, check every identity; also return the seconds the fabric took."""
+    """Run the fabric, check every identity; also return the seconds the fabric took.
+
+    Raises:
+        IdentityError: one does not hold, and ``checked`` is not False.
+    """
     began = time.perf_counter()
     result = run_fabric(prepared.schedule, config, timeline)
     seconds = time.perf_counter() - began
@@ -133,17 +139,23 @@ def finish_phase(
         timeline.span("layer/phase", name, 0, result.cycles)
         timeline.origin_cycle = start + result.cycles
     record = _record(network, layer, prepared, result, config)
-    record.check()
-    _check_traffic(record, prepared.schedule, config)
+    if checked:
+        record.check()
     return record, seconds
 
 
 def simulate_phase(
-    network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
+    network: str,
+    layer: Layer,
+    phase: Phase,
+    config: Config,
+    batch_size: int,
+    *,
+    checked: bool = True,
 ) -> PhaseRecord:
     """Simulate one layer-phase."""
     prepared = prepare_phase(layer, phase, config, batch_size)
-    return finish_phase(network, layer, prepared, config)[0]
+    return finish_phase(network, layer, prepared, config, checked=checked)[0]
 
 
 def _record(
@@ -188,11 +200,11 @@ def _record(
         dram_read_bytes=result.dram_read_bytes,
         dram_write_bytes=result.dram_write_bytes,
     )
+    read_bytes, write_bytes = _scheduled_bytes(schedule, config)
     busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
     return PhaseRecord(
         network=network,
-        iteration=layer.iteration,
-        layer=layer.name,
+        **facts_of_layer(layer),
         phase=problem.phase,
         shape=layer.shape,
         dataflow=plan.dataflow,
@@ -210,23 +222,22 @@ def _record(
         activity=activity,
         compute_bound_cycles=max(busiest, ceil_div(useful, config.num_pes * multipliers)),
         dram_bound_cycles=bound_cycles(config, result.dram_read_bytes, result.dram_write_bytes),
+        scheduled_read_bytes=read_bytes,
+        scheduled_write_bytes=write_bytes,
         pe_busy_cycles=result.busy,
+        pe_stalled_cycles=tuple(
+            map(sum, zip(result.operand_wait, result.output_wait, strict=True))
+        ),
+        pe_idle_cycles=result.imbalance,
     )
 
 
-def _check_traffic(record: PhaseRecord, schedule: Schedule, config: Config) -> None:
-    """Bytes read and written must be what the schedule says must move, in whole bursts."""
+def _scheduled_bytes(schedule: Schedule, config: Config) -> tuple[int, int]:
+    """Bytes that the schedule says must be read and written, in whole bursts."""
     burst = config.dram.burst_bytes
     reads = int((-(-schedule.fill_dram_bytes // burst)).sum())
     writes = 0
     for gang in schedule.gangs:
         reads += int((-(-gang.stream_dram_bytes // burst)).sum())
         writes += int((-(-gang.output_bytes // burst)).sum())
-    for what, bursts, got in (
-        ("read", reads, record.dram_read_bytes),
-        ("written", writes, record.dram_write_bytes),
-    ):
-        if got != bursts * burst:
-            raise IdentityError(
-                f"{record.layer} {record.phase}: {got} bytes {what}, {bursts * burst} must move"
-            )
+    return reads * burst, writes * burst

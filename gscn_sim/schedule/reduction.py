@@ -26,12 +26,13 @@ FillKey = tuple[int, int]
 class _Work:
     """What each PE split does in each block, by the units it was dealt.
 
-    cycles, stationary, streamed: [splits, rows]; counters [rows, N_COUNTERS]; sent_bytes,
+    cycles, stationary, reads, streamed: [splits, rows]; counters [rows, N_COUNTERS]; sent_bytes,
     dram_bytes, stream_bytes [rows]: activations over the network and from memory, gradients.
     """
 
     cycles: Ints
     stationary: Ints
+    reads: Ints
     streamed: Ints
     counters: Ints
     sent_bytes: Ints
@@ -86,7 +87,7 @@ def reduction_schedule(plan: Plan, costs: BlockCosts, machine: Movement, dealt: 
         fills_held=machine.stationary_buffer_bytes // max(largest, 1) if is_resident else 1,
         rounds_ahead=kept.rounds_ahead,
         counters=counters,
-        stationary_reads=sum(int(work.stationary[:, rows].sum()) for rows in done),
+        stationary_reads=sum(int(work.reads[:, rows].sum()) for rows in done),
         streamed_reads=sum(int(work.streamed[:, rows].sum()) for rows in done),
     )
 
@@ -95,6 +96,7 @@ def _work(plan: Plan, costs: BlockCosts, machine: Movement, dealt: Dealt) -> _Wo
     times = dealt.times
     stationary = np.einsum("unt,ntb->ub", times, costs.stationary_entries)
     streamed = np.einsum("unt,ntb->ub", times, costs.streamed_entries)
+    reads = costs.stationary_reads
     # Windows of neighbouring tiles overlap: PEs are sent both, DRAM is read once.
     sent = machine.entry_bytes(stationary).sum(0)
     samples = times.sum(0).sum(1) // len(plan.tiles)
@@ -102,6 +104,7 @@ def _work(plan: Plan, costs: BlockCosts, machine: Movement, dealt: Dealt) -> _Wo
     return _Work(
         cycles=np.einsum("unt,ntb->ub", times, costs.counters[..., CYCLES]),
         stationary=stationary,
+        reads=stationary if reads is None else np.einsum("unt,ntb->ub", times, reads),
         streamed=streamed,
         counters=np.einsum("nt,ntbk->bk", times.sum(0), costs.counters),
         sent_bytes=sent,

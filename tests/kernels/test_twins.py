@@ -46,6 +46,7 @@ def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Blo
     b = int(costs.row_of[plan.distinct_blocks.index(block)])
     counters = costs.counters[sample, t, b]
     by_channel = costs.channel_cycles.get(b)
+    reads = costs.stationary_entries if costs.stationary_reads is None else costs.stationary_reads
     return Cost(
         cycles=int(counters[CYCLES]),
         steps=int(counters[STEPS]),
@@ -54,6 +55,7 @@ def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Blo
         real_pairs=int(counters[REAL_PAIRS]),
         scan_cycles=int(counters[SCAN_CYCLES]),
         stationary_entries=int(costs.stationary_entries[sample, t, b]),
+        stationary_reads=int(reads[sample, t, b]),
         streamed_entries=int(costs.streamed_entries[sample, t, b]),
         channel_cycles=() if by_channel is None else tuple(by_channel[sample, t].tolist()),
     )

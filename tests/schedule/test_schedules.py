@@ -281,6 +281,25 @@ def test_wgrad(buffer: dict[str, int], again: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accumulators", "reads"),
+    [
+        # All filters in a group. Channel 0: 9 positions of sample 0 have 4 activations each in
+        # their window, one of sample 1 has 4; channel 1: one position of sample 0 has one.
+        (12, 2 * (9 * 4 + 1) + 4),
+        # Filters 0 and 1 as before; filter 2 fetches the window of position 0, 0 of sample 0 again.
+        (8, 2 * (9 * 4 + 1) + 4 + 2 * (4 + 1)),
+    ],
+)
+def test_windows_that_overlap_are_fetched_once_for_each(accumulators: int, reads: int) -> None:
+    """Positional wgrad fetches a window at each position that has a gradient, and only there."""
+    positional = {"dataflow.wgrad": "positional", "pe.accumulator_entries": accumulators}
+    found = schedule(wgrad_layer(), Phase.WGRAD, positional)
+    assert found.stationary_reads == reads
+    cartesian = schedule(wgrad_layer(), Phase.WGRAD, positional | {"dataflow.wgrad": "cartesian"})
+    assert found.fill_bytes.tolist() == cartesian.fill_bytes.tolist()
+
+
+@pytest.mark.parametrize(
     ("machine", "fill", "fill_bytes", "fill_dram_bytes", "again"),
     [
         (LARGE_BUFFER, [0, 1, 2, 3], [150, 150, 4, 4], [96, 0, 4, 0], 0),
