@@ -70,8 +70,8 @@ class BlockCosts:
             summed and windows of tiles overlap: memory is read once.
         channel_cycles, channel_entries: row -> [samples, T, channels] cycles of each channel and
             [channels] streamed entries that it meets, where PEs wait between channels.
-        stationary_reads: [samples, T, rows] entries fetched from the stationary buffer where outputs
-            are summed, if that is not each of ``stationary_entries`` once.
+        stationary_reads: [samples, T, rows] entries fetched from the stationary buffer, where
+            outputs are summed and that is not each of ``stationary_entries`` once.
     """
 
     row_of: Ints

@@ -18,6 +18,7 @@ def window_reads(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    *,
     run_limit: int,
 ) -> Ints:
     """Stationary entries that each accumulator group fetches on each tile, for one sample.
