@@ -6,12 +6,13 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import click
 
-from workloads.errors import GscnError
+from workloads.errors import GscnError, GscnWarning
 
 USER_ERROR = 2
 INTERNAL_ERROR = 1
@@ -26,12 +27,16 @@ class OneLineErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the context names."""
+        shown = warnings.showwarning
+        warnings.showwarning = functools.partial(_show_warning, shown)
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             # The reader has left. Python would complain again when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise click.exceptions.Exit(0) from None
+        finally:
+            warnings.showwarning = shown
 
     def main(
         self,
@@ -72,6 +77,19 @@ def _leave(error: BaseException, *, debug: bool) -> NoReturn:
     hint = "" if debug else " (--debug shows where)"
     _say(f"internal error: {type(error).__name__}: {error}{hint}")
     sys.exit(INTERNAL_ERROR)
+
+
+def _show_warning(
+    otherwise: Callable[..., None],
+    message: Warning | str,
+    category: type[Warning],
+    *place: Any,
+    **options: Any,
+) -> None:
+    if issubclass(category, GscnWarning):
+        _say(f"warning: {message}")
+    else:
+        otherwise(message, category, *place, **options)
 
 
 def _say(line: str) -> None:

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -175,7 +175,7 @@ class _Unpacked:
         taken = np.empty(size_bytes, np.uint8)
         done = 0
         while done < size_bytes:
-            packed = self._unpack.unconsumed_tail
+            packed: bytes | memoryview = self._unpack.unconsumed_tail
             if not packed:
                 packed, self._packed = self._packed[:CHUNK_BYTES], self._packed[CHUNK_BYTES:]
             piece = self._unpack.decompress(packed, min(CHUNK_BYTES, size_bytes - done))
@@ -244,7 +244,8 @@ def _decoded(found: Any, arrays: _Unpacked) -> Any:
             made = _class(name, object)
             if not dataclasses.is_dataclass(made):
                 raise TypeError(f"{name} is no dataclass")
-            return made(**{key: _decoded(value, arrays) for key, value in fields.items()})
+            values = {key: _decoded(value, arrays) for key, value in fields.items()}
+            return cast(Any, made)(**values)
     raise ValueError("a document holds no such object")
 
 
