@@ -79,6 +79,23 @@ def _give_permissions(file: BinaryIO, before: os.stat_result) -> None:
         os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        OSError: it cannot be read, or is a folder, pipe or device; ``strerror`` says which.
+    """
+    # Non-blocking, or opening a pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file")
+        raise OSError(errno.EINVAL, "is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def read_regular(path: str | os.PathLike[str], limit_bytes: int = TEXT_LIMIT_BYTES) -> bytes:
     """The content of a regular file of at most ``limit_bytes``.
 
@@ -86,14 +103,8 @@ def read_regular(path: str | os.PathLike[str], limit_bytes: int = TEXT_LIMIT_BYT
         OSError: it cannot be read, is a folder, pipe or device, or is larger; ``strerror`` says
             which.
     """
-    # Non-blocking, or opening a pipe would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file")
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file")
+    with open_regular(path) as file:
+        status = os.fstat(file.fileno())
         if status.st_size > limit_bytes:
             raise OSError(errno.EFBIG, f"must be at most {limit_bytes} bytes, is {status.st_size}")
         content = file.read(limit_bytes + 1)

@@ -11,8 +11,10 @@ from typing import Any
 
 from gscn_sim.config.sections import Config
 from gscn_sim.errors import ConfigError
-from workloads.errors import reason
+from gscn_sim.toml import TomlError, parse_toml, read_toml
+from workloads.records import shown
 
+MAX_VALUE_LENGTH = 10_000
 _SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "name"}
 
 
@@ -51,9 +53,11 @@ def load_config(source: str | Path = "gscn", overrides: Mapping[str, Any] | None
 
 def parse_value(text: str) -> Any:
     """Read an override's text as TOML, or as a plain string if it is none."""
+    if len(text) > MAX_VALUE_LENGTH:
+        raise ConfigError(f"a value must have at most {MAX_VALUE_LENGTH} characters")
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        table = parse_toml(f"value = {text}")
+    except TomlError:
         return text
     return table["value"] if len(table) == 1 else text  # more keys: it had several lines
 
@@ -82,22 +86,20 @@ def dump_toml(config: Config) -> str:
 def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(source)
     named = isinstance(source, str) and source in preset_names()  # whatever lies in the folder
-    if named or (path.suffix != ".toml" and not path.is_file()):
+    if named or (path.suffix != ".toml" and not path.exists()):
         return str(source), _read_preset(str(source))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a TOML file: {reason(error)}") from None
-    try:
-        return path.stem, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        return path.stem, read_toml(path)
+    except TomlError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _read_preset(name: object) -> dict[str, Any]:
-    if name not in preset_names():
+    if not isinstance(name, str) or name not in preset_names():
         allowed = ", ".join(preset_names())
-        raise ConfigError(f"unknown preset {name!r}; presets are {allowed}, or name a .toml file")
+        raise ConfigError(
+            f"unknown preset {shown(name)}; presets are {allowed}, or name a .toml file"
+        )
     return tomllib.loads(
         resources.files("gscn_sim.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     )
@@ -112,7 +114,7 @@ def _flatten(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
             flat.update({f"{section}.{key}": value for key, value in table.items()})
         else:
             raise ConfigError(
-                f"{name}: {section} must be a table; tables are {', '.join(_SECTIONS)}"
+                f"{name}: {shown(section)} must be a table; tables are {', '.join(_SECTIONS)}"
             )
     return flat
 
@@ -126,9 +128,10 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 def _build(name: str, flat: dict[str, Any]) -> Config:
     dram_preset = flat.pop("dram.preset", None)
     if dram_preset is not None:
-        if dram_preset not in dram_preset_names():
+        if not isinstance(dram_preset, str) or dram_preset not in dram_preset_names():
             raise ConfigError(
-                f"dram.preset must be one of {', '.join(dram_preset_names())}; got {dram_preset!r}"
+                f"dram.preset must be one of {', '.join(dram_preset_names())}; "
+                f"got {shown(dram_preset)}"
             )
         file = resources.files("gscn_sim.presets").joinpath("dram", f"{dram_preset}.toml")
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -137,10 +140,12 @@ def _build(name: str, flat: dict[str, Any]) -> Config:
     for key, value in flat.items():
         section, _, field_name = key.partition(".")
         if section not in _SECTIONS:
-            raise ConfigError(f"unknown key {key!r}; sections are {', '.join(_SECTIONS)}")
+            raise ConfigError(f"unknown key {shown(key)}; sections are {', '.join(_SECTIONS)}")
         allowed = [f.name for f in dataclasses.fields(_SECTIONS[section])]  # type: ignore[arg-type]
         if field_name not in allowed:
-            raise ConfigError(f"unknown key {key!r}; keys of {section} are {', '.join(allowed)}")
+            raise ConfigError(
+                f"unknown key {shown(key)}; keys of {section} are {', '.join(allowed)}"
+            )
         values[section][field_name] = value
     sections = {s: _SECTIONS[s](**values[s]) for s in _SECTIONS}  # type: ignore[operator]
     return Config(name=name, **sections)
