@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from pathlib import Path
@@ -32,7 +31,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         text = read_regular(path, LIMIT_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as error:
-        raise TomlError(f"cannot be read: {reason(error)}") from None
+        raise TomlError(f"cannot be read as a TOML file: {reason(error)}") from None
     return parse_toml(text)
 
 
@@ -66,5 +65,3 @@ def _check(value: Any, depth: int) -> None:
             _check(item, depth + 1)
     elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
         raise TomlError("a whole number must have at most 64 bits")
-    elif isinstance(value, float) and math.isnan(value):
-        raise TomlError("a number must not be nan")

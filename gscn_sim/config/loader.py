@@ -12,6 +12,7 @@ from typing import Any
 from gscn_sim.config.sections import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.toml import TomlError, parse_toml, read_toml
+from workloads.errors import one_line
 from workloads.records import shown
 
 MAX_VALUE_LENGTH = 10_000
@@ -86,7 +87,7 @@ def dump_toml(config: Config) -> str:
 def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(source)
     named = isinstance(source, str) and source in preset_names()  # whatever lies in the folder
-    if named or (path.suffix != ".toml" and not path.exists()):
+    if named or (path.suffix != ".toml" and (not path.exists() or path.is_dir())):
         return str(source), _read_preset(str(source))
     try:
         return path.stem, read_toml(path)
@@ -114,7 +115,8 @@ def _flatten(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
             flat.update({f"{section}.{key}": value for key, value in table.items()})
         else:
             raise ConfigError(
-                f"{name}: {shown(section)} must be a table; tables are {', '.join(_SECTIONS)}"
+                f"{name}: {one_line(section)[:80]} must be a table; "
+                f"tables are {', '.join(_SECTIONS)}"
             )
     return flat
 

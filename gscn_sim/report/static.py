@@ -48,7 +48,9 @@ def write_plot(
         raise GscnError("a figure needs matplotlib (pip install 'gscn-sim[report]')") from None
     data = read_source(source)
     draw = _drawing(data, kind, x_metric, y_metric)
-    with mpl.rc_context({"svg.hashsalt": "gscn-sim", "font.size": 8}):
+    # Names of layers are texts, whatever they hold.
+    plain_text = {"svg.hashsalt": "gscn-sim", "font.size": 8, "text.parse_math": False}
+    with mpl.rc_context(plain_text):  # type: ignore[arg-type]
         figure = Figure(figsize=(7.0, 3.2), layout="constrained")
         draw(figure.add_subplot())
         with whole_file(path) as file:
