@@ -15,7 +15,7 @@ PACKAGES = ("workloads", "gscn_sim", "resprop_train")
 # The road through gscn_sim: a module imports from its own floor's package and from lower floors.
 FLOORS = (
     ("errors", "units", "files", "version", "stages"),
-    ("registry",),
+    ("registry", "toml"),
     ("presets", "data", "config"),
     ("gpu",),
     ("problem",),

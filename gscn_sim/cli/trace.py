@@ -31,7 +31,7 @@ def info(path: str, form: str) -> None:
     """Show what TRACE is and the shape and densities of each of its layers."""
     import workloads
     from gscn_sim.cli.show import number, show_table, text
-    from gscn_sim.files import to_json
+    from gscn_sim.files import csv_text, to_json
 
     loaded = workloads.load(path)
     rows = [layer_facts(layer) for layer in loaded.layers]
@@ -42,7 +42,7 @@ def info(path: str, form: str) -> None:
     if form == "csv":
         import pandas as pd
 
-        click.echo(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), nl=False)
+        click.echo(csv_text(pd.DataFrame(rows)), nl=False)
         return
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):24}{value}")

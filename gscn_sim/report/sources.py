@@ -84,21 +84,12 @@ def source_of_run(document: dict[str, Any]) -> RunSource:
 
 def read_sweep(path: Path) -> SweepSource:
     """Read a store with the configurations of its points."""
-    from gscn_sim.sweep.store import connect, errors_explained, store_path
-    from gscn_sim.sweep.table import sweep_table
+    from gscn_sim.sweep.table import point_configs, sweep_table
 
     table = sweep_table(path)
     if table.empty:
         raise GscnError(f"{path}: no finished points")
-    file = store_path(path)
-    connection = connect(file)
-    try:
-        with errors_explained(file):
-            rows = connection.execute("SELECT digest, json FROM configs").fetchall()
-    finally:
-        connection.close()
-    configs = {digest: json.loads(text) for digest, text in rows}
-    return SweepSource(name=str(path), table=table, configs=configs)
+    return SweepSource(name=str(path), table=table, configs=point_configs(path))
 
 
 def _numbers(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:
