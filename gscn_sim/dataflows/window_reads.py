@@ -7,10 +7,9 @@ import numpy as np
 from gscn_sim.kernels.positional import pixel_lists
 from gscn_sim.problem.geometry import Ints
 
-
 Pair = tuple[int, int]
 Where = tuple[Ints, Ints, Ints, Pair, Pair, Pair, Pair]
-"""tiles, blocks, c_ranges, kernel_size, stride, padding, dilation: as positional_tiles reads them."""
+"""Tiles, blocks, C ranges, kernel size, stride, padding, dilation, as ``positional_tiles`` reads."""
 
 
 def window_reads(
