@@ -9,7 +9,7 @@ from gscn_sim.problem.geometry import Ints
 
 Pair = tuple[int, int]
 Where = tuple[Ints, Ints, Ints, Pair, Pair, Pair, Pair]
-"""Tiles, blocks, C ranges, kernel size, stride, padding, dilation, as ``positional_tiles`` reads."""
+"""Tiles, blocks, C ranges, kernel size, stride, padding, dilation: for the kernel."""
 
 
 def window_reads(
