@@ -63,14 +63,11 @@ class Positional(Dataflow):
         nothing = np.empty((0, 0, 0), np.float64)
         sums = np.empty((0, 0, 0, 0), np.float64)
         for sample in range(n):
-            activation, gradient = _channels_last(
-                operands.stationary[sample], operands.streamed[sample]
-            )
+            maps = _channels_last(operands.stationary[sample], operands.streamed[sample])
             positional_tiles(
-                activation, gradient, nothing, nothing, *where, machine, counters[sample],
-                entries[sample], sums,
-            )  # fmt: skip
-            reads[sample] = window_reads(activation, gradient, *where, run_limit=timing.run_limit)
+                *maps, nothing, nothing, *where, machine, counters[sample], entries[sample], sums
+            )
+            reads[sample] = window_reads(*maps, where, run_limit=timing.run_limit)
         return BlockCosts(
             row_of=np.arange(b),
             counters=counters,
