@@ -218,6 +218,25 @@ class Step(StepMetadata):
         """Multiply-adds of all operations."""
         return sum(operation.macs for operation in self.operations)
 
+    def by_class(self) -> list[dict[str, Any]]:
+        """Return phase, kind, operations, macs, bytes_read and bytes_written, a row per class."""
+        keys = [(phase, kind) for phase in STEP_PHASES for kind in KINDS]
+        groups: dict[tuple[str, str], list[Operation]] = {key: [] for key in keys}
+        for operation in self.operations:
+            groups[operation.phase, operation.kind].append(operation)
+        return [
+            {
+                "phase": phase,
+                "kind": kind,
+                "operations": len(group),
+                "macs": sum(o.macs for o in group),
+                "bytes_read": sum(o.bytes_read for o in group),
+                "bytes_written": sum(o.bytes_written for o in group),
+            }
+            for (phase, kind), group in groups.items()
+            if group
+        ]
+
     def without(self, kind: Kind) -> Step:
         """Return the step without the operations of one kind; what they held back waits on theirs.
 
