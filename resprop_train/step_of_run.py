@@ -25,9 +25,11 @@ def step_of_run(trainer: Trainer, network: str) -> Step:
             foreach=True,
         )
 
-        def clip(*_: Any) -> None:
+        def clip(*_: Any) -> None:  # what clip_grad_norm_ does on devices
             assert recipe.clip_norm is not None
-            torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            torch._foreach_mul_(gradients, (recipe.clip_norm / (norm + 1e-6)).clamp(max=1.0))
 
         if recipe.clip_norm is not None:
             update.register_step_pre_hook(clip)
