@@ -122,6 +122,7 @@ class Operation:
         _one_of("kind", self.kind, KINDS)
         if self.layer_phase is not None:
             _one_of("layer_phase", self.layer_phase, tuple(Phase))
+            object.__setattr__(self, "layer_phase", Phase(self.layer_phase))
         _count("use", self.use, minimum=1)
         _count("macs", self.macs)
         if self.layer is not None and not isinstance(self.layer, LayerShape):
