@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 from workloads.archive import MAX_STEP_BYTES
 from workloads.errors import TraceError, one_line, reason
 from workloads.files import atomic_file
+from workloads.phase import Phase
 from workloads.reader import load
 from workloads.records import canonical_json, check_keys, parse_json, shown
-from workloads.shape import LayerShape, Phase
+from workloads.shape import LayerShape
 from workloads.step import Step
 from workloads.step_json import (
     HEADER,
