@@ -53,7 +53,7 @@ ONLY_IN = {
     "numba": ("gscn_sim.kernels",),
 }
 # Imports that close a circle, until it is cut; none may be added.
-CIRCLES = {("gscn_sim.sweep.cluster", "gscn_sim.sweep.schedulers")}
+CIRCLES: set[tuple[str, str]] = set()
 
 
 def modules() -> list[tuple[str, Path]]:

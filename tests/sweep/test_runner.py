@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_points import WORKLOADS, fake_metrics, large_plan, logged_metrics, plan
+from fake_points import (
+    WORKLOADS,
+    fake_metrics,
+    large_plan,
+    logged_metrics,
+    plan,
+    stopping_metrics,
+)
 
 from gscn_sim.sweep import Choices, Expression, Objective, Space, run_sweep, sweep_table
 from gscn_sim.sweep.errors import SpaceError
@@ -161,6 +168,31 @@ def test_no_design_meets_the_constraints(path):
     )
     with pytest.raises(SpaceError, match="no design meets the constraints"):
         run(path, plan(space=space))
+
+
+def test_a_large_grid_with_a_constraint_begins_at_once(path):
+    """A million designs: constraints are looked at when a design's turn comes."""
+    space = Space(
+        axes=(
+            Choices(key="pe.bank_queue_depth", options=tuple(range(1000))),
+            Choices(key="pe.accumulator_banks", options=tuple(range(64, 1064))),
+        ),
+        constraints=(Expression("pe.accumulator_banks > 65"),),
+    )
+    began = time.process_time()
+    states = []
+    table = run(path, plan(space=space, budget=3), report=states.append)
+    assert time.process_time() - began < 10
+    assert len(table) == 6
+    assert states[-1].total is None
+    assert list(table["pe.accumulator_banks"].unique()) == [66, 67, 68]
+
+
+def test_a_stopped_worker_beside_a_killed_one_hangs_nobody(path, tmp_path, monkeypatch):
+    """One worker is stopped, the other killed: the points run again, the parent ends."""
+    monkeypatch.setenv("STOPPED", str(tmp_path / "stopped"))
+    table = run(path, plan(), workers=2, evaluate=stopping_metrics)
+    assert list(table["status"]) == ["done"] * 12
 
 
 def test_a_search_needs_a_budget_and_a_sweep_a_trace():
