@@ -207,7 +207,7 @@ def start(path: Path, workers: int = 1) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(script), str(path), str(workers)])
 
 
-def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path, log):
+def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path, log, survived):
     """Two hundred points, killed at random moments; then the last start may finish."""
     path = tmp_path / "killed.sqlite"
     moments = random.Random(5)
@@ -228,6 +228,7 @@ def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path, log)
     connection.close()
     assert len(counts) == 200
     assert sum(counts.values()) - 200 <= claims <= 3 * KILLS
+    survived("kills", "SIGKILL of a sweep of 200 points", went_on_to_the_same_table=KILLS)
 
 
 def test_two_processes_in_one_store_share_the_work(tmp_path, log):
