@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gscn_sim.config import Config
+from gscn_sim.config.names import DATAFLOWS, MAPPING_KINDS
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.provenance import code_digest
 from gscn_sim.results.record import PhaseRecord, facts_of_layer
@@ -104,7 +105,8 @@ def simulate(
         computed.append(found)
         return found
 
-    if not recall or timeline is not None:
+    added = DATAFLOWS.was_added_to or MAPPING_KINDS.was_added_to
+    if not recall or timeline is not None or added:
         return compute()
     facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch)
     found: Simulation = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
