@@ -39,11 +39,13 @@ class Evaluation:
         from gscn_sim.run.simulate import simulate
 
         assert point.config is not None
+        trace = _trace(point.workload.path, point.workload.digest)
+        own = point.workload.batch_size == trace.batch_size
         found = simulate(
-            _trace(point.workload.path, point.workload.digest),
+            trace,
             point.config,
             phases=tuple(Phase(name) for name in point.setting.phases),
-            batch_size=point.workload.batch_size,
+            batch_size=None if own else point.workload.batch_size,
             workers=0,
             cache=_cache(self.cache),
         )
