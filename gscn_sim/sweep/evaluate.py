@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gscn_sim.compare.comparison import Comparison
 
 Metrics = dict[str, float | str]
+Results = Iterator[tuple[Point, Outcome]]
 Evaluate = Callable[[Point], Metrics]
 """A function that can be pickled; a GscnError it raises becomes the point's error."""
 
