@@ -164,20 +164,29 @@ class StepCoefficients(Coefficients):
     """
 
     stream_fraction: float = _coefficient(
-        0.3, 0.8, 1.0, "element-wise operations: ReLU, additions, dropout, filling"
+        0.3, 0.85, 1.0, "element-wise operations: ReLU, additions, dropout, filling"
     )
-    norm_fraction: float = _coefficient(
-        0.2, 0.7, 1.0, "batch-norm's bytes, where it has channels enough for all SMs"
+    bias_fraction: float = _coefficient(
+        0.2, 0.65, 1.0, "bias of a convolution: added to the output, summed in the backward pass"
     )
-    pool_fraction: float = _coefficient(
-        0.03, 0.3, 1.0, "pooling: windows read by outputs, or searched again in the backward pass"
+    norm_forward_fraction: float = _coefficient(0.2, 0.7, 1.0, "batch-norm, which reads twice")
+    norm_backward_fraction: float = _coefficient(
+        0.2, 0.7, 1.0, "its backward pass, which reads both operands twice"
     )
-    reduce_fraction: float = _coefficient(0.1, 0.6, 1.0, "sums over a tensor, as bias gradients")
+    pool_forward_fraction: float = _coefficient(0.1, 0.7, 1.2, "pooling, window by window")
+    pool_backward_fraction: float = _coefficient(
+        0.03, 0.3, 1.0, "its backward pass, which clears the result and searches the maxima"
+    )
     optimizer_fraction: float = _coefficient(0.2, 0.75, 1.0, "passes of the optimizer")
+    cast_fraction: float = _coefficient(0.1, 0.4, 1.0, "casts to and from 16 bits")
     matmul_efficiency: float = _coefficient(
-        0.05, 0.6, 1.2, "rate of matrix products / peak, where not bound by their bytes"
+        0.1, 0.6, 1.2, "rate of matrix products / peak, where their bytes do not bind"
     )
     kernel_us: float = _coefficient(1.0, 2.5, 12, "least time of a kernel")
+    host_forward_us: float = _coefficient(
+        5, 40, 120, "host's time to issue an operation, forward; binds where kernels are short"
+    )
+    host_backward_us: float = _coefficient(5, 55, 150, "the same, backward")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +197,7 @@ class EnergyCoefficients(Coefficients):
     fp32_pj_per_mac: float = _coefficient(1, 12, 60, "energy of a multiply-add in fp32")
     tf32_pj_per_mac: float = _coefficient(0.3, 3, 20, "energy of a multiply-add in TF32")
     bf16_pj_per_mac: float = _coefficient(0.1, 1.5, 20, "energy of a multiply-add in bf16")
-    pj_per_byte: float = _coefficient(20, 100, 400, "energy of a byte that an operation moves")
+    pj_per_byte: float = _coefficient(20, 200, 1500, "energy of a byte that an operation moves")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

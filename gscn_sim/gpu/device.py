@@ -104,6 +104,11 @@ class Device:
         return self.precisions[self.precision].element_bytes
 
     @property
+    def is_channels_first(self) -> bool:
+        """Whether tensors lie in memory as NCHW: on CUDA cores; tensor cores take NHWC."""
+        return self.library != "cudnn-9-tensor"
+
+    @property
     def lanes_per_ms(self) -> float:
         """Instructions that all lanes of the CUDA cores issue a millisecond at boost clock."""
         return self.sms * self.cores_per_sm * self.boost_clock_ghz * 1e6

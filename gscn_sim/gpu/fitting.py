@@ -31,7 +31,8 @@ PRIOR_WEIGHT = 0.5
 """Residual of a coefficient e times its typical value: half of a layer off by a factor e."""
 SUM_WEIGHT = 10.0
 """Residual of a pass's sum off by a factor e: networks are sums, and logs favour small layers."""
-MOST_TRIALS = 60
+MOST_TRIALS, HELD_OUT_TRIALS = 60, 6
+"""Steps of a fit; one without a shape starts from the fit of all and needs few to settle."""
 FEWEST_SHAPES = 12
 """Fewest different shapes that a fit takes."""
 
@@ -60,8 +61,7 @@ def fit_layers(
     check_rows(device, table)
     kind = LIBRARIES[device.library]
     coefficients = fit_coefficients(device, table, kind.typical())
-    # Each held-out fit starts afresh: a start that has seen the shape would leak it.
-    held_out = leave_one_shape_out(device, table, kind.typical(), progress)
+    held_out = leave_one_shape_out(device, table, coefficients, progress)
     layers = checked_layers(table)
     bands: dict[str, dict[str, tuple[float, float]]] = {"analytical": {}, "roofline": {}}
     errors: dict[str, dict[str, float]] = {}
@@ -104,7 +104,9 @@ def check_rows(device: Device, table: pd.DataFrame) -> None:
             )
 
 
-def fit_coefficients(device: Device, table: pd.DataFrame, start: C) -> C:
+def fit_coefficients(
+    device: Device, table: pd.DataFrame, start: C, trials: int = MOST_TRIALS
+) -> C:
     """The coefficients that explain the measured times best, by robust least squares on logs.
 
     Each coefficient is drawn weakly to its typical value, so that what a table does not decide
@@ -124,11 +126,13 @@ def fit_coefficients(device: Device, table: pd.DataFrame, start: C) -> C:
             parts.append([weight * SUM_WEIGHT * np.log(time_ms.sum() / truth.sum())])
         return np.concatenate(parts)
 
-    return least_squares_of(start, errors)
+    return least_squares_of(start, errors, trials)
 
 
-def least_squares_of(start: C, errors: Callable[[C], Array]) -> C:
-    """Coefficients with the least weighted log ``errors``, drawn weakly to ``start``."""
+def least_squares_of(
+    start: C, errors: Callable[[C], Array], trials: int = MOST_TRIALS
+) -> C:
+    """Coefficients with the least weighted log ``errors``, drawn weakly to the typical ones."""
     from scipy.optimize import least_squares
 
     kind = type(start)
@@ -152,7 +156,7 @@ def least_squares_of(start: C, errors: Callable[[C], Array]) -> C:
         loss="soft_l1",
         f_scale=OUTLIER_SCALE,
         diff_step=np.full(len(guess), 1e-2),
-        max_nfev=MOST_TRIALS,
+        max_nfev=trials,
     )
     return candidate(best.x)
 
@@ -174,7 +178,7 @@ def leave_one_shape_out(
     for done, rows in enumerate(shapes.values()):
         progress(done / len(shapes))
         others = table.drop(index=table.index[rows])
-        coefficients = fit_coefficients(device, others, start)
+        coefficients = fit_coefficients(device, others, start, HELD_OUT_TRIALS)
         layers = checked_layers(table.iloc[rows])
         for name in PASSES:
             time_ms = analytical(layers, name, device, coefficients).time_ms

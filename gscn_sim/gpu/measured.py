@@ -85,3 +85,53 @@ def measured_networks(device: Device) -> pd.DataFrame:
             "source": rows["source"],
         }
     ).reset_index(drop=True)
+
+
+def measured_operators(device: Device) -> pd.DataFrame:
+    """Kernel times of steps by operator: network, batch_size, operator, calls, device_ms."""
+    table = _of(_read("h100_step_ops.csv"), device).rename(columns={"N": "batch_size"})
+    return table[["network", "batch_size", "operator", "calls", "device_ms"]].reset_index(drop=True)
+
+
+def measured_steps(device: Device) -> pd.DataFrame:
+    """Whole steps of known networks: times by events, energy, and which file has them.
+
+    Columns network, batch_size, forward_ms, backward_ms, step_ms, energy_j, source (``steps``,
+    ``networks``).
+    """
+    import pandas as pd
+
+    from workloads.networks import network_names
+
+    parts = []
+    for source, names in _STEP_COLUMNS.items():
+        table = _of(_read(f"h100_{source}.csv"), device)
+        part = table.rename(columns={old: new for new, old in names.items()})
+        part["energy_j"] = part["energy_mj"] / 1e3
+        parts.append(part.assign(source=source))
+    result = pd.concat(parts, ignore_index=True)
+    columns = ["network", "batch_size", "forward_ms", "backward_ms", "step_ms", "energy_j"]
+    known = result["network"].isin(network_names())
+    return result.loc[known, [*columns, "source"]].reset_index(drop=True)
+
+
+_STEP_COLUMNS = {
+    "steps": {
+        "batch_size": "N",
+        "forward_ms": "fwd_ms",
+        "backward_ms": "bwd_ms",
+        "step_ms": "step_wall_ms",
+        "energy_mj": "step_energy_mj",
+    },
+    "networks": {
+        "batch_size": "N",
+        "forward_ms": "t_fwd_ms",
+        "backward_ms": "t_bwd_ms",
+        "step_ms": "t_step_ms",
+        "energy_mj": "energy_step_mj",
+    },
+}
+
+
+def _of(table: pd.DataFrame, device: Device) -> pd.DataFrame:
+    return table[(table["gpu"] == device.measured_as) & (table["mode"] == device.precision)]
