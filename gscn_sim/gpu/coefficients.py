@@ -191,13 +191,15 @@ class StepCoefficients(Coefficients):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnergyCoefficients(Coefficients):
-    """Joules of a step: idle power over its time, multiply-adds, bytes."""
+    """Joules of a step in one precision: idle power over its time, multiplications, bytes."""
 
     idle_w: float = _coefficient(20, 120, 300, "power of the card while it waits")
-    fp32_pj_per_mac: float = _coefficient(1, 12, 60, "energy of a multiply-add in fp32")
-    tf32_pj_per_mac: float = _coefficient(0.3, 3, 20, "energy of a multiply-add in TF32")
-    bf16_pj_per_mac: float = _coefficient(0.1, 1.5, 20, "energy of a multiply-add in bf16")
-    pj_per_byte: float = _coefficient(20, 200, 1500, "energy of a byte that an operation moves")
+    pj_per_multiplication: float = _coefficient(
+        0.3, 4, 60, "energy of a multiply-add, transformed convolutions having fewer"
+    )
+    pj_per_byte: float = _coefficient(
+        20, 220, 1500, "energy of a byte that an operation moves, and of what is done with it"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

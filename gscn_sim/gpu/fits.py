@@ -59,7 +59,7 @@ class FitFile:
     """All that a file of fits holds, each by the key of its device (``h100:bf16``).
 
     ``step``: operations other than convolutions; ``energy``: joules; ``sparse``: the card's own
-    sparse products (the last two by the device's name, for all precisions).
+    sparse products.
     """
 
     device: Mapping[str, Fit]
@@ -131,7 +131,7 @@ def device_fits(device: Device) -> FitFile:
     found: dict[str, dict[str, Any]] = {"device": {}}
     for name in ("device", *OTHERS):
         for precision, table in tables.get(name, {}).items():
-            key = device.at(precision).key if precision in device.precisions else device.name
+            key = device.at(precision).key
             found.setdefault(name, {})[key] = table
     return read_tables(found, device.file)
 

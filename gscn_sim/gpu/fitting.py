@@ -31,7 +31,7 @@ PRIOR_WEIGHT = 0.5
 """Residual of a coefficient e times its typical value: half of a layer off by a factor e."""
 SUM_WEIGHT = 10.0
 """Residual of a pass's sum off by a factor e: networks are sums, and logs favour small layers."""
-MOST_TRIALS, HELD_OUT_TRIALS = 60, 6
+MOST_TRIALS, HELD_OUT_TRIALS = 60, 4
 """Steps of a fit; one without a shape starts from the fit of all and needs few to settle."""
 FEWEST_SHAPES = 12
 """Fewest different shapes that a fit takes."""

@@ -115,6 +115,18 @@ def measured_steps(device: Device) -> pd.DataFrame:
     return result.loc[known, [*columns, "source"]].reset_index(drop=True)
 
 
+def measured_sparse(device: Device) -> pd.DataFrame:
+    """The card's own sparse products: shapes, ``layer``, ``density`` and times of each part."""
+    table = _read("h100_sparse_products.csv")
+    table = table[(table["gpu"] == device.measured_as) & (device.precision == "fp32")]
+    named = {f"t_{part}_ms": f"{part}_ms" for part in _SPARSE_PARTS}
+    table = table.rename(columns=named).assign(S=table["R"], stride_h=1, stride_w=1)
+    return table.assign(pad_h=table["R"] // 2, pad_w=table["R"] // 2).reset_index(drop=True)
+
+
+_SPARSE_PARTS = (
+    *("dense_dgrad", "dense_wgrad", "to_csr", "spmm_dgrad", "fold", "unfold", "spmm_wgrad"),
+)
 _STEP_COLUMNS = {
     "steps": {
         "batch_size": "N",

@@ -13,7 +13,7 @@ from gscn_sim.gpu.device import Device, find_device
 from gscn_sim.gpu.errors import GpuError
 from gscn_sim.gpu.fits import FitFile, device_fits
 from gscn_sim.gpu.layers import Array, layers_frame
-from gscn_sim.gpu.prediction import predict
+from gscn_sim.gpu.prediction import PASSES, predict
 from gscn_sim.gpu.step_price import Sizes, Work, seconds, with_lowered, work
 from workloads.shape import LayerShape
 from workloads.step import Operation, Step, StepPhase
@@ -21,7 +21,18 @@ from workloads.step import Operation, Step, StepPhase
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("phase", "kind", "operation", "seconds", "module", "moved_bytes", "macs")
+COLUMNS = (
+    *("phase", "kind", "operation", "seconds", "module", "moved_bytes", "macs"),
+    "multiplications",
+)
+SAVED = {
+    "winograd_2x2_fused": 2.25,
+    "winograd_4x4": 4.0,
+    "winograd_2x2": 100 / 36,
+    "fft_32x32": 30 * 30 * 9 / (4 * 32 * 17),
+    "fft_16x16": 14 * 14 * 9 / (4 * 16 * 9),
+}
+"""Multiply-adds for one multiplication in a transformed domain, of 3x3 filters (5x5: 2x2)."""
 WAITING = "waiting for launches"
 """The row of each phase for the time in which the GPU waits for its host."""
 _PASS = {
@@ -47,7 +58,8 @@ def predict_step(
     """Price every operation of a training step on a GPU.
 
     One row an operation: ``phase``, ``kind``, ``operation``, ``seconds``, and its ``module``,
-    ``moved_bytes`` and ``macs``. Convolutions are those of ``predict``; the others are priced by
+    ``moved_bytes``, ``macs`` and ``multiplications`` (fewer where a convolution is transformed).
+    Convolutions are those of ``predict``; the others are priced by
     class (``gscn_sim.gpu.step_price``). Rows that the device adds: a convolution's bias
     (``convolution.bias``), casts where a step recorded in fp32 is priced in 16 bits, and for each
     phase ``waiting for launches``: how much longer the host needs to issue its operations than the
@@ -71,6 +83,7 @@ class PreparedStep:
     works: tuple[Work, ...]
     device: Device
     convolutions: Mapping[int, float]
+    saved: Mapping[int, float]
 
     def seconds(self, c: StepCoefficients) -> Array:
         """Time of each operation for given coefficients."""
@@ -97,11 +110,12 @@ class PreparedStep:
 
         times = self.seconds(c)
         rows: list[tuple[object, ...]] = [
-            (o.phase, o.kind, o.name, float(time_s), o.module, one.moved_bytes, o.macs)
-            for o, one, time_s in zip(self.operations, self.works, times, strict=True)
+            (o.phase, o.kind, o.name, float(times[i]), o.module, self.works[i].moved_bytes)
+            + (o.macs, o.macs / self.saved.get(i, 1.0))
+            for i, o in enumerate(self.operations)
         ]
         rows += [
-            (phase, "other", WAITING, idle_s, "", 0.0, 0)
+            (phase, "other", WAITING, idle_s, "", 0.0, 0, 0.0)
             for phase, idle_s in self.waiting(c, times).items()
         ]
         return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -115,11 +129,13 @@ def prepare(step: Step, device: Device, file: FitFile) -> PreparedStep:
     """
     half = device.element_bytes == 2 and not _has_half(step.operations)
     operations = tuple(with_lowered(tuple(step.operations), half))
+    convolutions, saved = _convolutions(operations, device, file)
     return PreparedStep(
         operations=operations,
         works=tuple(work(one, Sizes(half=half), device) for one in operations),
         device=device,
-        convolutions=_convolution_seconds(operations, device, file),
+        convolutions=convolutions,
+        saved=saved,
     )
 
 
@@ -146,30 +162,29 @@ def step_energy_j(
     *,
     fits: FitFile | None = None,
 ) -> float:
-    """Joules of a step that ``predict_step`` priced: idle power, multiply-adds and bytes.
+    """Joules of a step that ``predict_step`` priced: idle power, multiplications and bytes.
 
     Raises:
         GpuError: an unknown device or precision, or one whose energy was not measured.
     """
     gpu = _gpu(device, precision)
-    found = (device_fits(gpu) if fits is None else fits).energy.get(gpu.name)
+    found = (device_fits(gpu) if fits is None else fits).energy.get(gpu.key)
     if found is None:
-        raise GpuError(f"the energy of device {gpu.name} was not measured; its power is the bound")
+        raise GpuError(f"the energy of device {gpu.key} was not measured; its power is the bound")
     return energy_j(
         found.coefficients,
-        gpu,
         wall_s=float(table["seconds"].sum()),
-        macs=float(table["macs"].sum()),
+        multiplications=float(table["multiplications"].sum()),
         moved_bytes=float(table["moved_bytes"].sum()),
     )
 
 
 def energy_j(
-    c: EnergyCoefficients, device: Device, *, wall_s: float, macs: float, moved_bytes: float
+    c: EnergyCoefficients, *, wall_s: float, multiplications: float, moved_bytes: float
 ) -> float:
-    """Joules from a time, multiply-adds and bytes."""
-    per_mac = getattr(c, f"{device.precision}_pj_per_mac")
-    return c.idle_w * wall_s + 1e-12 * (per_mac * macs + c.pj_per_byte * moved_bytes)
+    """Joules from a time, multiplications and bytes."""
+    moved = c.pj_per_multiplication * multiplications + c.pj_per_byte * moved_bytes
+    return c.idle_w * wall_s + 1e-12 * moved
 
 
 def _gpu(device: str | Device, precision: str | None) -> Device:
@@ -187,25 +202,31 @@ def _has_half(operations: Sequence[Operation]) -> bool:
     )
 
 
-def _convolution_seconds(
+def _convolutions(
     operations: Sequence[Operation], device: Device, file: FitFile
-) -> dict[int, float]:
-    """Seconds of the convolutions by position; each layer and batch size is predicted once."""
+) -> tuple[dict[int, float], dict[int, float]]:
+    """By position: seconds of the convolutions, and multiply-adds for one multiplication.
+
+    Each layer and batch size is predicted once.
+    """
     import pandas as pd
 
     places: dict[tuple[LayerShape, int], list[tuple[int, str]]] = {}
     for index, operation in enumerate(operations):
         if operation.layer is None or operation.name not in _PASS:
             continue
-        samples = max(1, operation.macs // operation.layer.dense_macs)
-        places.setdefault((operation.layer, samples), []).append((index, _PASS[operation.name]))
+        key = (operation.layer, max(1, operation.samples))
+        places.setdefault(key, []).append((index, _PASS[operation.name]))
     if not places:
-        return {}
+        return {}, {}
     frames = [layers_frame([layer], samples) for layer, samples in places]
     fits = file.device if device.key in file.device else None
     times = predict(pd.concat(frames, ignore_index=True), device, fits=fits)
-    return {
-        index: float(times[f"{name}_ms"].iloc[row]) / 1e3
-        for row, found in enumerate(places.values())
-        for index, name in found
-    }
+    columns = {name: times[f"{name}_ms"].to_numpy() / 1e3 for name in PASSES}
+    chosen = {name: times[f"{name}_algorithm"].to_numpy() for name in PASSES}
+    found, saved = {}, {}
+    for row, members in enumerate(places.values()):
+        for index, name in members:
+            found[index] = float(columns[name][row])
+            saved[index] = SAVED.get(chosen[name][row], 1.0)
+    return found, saved

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gscn_sim.gpu.coefficients import EnergyCoefficients, StepCoefficients
-from gscn_sim.gpu.device import Device, load_device
+from gscn_sim.gpu.device import Device
 from gscn_sim.gpu.fits import Fit, FitFile, Fitted
 from gscn_sim.gpu.fitting import HELD_OUT_TRIALS, MOST_TRIALS, least_squares_of
 from gscn_sim.gpu.layers import Array
@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_SIZE = 16
+FEWEST_NETWORKS = 4
 LEAST_MS = 0.03
 """Classes that take less in a step are left out of its fit."""
 CLASS_WEIGHT = 0.5
 BUSY_WEIGHT = 4.0
+ENERGY_WEIGHT = 1.5
+CERTAIN_J, CERTAINTY = 5.0, (0.7, 3.0)
+"""The same small step measured twice differs by 40 %: joules count by their square root."""
 HOST_WEIGHT = 0.3
 """Times of launch-bound phases differ by half between runs of the same step."""
 CLASSES: Mapping[str, tuple[str, ...]] = {
@@ -68,8 +72,9 @@ def fit_step(device: Device, fits: Mapping[str, Fit]) -> Fitted | None:
     if len(measured_operators(device)):
         return _fit_operators(device, fits)
     networks = measured_networks(device)
-    if len(networks[networks["batch_size"] == BATCH_SIZE]) >= 4:
-        return _fit_networks(device, fits)
+    networks = networks[networks["batch_size"] == BATCH_SIZE]
+    if len(networks) >= FEWEST_NETWORKS and device.precision == "fp32":
+        return fit_passes(device, fits, networks, "networks_fp32.csv")
     return None
 
 
@@ -162,94 +167,96 @@ def _by_class(operators: pd.DataFrame, step: tuple[str, int]) -> dict[str, float
     return {name: value for name, value in sums.items() if value > 0}
 
 
-def _fit_networks(device: Device, fits: Mapping[str, Fit]) -> Fitted:
+def fit_passes(
+    device: Device, fits: Mapping[str, Fit], table: pd.DataFrame, source: str
+) -> Fitted:
+    """Fit a device to measured whole passes of known networks, with each left out in turn.
+
+    ``table`` has columns network, batch_size, forward_ms, backward_ms.
+    """
     priced = PricedSteps(device, fits)
-    table = measured_networks(device)
-    table = table[table["batch_size"] == BATCH_SIZE].set_index("network")
-    names = list(table.index)
+    rows = [
+        (str(row.network), int(row.batch_size), np.array([row.forward_ms, row.backward_ms], float))
+        for row in table.itertuples()
+    ]
 
-    def predicted(name: str, c: StepCoefficients) -> Array:
-        sums = priced.sums(name, BATCH_SIZE, c)
-        return np.array([sums["forward"], sums["backward"]])
+    def off(row: tuple[str, int, Array], c: StepCoefficients) -> Array:
+        sums = priced.sums(row[0], row[1], c)
+        return np.array([sums["forward"], sums["backward"]]) / row[2]
 
-    known = {name: table.loc[name, ["forward_ms", "backward_ms"]].to_numpy(float) for name in names}
-
-    def fitted(
-        chosen: list[str], start: StepCoefficients, trials: int = MOST_TRIALS
-    ) -> StepCoefficients:
+    def fitted(chosen: list[int], start: StepCoefficients, trials: int) -> StepCoefficients:
         def residuals(c: StepCoefficients) -> Array:
-            parts = [np.log(predicted(name, c) / known[name]) for name in chosen]
-            return BUSY_WEIGHT * np.concatenate(parts)
+            return BUSY_WEIGHT * np.concatenate([np.log(off(rows[i], c)) for i in chosen])
 
         return least_squares_of(start, residuals, trials)
 
-    everything = fitted(names, StepCoefficients.typical())
+    everyone = list(range(len(rows)))
+    best = fitted(everyone, StepCoefficients.typical(), MOST_TRIALS)
     errors = {}
-    for name in names:
-        others = [other for other in names if other != name]
-        left_out = fitted(others, everything, HELD_OUT_TRIALS)
+    for i, row in enumerate(rows):
+        others = [j for j in everyone if rows[j][0] != row[0]]
         figures = {}
-        for label, c in (("fitted", everything), ("held_out", left_out)):
-            off = 100 * (predicted(name, c) / known[name] - 1)
-            figures[f"{label}_forward_percent"] = float(off[0])
-            figures[f"{label}_backward_percent"] = float(off[1])
-        errors[name] = figures
-    return Fitted(
-        coefficients=everything,
-        errors=errors,
-        fitted_on=f"{len(names)} networks at N = {BATCH_SIZE} on {device.title}, networks_fp32.csv",
-    )
-
-
-def fit_energy(
-    name: str, file: FitFile, progress: Callable[[str], None] = lambda text: None
-) -> Fitted | None:
-    """Fit a device's energy to the steps it was measured on, in all precisions together.
-
-    Nothing if none was measured. Multiply-adds and bytes are those of ``predict_step``, times the
-    measured ones.
-    """
-    first = load_device(name)
-    points = []
-    for precision in first.precisions:
-        device = first.at(precision)
-        for row in measured_steps(device).itertuples():
-            if not np.isfinite(row.energy_j):
-                continue
-            table = predict_step(network_step(row.network, row.batch_size), device, fits=file)
-            work = {
-                "wall_s": row.step_ms / 1e3,
-                "macs": float(table["macs"].sum()),
-                "moved_bytes": float(table["moved_bytes"].sum()),
-            }
-            points.append((f"{row.network}, N = {row.batch_size}, {precision}", device, row, work))
-    if len(points) < 6:
-        return None
-
-    def residuals(c: EnergyCoefficients, chosen: list[int]) -> Array:
-        return np.array(
-            [
-                2 * np.log(energy_j(c, points[i][1], **points[i][3]) / points[i][2].energy_j)
-                for i in chosen
-            ]
-        )
-
-    def fitted(chosen: list[int]) -> EnergyCoefficients:
-        return least_squares_of(EnergyCoefficients.typical(), lambda c: residuals(c, chosen))
-
-    everyone = list(range(len(points)))
-    best = fitted(everyone)
-    errors: dict[str, dict[str, float]] = {}
-    for i, (label, device, row, work) in enumerate(points):
-        others = fitted([j for j in everyone if points[j][2].network != row.network])
-        errors[f"{label} ({row.source})"] = {
-            "measured_j": float(row.energy_j),
-            "fitted_percent": 100 * (energy_j(best, device, **work) / row.energy_j - 1),
-            "held_out_percent": 100 * (energy_j(others, device, **work) / row.energy_j - 1),
-        }
-        progress(f"{i + 1} of {len(points)}")
+        for label, c in (("fitted", best), ("held_out", fitted(others, best, HELD_OUT_TRIALS))):
+            percent = 100 * (off(row, c) - 1)
+            figures[f"{label}_forward_percent"] = float(percent[0])
+            figures[f"{label}_backward_percent"] = float(percent[1])
+        errors[f"{row[0]}, N = {row[1]}"] = figures
     return Fitted(
         coefficients=best,
         errors=errors,
-        fitted_on=f"{len(points)} steps on {first.title}, h100_steps.csv and h100_networks.csv",
+        fitted_on=f"{len(rows)} whole passes on {device.title}, {source}",
+    )
+
+
+def fit_energy(device: Device, table: pd.DataFrame, file: FitFile, source: str) -> Fitted | None:
+    """Fit the energy of a device in its precision to measured steps.
+
+    ``table`` has columns network, batch_size, step_ms, energy_j, source. Nothing if there are too
+    few. Multiplications and bytes are those of ``predict_step``, times the measured ones; held out:
+    by a fit without any step of the network.
+    """
+    points = []
+    for row in table.itertuples():
+        if not (np.isfinite(row.energy_j) and np.isfinite(row.step_ms)):
+            continue
+        step = predict_step(network_step(row.network, row.batch_size), device, fits=file)
+        sizes = {
+            "wall_s": row.step_ms / 1e3,
+            "multiplications": float(step["multiplications"].sum()),
+            "moved_bytes": float(step["moved_bytes"].sum()),
+        }
+        points.append((row, sizes))
+    if len(points) < FEWEST_NETWORKS:
+        return None
+
+    def ratio(i: int, c: EnergyCoefficients) -> float:
+        row, sizes = points[i]
+        return energy_j(c, **sizes) / float(row.energy_j)
+
+    def fitted(chosen: list[int]) -> EnergyCoefficients:
+        return least_squares_of(
+            EnergyCoefficients.typical(),
+            lambda c: np.array([weights[i] * np.log(ratio(i, c)) for i in chosen]),
+        )
+
+    everyone = list(range(len(points)))
+    joules = np.array([row.energy_j for row, _ in points])
+    weights = ENERGY_WEIGHT * np.clip(np.sqrt(joules / CERTAIN_J), *CERTAINTY)
+    best = fitted(everyone)
+    left_out = {
+        name: fitted([i for i in everyone if points[i][0].network != name])
+        for name in dict.fromkeys(row.network for row, _ in points)
+    }
+    errors = {
+        f"{row.network}, N = {row.batch_size} ({row.source})": {
+            "measured_j": float(row.energy_j),
+            "fitted_percent": 100 * (ratio(i, best) - 1),
+            "held_out_percent": 100 * (ratio(i, left_out[row.network]) - 1),
+        }
+        for i, (row, _) in enumerate(points)
+    }
+    return Fitted(
+        coefficients=best,
+        errors=errors,
+        fitted_on=f"{len(points)} steps on {device.title}, {source}",
     )

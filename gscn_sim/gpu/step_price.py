@@ -17,7 +17,8 @@ from gscn_sim.gpu.device import Device
 from gscn_sim.gpu.layers import Array
 from workloads.step import ELEMENT_BYTES, Operation, TensorUse
 
-FLOATS = ("float32", "float16", "bfloat16")
+NORM_KERNELS = 3
+"""Statistics in two steps, then the result. Assumed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +27,13 @@ class Work:
 
     ``by`` names the coefficient that says which part of the DRAM peak they reach, ``share`` the
     part of it that this operation's sizes allow. Multiply-adds are priced beside; the longer counts.
+    ``kernels`` that wait for one another cost their least time each beside it; 0: it is one.
     """
 
     moved_bytes: float
     by: str
     share: float = 1.0
+    kernels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +88,9 @@ def seconds(works: Sequence[Work], macs: Array, device: Device, c: StepCoefficie
     reached = np.array([getattr(c, one.by) * one.share for one in works])
     memory_ms = np.array([one.moved_bytes for one in works]) / (device.bytes_per_ms * reached)
     compute_ms = 2 * macs / (device.peak_flops_per_ms * c.matmul_efficiency)
-    return np.asarray(np.maximum(np.maximum(memory_ms, compute_ms), c.kernel_us / 1e3) / 1e3)
+    kernels_ms = c.kernel_us / 1e3 * np.array([one.kernels for one in works])
+    busy_ms = np.maximum(memory_ms, compute_ms) + kernels_ms
+    return np.asarray(np.maximum(busy_ms, c.kernel_us / 1e3) / 1e3)
 
 
 @rule(lambda operation: True)
@@ -108,7 +113,8 @@ def normalisation(operation: Operation, sizes: Sizes, device: Device) -> Work:
         waves = -(-shape[1] // device.sms)
         share = shape[1] / (waves * device.sms)
     by = "norm_backward_fraction" if backward else "norm_forward_fraction"
-    return Work(moved_bytes=sizes.moved(operation) + again, by=by, share=share)
+    moved = sizes.moved(operation) + again
+    return Work(moved_bytes=moved, by=by, share=share, kernels=NORM_KERNELS)
 
 
 @rule(lambda operation: operation.kind == "pooling" and "pool" in operation.name)

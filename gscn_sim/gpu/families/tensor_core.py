@@ -44,6 +44,8 @@ FOLDING_BYTES = 16
 """Bytes that folding moves an element of the image: padded and rearranged, read and written."""
 DIRECT_EFFICIENCY = 0.3
 """Rate of direct convolution of few channels / CUDA-core peak. Assumed."""
+PACKED_CHANNELS, PACKED_SPEEDUP = 4, 2.0
+"""wgrad in 16 bits pads channels to four and then has twice the rate. Assumed."""
 DEPTHWISE_DGRAD = (1.3, 1.7)
 """What an input's taps cost in dgrad against an output's in forward: stride 1, other strides."""
 DEPTHWISE_START = 3.5
@@ -179,9 +181,7 @@ class OlderTensorKernel:
         if phase == "dgrad":
             return is_beyond_sm90(layers) | few | (grouped & ~is_unit_stride(layers))
         if phase == "wgrad":
-            padded = few & is_unit_stride(layers) & (device.element_bytes == 2)
-            wide = is_beyond_sm90(layers) & ~few
-            return wide | padded | _lacks_tf32_wgrad(layers, device)
+            return (is_beyond_sm90(layers) & ~few) | _lacks_tf32_wgrad(layers, device)
         return is_beyond_sm90(layers) & ~few
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Cudnn9Tensor) -> Cost:
@@ -245,10 +245,9 @@ class FewChannels:
         return few & (phase != "dgrad")
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Cudnn9Tensor) -> Cost:
-        rate = DIRECT_EFFICIENCY
-        if phase == "wgrad" and device.element_bytes == 2:
-            rate = rate / 2  # each operand is converted
-        compute_ms = layers.flops / (device.cuda_flops_per_ms * rate)
+        compute_ms = layers.flops / (device.cuda_flops_per_ms * DIRECT_EFFICIENCY)
+        if phase == "wgrad" and device.element_bytes == 2:  # pairs of pairs of channels
+            compute_ms = compute_ms * (PACKED_CHANNELS / PACKED_SPEEDUP) / layers.C
         cost = _cost(layers, phase, device, c, compute_ms)
         if phase != "wgrad":
             return cost

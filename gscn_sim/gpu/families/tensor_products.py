@@ -92,21 +92,16 @@ def filter_product_ms(
 ) -> Array:
     """wgrad as [channels x pixels] by [pixels x filters] for each tap, the reduction split.
 
-    Each part adds its sums to memory, and a second kernel adds the parts up. Few channels are
-    padded to 16 bytes and have all their taps in one tile; with groups a tile of channels meets
-    the filters of all its groups.
+    Each part adds its sums to memory, and a second kernel adds the parts up. With groups a tile of
+    channels meets the filters of all its groups.
     """
     depth = STEP_BYTES / device.element_bytes
     steps = ceil_div(layers.N * layers.P * layers.Q, depth)
     taps = layers.R * layers.S
-    few = (layers.C <= FEW_CHANNELS) & (taps > 1)
-    padded = ceil_div(layers.C * device.element_bytes, 16) * 16 / device.element_bytes
-    channels = np.where(few, padded * taps, layers.C)
-    taps = np.where(few, 1.0, taps)
     rows, columns, split = grid(WGRAD_TILES, SPLITS)
     together = np.maximum(layers.C / layers.groups, np.minimum(layers.C, rows))
     grouped = layers.C / together * np.maximum(1.0, together * layers.K / layers.C / columns)
-    dense = ceil_div(channels, rows) * ceil_div(layers.K, columns)
+    dense = ceil_div(layers.C, rows) * ceil_div(layers.K, columns)
     tiles = taps * np.where(layers.groups > 1, grouped, dense)
     step_ms = tile_step_ms(rows, columns, device, c.wgrad_mma_efficiency, c.wgrad_operand_gb_s)
     waves = busiest_waves(tiles * split, device)
