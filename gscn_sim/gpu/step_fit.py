@@ -26,8 +26,8 @@ LEAST_MS = 0.03
 """Classes that take less in a step are left out of its fit."""
 CLASS_WEIGHT = 0.5
 BUSY_WEIGHT = 4.0
-ENERGY_WEIGHT = 1.5
-CERTAIN_J, CERTAINTY = 5.0, (0.7, 3.0)
+ENERGY_WEIGHT = 2.0
+CERTAIN_J, CERTAINTY = 5.0, (1.0, 1.6)
 """The same small step measured twice differs by 40 %: joules count by their square root."""
 HOST_WEIGHT = 0.3
 """Times of launch-bound phases differ by half between runs of the same step."""
