@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 
 from workloads.errors import LayerError, StepError, one_line
 from workloads.layer import check_label, is_int
-from workloads.shape import LayerShape, Phase
+from workloads.phase import Phase
+from workloads.shape import LayerShape
 
 Kind = Literal[
     "convolution",
@@ -117,21 +118,14 @@ class Operation:
         _label("name", self.name)
         if self.module != "":
             _label("module", self.module)
-        for what, value, allowed in (
-            ("phase", self.phase, STEP_PHASES),
-            ("kind", self.kind, KINDS),
-        ):
-            if value not in allowed:
-                raise StepError(f"{what} must be one of {', '.join(allowed)}, got {_shown(value)}")
+        _one_of("phase", self.phase, STEP_PHASES)
+        _one_of("kind", self.kind, KINDS)
+        if self.layer_phase is not None:
+            _one_of("layer_phase", self.layer_phase, tuple(Phase))
         _count("use", self.use, minimum=1)
         _count("macs", self.macs)
         if self.layer is not None and not isinstance(self.layer, LayerShape):
             raise StepError(f"layer must be a LayerShape or None, got {_shown(self.layer)}")
-        if self.layer_phase is not None and self.layer_phase not in tuple(Phase):
-            allowed = ", ".join(Phase)
-            raise StepError(
-                f"layer_phase must be one of {allowed} or None, got {_shown(self.layer_phase)}"
-            )
         if not isinstance(self.priced, bool):
             raise StepError(f"priced must be True or False, got {_shown(self.priced)}")
 
@@ -282,6 +276,11 @@ def _label(what: str, text: object) -> None:
         check_label(what, text)
     except LayerError as error:
         raise StepError(str(error)) from None
+
+
+def _one_of(what: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise StepError(f"{what} must be one of {', '.join(allowed)}, got {_shown(value)}")
 
 
 def _shown(value: object) -> str:

@@ -36,12 +36,11 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     device, gpu_model = read_gpu(gpu)
 
     import workloads
-    from gscn_sim.cli.headline import headline
+    from gscn_sim.api import simulate
     from gscn_sim.cli.layers import show_run
     from gscn_sim.cli.run import save
     from gscn_sim.cli.show import progress
     from gscn_sim.files import make_folder
-    from gscn_sim.run.simulate import simulate
 
     out = make_folder(folder)
     trace = workloads.load(_trace(out, epochs))
@@ -57,10 +56,10 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
             progress=update,
             timeline=timeline,
         )
-    save(run, trace, str(out / "layers.csv"), ".csv")
-    save(run, trace, str(out / "run.json"), ".json")
+    save(run, str(out / "layers.csv"), ".csv")
+    save(run, str(out / "run.json"), ".json")
     show_run(run)
-    click.echo(headline(run))
+    click.echo(run.headline)
     written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"
     click.echo(f"\nIn {out}: {written}", err=True)
 

@@ -160,7 +160,7 @@ def read_plan(
     Raises:
         GscnError: nothing to vary, or an impossible space.
     """
-    from gscn_sim.config.loader import parse_value
+    from gscn_sim.config.overrides import parse_value
     from gscn_sim.sweep import Expression, Space, parse_param, read_space
 
     document, axes = read_space(space_file) if space_file is not None else ({}, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gscn_sim.errors import ConfigError
@@ -30,6 +31,18 @@ def choice(default: str, help: str, *allowed: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
 
 
+def named(default: str, help: str, names: Callable[[], tuple[str, ...]]) -> Any:
+    """A str field with one of the names that parts are registered under."""
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": names})
+
+
+def allowed_values(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a str field may be."""
+    allowed = metadata["allowed"]
+    found: tuple[str, ...] = allowed() if callable(allowed) else allowed
+    return found
+
+
 def switch(default: bool, help: str) -> Any:
     """A bool field."""
     return dataclasses.field(default=default, metadata={"help": help})
@@ -52,8 +65,8 @@ def check_fields(section: Any, prefix: str) -> None:
         elif kind == "bool":
             if not isinstance(value, bool):
                 raise ConfigError(f"{key} must be true or false, got {value!r}")
-        elif value not in field.metadata["allowed"]:
-            allowed = ", ".join(field.metadata["allowed"])
+        elif value != field.default and value not in allowed_values(field.metadata):
+            allowed = ", ".join(allowed_values(field.metadata))
             raise ConfigError(f"{key} must be one of {allowed}; got {value!r}")
 
 

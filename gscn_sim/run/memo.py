@@ -7,6 +7,8 @@ cannot be read is worked out again; a folder that cannot be written costs only t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
 import os
 import sys
 import threading
@@ -17,6 +19,9 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from cachetools import LRUCache
+
+from gscn_sim.results.provenance import code_digest
+from gscn_sim.stages import Later
 
 Result = TypeVar("Result")
 MIB = 1 << 20
@@ -29,8 +34,9 @@ OFF = "off"
 class Cache:
     """Remembers results by content. Safe for several threads, and its folder for processes.
 
-    ``folder`` None keeps nothing on disk. The folder is cut back to ``disk_bytes``, oldest use
-    first, whenever this process has added a sixteenth of that.
+    It is a :class:`gscn_sim.stages.Caller`: give it to whoever calls stages. ``folder`` None keeps
+    nothing on disk. The folder is cut back to ``disk_bytes``, oldest use first, whenever this
+    process has added a sixteenth of that.
     """
 
     def __init__(
@@ -57,6 +63,22 @@ class Cache:
                 self._store = Memory(folder, verbose=0, compress=1)
                 self._on_disk = self._store.cache(_computed, ignore=["compute"])
 
+    def __call__(
+        self, stage: Callable[..., Result], *arguments: object, keep: bool = False
+    ) -> Result:
+        """What a stage returns for these arguments, by their digest."""
+        key = digest_of(stage, *arguments)
+
+        def compute() -> Result:
+            return stage(*arguments)
+
+        return self.get_on_disk(key, compute) if keep else self.get(key, compute)
+
+    @property
+    def used_bytes(self) -> int:
+        """About what the results in memory take."""
+        return int(self._memory.currsize)
+
     def get(self, key: Hashable, compute: Callable[[], Result]) -> Result:
         """The result of ``compute``, from memory if it is there."""
         with self._lock:
@@ -69,17 +91,9 @@ class Cache:
             self._memory[key] = value
         return value
 
-    def get_on_disk(
-        self,
-        digest: str,
-        compute: Callable[[], Any],
-        restore: Callable[[Any], Any] = lambda kept: kept,
-    ) -> Any:
-        """The result of ``compute``, from memory or from the folder if it is there.
-
-        In memory is what ``restore`` makes of it.
-        """
-        return self.get(digest, lambda: restore(self._from_disk(digest, compute)))
+    def get_on_disk(self, digest: str, compute: Callable[[], Result]) -> Result:
+        """The result of ``compute``, from memory or from the folder if it is there."""
+        return self.get(digest, lambda: self._from_disk(digest, compute))
 
     def _from_disk(self, digest: str, compute: Callable[[], Result]) -> Result:
         if self._on_disk is None:
@@ -120,17 +134,51 @@ def open_cache(place: str | None = None, *, memory_bytes: int = MEMORY_BYTES) ->
     return Cache(None if place == OFF else place, memory_bytes=memory_bytes)
 
 
+def digest_of(stage: Callable[..., Any], *arguments: object) -> str:
+    """SHA-256 (hex) of a call: the code, the stage, every argument by value or by its digest."""
+    found = hashlib.sha256(code_digest().encode())
+    for part in (stage, *arguments):
+        found.update(repr(_plain(part)).encode() + b"\0")
+    return found.hexdigest()
+
+
+def _plain(value: object) -> object:
+    """A value whose ``repr`` says all that it stands for."""
+    if isinstance(value, Later):
+        return "later", _plain(value.stage), _plain(value.arguments)
+    digest = getattr(value, "digest", None)
+    if isinstance(digest, str):
+        return type(value).__qualname__, digest
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        each = [_plain(getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return type(value).__qualname__, each
+    if callable(value):
+        return f"{value.__module__}.{getattr(value, '__qualname__', value)}"
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(f"a stage cannot be remembered by an argument of {type(value)}")
+
+
 def size_bytes(value: object) -> int:
-    """About what a value takes in memory: its arrays, and a little for anything else."""
+    """About what a value takes in memory: its arrays, and everything that its parts hold."""
     if isinstance(value, np.ndarray):
-        return int(value.nbytes)
+        return int(value.nbytes) + 100
+    if isinstance(value, str | bytes | int | float | None):
+        return sys.getsizeof(value)
     if isinstance(value, dict):
-        return sum(size_bytes(item) for item in value.values()) + 200 * len(value)
-    if isinstance(value, list | tuple):
-        return sum(map(size_bytes, value)) + 100
-    if hasattr(value, "__dict__"):
-        return size_bytes(vars(value))
-    return sys.getsizeof(value)
+        return (
+            sys.getsizeof(value)
+            + sum(map(size_bytes, value))
+            + sum(map(size_bytes, value.values()))
+        )
+    if isinstance(value, list | tuple | set | frozenset):
+        return sys.getsizeof(value) + sum(map(size_bytes, value))
+    size = sys.getsizeof(value)
+    if dataclasses.is_dataclass(value) and not hasattr(value, "__dict__"):
+        return size + sum(size_bytes(getattr(value, f.name)) for f in dataclasses.fields(value))
+    return size + (size_bytes(vars(value)) if hasattr(value, "__dict__") else 0)
 
 
 def _user_folder() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gscn_sim.config.loader import parse_value
+from gscn_sim.config.overrides import parse_value
 from gscn_sim.sweep.errors import SpaceError
 
 Value = bool | int | float | str
