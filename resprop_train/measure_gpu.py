@@ -205,7 +205,9 @@ def card_figures(index: int) -> dict[str, Any]:
         "shared_bytes_per_sm": p.shared_memory_per_multiprocessor,
         "cudnn": max(1, (torch.backends.cudnn.version() or 90000) // 10000),
         "peak_tflops": {
-            "fp32": round(fp32, 1), "tf32": round(peaks[0], 1), "bf16": round(peaks[1], 1)
+            "fp32": round(fp32, 1),
+            "tf32": round(peaks[0], 1),
+            "bf16": round(peaks[1], 1),
         },  # fmt: skip
     }
 
@@ -268,14 +270,17 @@ def _step_times(job: Job, index: int) -> dict[str, float]:
     model = build_model(job.network, channels=3, size=224, classes=1000).to(device)
     x = torch.randn(job.batch_size, 3, 224, 224, device=device)
     if job.mode != "fp32":
-        model, x = model.to(memory_format=torch.channels_last), x.to(
-            memory_format=torch.channels_last
+        model, x = (
+            model.to(memory_format=torch.channels_last),
+            x.to(memory_format=torch.channels_last),
         )
     labels = torch.randint(1000, (job.batch_size,), device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=1e-4)
 
     def forward() -> Any:
-        with torch.autocast("cuda", torch.bfloat16, enabled=job.mode == "bf16", cache_enabled=False):
+        with torch.autocast(
+            "cuda", torch.bfloat16, enabled=job.mode == "bf16", cache_enabled=False
+        ):
             return torch.nn.functional.cross_entropy(model(x), labels)
 
     def backward() -> None:
@@ -293,4 +298,3 @@ def _step_times(job: Job, index: int) -> dict[str, float]:
     joules = replayed_joules(captured(step), index)
     times = {"t_fwd_ms": forward_ms, "t_bwd_ms": both_ms - forward_ms, "t_step_ms": step_ms}
     return times | ({} if math.isnan(joules) else {"energy_j": joules})
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 from gscn_sim.gpu import layers_frame, network_backward, predict
 from gscn_sim.gpu.device import find_device
@@ -25,8 +26,8 @@ def check_gpu(gpu: str | None, model: str) -> None:
 
 def layer_times(
     shapes: tuple[LayerShape, ...], batch_size: int, gpu: str | None, model: str
-) -> Mapping[LayerShape, Mapping[str, float]]:
-    """The GPU's times of each distinct shape, by the columns of ``gpu.predict``.
+) -> Mapping[LayerShape, Mapping[str, Any]]:
+    """The GPU's times and note of each distinct shape, by the columns of ``gpu.predict``.
 
     The pre-phases have none: the GPU runs ordinary back-propagation. Without a GPU none has any.
     """
@@ -38,12 +39,15 @@ def layer_times(
 @functools.lru_cache(maxsize=16)  # the points of a sweep ask for the same again
 def _predicted(
     shapes: tuple[LayerShape, ...], batch_size: int, gpu: str, model: str
-) -> dict[LayerShape, dict[str, float]]:
+) -> dict[LayerShape, dict[str, Any]]:
     rows = predict(layers_frame(list(shapes), batch_size), device=gpu, model=model).to_dict(
         orient="records"
     )
     return {
-        shape: {str(name): float(row[name]) for name in row if str(name).endswith("_ms")}
+        shape: {
+            **{str(name): float(row[name]) for name in row if str(name).endswith("_ms")},
+            "gpu_note": str(row["gpu_note"]),
+        }
         for shape, row in zip(shapes, rows, strict=True)
     }
 

@@ -22,6 +22,7 @@ LAYER_COLUMNS = (
     *("gpu_seconds_low", "gpu_seconds_high", "speedup_low", "speedup_high"),
     *("compute_bound_cycles", "dram_bound_cycles"),
     *("pe_busy_mean_cycles", "pe_busy_max_cycles", "mapping_reason", *DENSITIES),
+    "gpu_note",
 )
 WHOLE_COLUMNS = (
     *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
@@ -58,6 +59,9 @@ def layer_table(run: Compared) -> pd.DataFrame:
     for end, theirs in _BANDS.items():
         found = [times[r.shape].get(f"{r.phase}{theirs}", np.nan) / 1e3 for r in records]
         table[f"gpu_seconds{end}"] = found
+    table["gpu_note"] = [
+        "" if r.phase in PRE_PHASES else times[r.shape].get("gpu_note", "") for r in records
+    ]
     return _with_speedups(table)[list(LAYER_COLUMNS)]
 
 

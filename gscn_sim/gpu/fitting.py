@@ -104,9 +104,7 @@ def check_rows(device: Device, table: pd.DataFrame) -> None:
             )
 
 
-def fit_coefficients(
-    device: Device, table: pd.DataFrame, start: C, trials: int = MOST_TRIALS
-) -> C:
+def fit_coefficients(device: Device, table: pd.DataFrame, start: C, trials: int = MOST_TRIALS) -> C:
     """The coefficients that explain the measured times best, by robust least squares on logs.
 
     Each coefficient is drawn weakly to its typical value, so that what a table does not decide
@@ -129,9 +127,7 @@ def fit_coefficients(
     return least_squares_of(start, errors, trials)
 
 
-def least_squares_of(
-    start: C, errors: Callable[[C], Array], trials: int = MOST_TRIALS
-) -> C:
+def least_squares_of(start: C, errors: Callable[[C], Array], trials: int = MOST_TRIALS) -> C:
     """Coefficients with the least weighted log ``errors``, drawn weakly to the typical ones."""
     from scipy.optimize import least_squares
 

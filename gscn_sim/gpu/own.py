@@ -49,9 +49,7 @@ class OwnFit:
     held_out: pd.DataFrame
 
 
-def fit_own(
-    path: Path, progress: Callable[[str, str], None] = lambda key, what: None
-) -> OwnFit:
+def fit_own(path: Path, progress: Callable[[str, str], None] = lambda key, what: None) -> OwnFit:
     """Fit every precision that a table of measurements has enough layers of.
 
     Raises:
@@ -80,7 +78,8 @@ def fit_own(
     steps, energy = _steps(device, table[table["what"] == "step"], modes, by_key, path.name)
     file = FitFile(device=fits, step=steps, energy=energy, sparse={})
     return OwnFit(
-        text=_head(device, figures) + format_file(file, f"Fitted to {path.name} by: gscn-sim gpu fit"),
+        text=_head(device, figures)
+        + format_file(file, f"Fitted to {path.name} by: gscn-sim gpu fit"),
         fits=fits,
         held_out=pd.concat(unseen, ignore_index=True),
     )
@@ -183,4 +182,3 @@ def _head(device: Device, figures: Mapping[str, Any]) -> str:
         lines += ["", f"[precision.{mode}]", f'library = "{one.library}"']
         lines += [f"peak_tflops = {one.peak_tflops:g}", f"element_bytes = {one.element_bytes}"]
     return "\n".join(lines) + "\n\n"
-

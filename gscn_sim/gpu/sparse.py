@@ -56,9 +56,7 @@ def parts_ms(
         "to_csr": c.convert_us / 1e3 + gradient_ms,
         "spmm_dgrad": least_ms + busy_ms + columns_ms,
         "fold": folded,
-        "unfold": np.where(
-            folded > 0, np.maximum(folded * UNFOLD_SHARE, c.convert_us / 1e3), 0.0
-        ),
+        "unfold": np.where(folded > 0, np.maximum(folded * UNFOLD_SHARE, c.convert_us / 1e3), 0.0),
         "spmm_wgrad": least_ms + busy_ms * WGRAD_SHARE / shared,
     }
 

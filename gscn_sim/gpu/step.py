@@ -68,7 +68,6 @@ def predict_step(
     Raises:
         GpuError: an unknown device or precision, or one without fitted coefficients.
     """
-    import pandas as pd
 
     gpu = _gpu(device, precision)
     file = device_fits(gpu) if fits is None else fits
@@ -109,11 +108,11 @@ class PreparedStep:
         import pandas as pd
 
         times = self.seconds(c)
-        rows: list[tuple[object, ...]] = [
-            (o.phase, o.kind, o.name, float(times[i]), o.module, self.works[i].moved_bytes)
-            + (o.macs, o.macs / self.saved.get(i, 1.0))
-            for i, o in enumerate(self.operations)
-        ]
+        rows: list[tuple[object, ...]] = []
+        for i, o in enumerate(self.operations):
+            products = (o.macs, o.macs / self.saved.get(i, 1.0))
+            moved = self.works[i].moved_bytes
+            rows.append((o.phase, o.kind, o.name, float(times[i]), o.module, moved, *products))
         rows += [
             (phase, "other", WAITING, idle_s, "", 0.0, 0, 0.0)
             for phase, idle_s in self.waiting(c, times).items()

@@ -161,15 +161,11 @@ def _rows(operators: pd.DataFrame, step: tuple[str, int]) -> pd.Series:
 
 def _by_class(operators: pd.DataFrame, step: tuple[str, int]) -> dict[str, float]:
     part = operators[_rows(operators, step)].set_index("operator")["device_ms"]
-    sums = {
-        name: float(part[part.index.isin(members)].sum()) for name, members in CLASSES.items()
-    }
+    sums = {name: float(part[part.index.isin(members)].sum()) for name, members in CLASSES.items()}
     return {name: value for name, value in sums.items() if value > 0}
 
 
-def fit_passes(
-    device: Device, fits: Mapping[str, Fit], table: pd.DataFrame, source: str
-) -> Fitted:
+def fit_passes(device: Device, fits: Mapping[str, Fit], table: pd.DataFrame, source: str) -> Fitted:
     """Fit a device to measured whole passes of known networks, with each left out in turn.
 
     ``table`` has columns network, batch_size, forward_ms, backward_ms.
