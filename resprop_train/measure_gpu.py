@@ -208,7 +208,7 @@ def card_figures(index: int) -> dict[str, Any]:
             "fp32": round(fp32, 1),
             "tf32": round(peaks[0], 1),
             "bf16": round(peaks[1], 1),
-        },  # fmt: skip
+        },
     }
 
 

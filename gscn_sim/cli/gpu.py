@@ -38,7 +38,9 @@ def gpu() -> None:
 
 @gpu.command(_PREDICT)
 @click.argument("layers", type=click.Path(path_type=Path), metavar="LAYERS.csv")
-@click.option("--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml[:PRECISION]")
+@click.option(
+    "--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml[:PRECISION]"
+)
 @click.option(
     "--precision", metavar="fp32|tf32|bf16", help="Also as part of the device: h100:bf16."
 )
@@ -70,8 +72,8 @@ def predict_command(
     form: str,
 ) -> None:
     """Predict the forward, dgrad and wgrad times of every layer of a table."""
-    from gscn_sim.gpu.fits import load_fits
     from gscn_sim.gpu.device import find_device
+    from gscn_sim.gpu.fits import load_fits
     from gscn_sim.gpu.prediction import predict
 
     gpu_device = find_device(device, precision)
@@ -244,7 +246,7 @@ def _brief(result: pd.DataFrame) -> pd.DataFrame:
     columns: dict[str, Any]
     if "gain_below" in result.columns:
         columns = {"N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]}
-        names = [c for c in result.columns if c.endswith("_ms") and c.startswith(("dense", "sparse"))]
+        names = [f"{kind}_{name}_ms" for kind in ("dense", "sparse") for name in ("dgrad", "wgrad")]
         columns |= {name: result[name].round(3) for name in (*names, "convert_ms")}
         columns |= {name: result[name].round(3) for name in ("gain", "gain_below")}
         return result[[]].assign(**columns)
@@ -252,9 +254,7 @@ def _brief(result: pd.DataFrame) -> pd.DataFrame:
         bands = [c for c in result.columns if c.endswith(("_low_ms", "_high_ms"))]
         hidden = [c for c in (*bands, "measured_source") if c in result]
         return result.drop(columns=hidden).rename(columns=lambda c: c.removesuffix("_ms")).round(3)
-    columns = {
-        "N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]
-    }
+    columns = {"N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]}
     if "phase" in result.columns:
         columns |= {name: result[name] for name in ("device", "phase")}
         columns |= {name: result[f"{name}_ms"].round(3) for name in ("measured", "predicted")}

@@ -37,9 +37,10 @@ def predict(
     ``layers`` has columns N, C, H, W, K, R, S, pad_h, pad_w, stride_h, stride_w and may have
     dilation_h, dilation_w (or dil_h, dil_w) and groups. Returned are its columns and, for each
     pass (forward, dgrad, wgrad), ``<pass>_ms``, ``<pass>_algorithm``, ``<pass>_bound`` (compute,
-    memory or launch) and ``<pass>_low_ms`` to ``<pass>_high_ms``, between which 80 % of the measured layers lay when the
-    model had not seen their shape (NaN on a device without measurements). Last comes
-    ``gpu_note``: what sets the layer apart from all measured ones, or nothing.
+    memory or launch) and ``<pass>_low_ms`` to ``<pass>_high_ms``, between which 80 % of the
+    measured layers lay when the model had not seen their shape (NaN on a device without
+    measurements). Last comes ``gpu_note``: what sets the layer apart from all measured ones, or
+    nothing.
 
     ``device`` is a name, the path of a data file, or a description of another GPU; name and path
     may say the ``precision`` too (``h100:bf16``), fp32 where neither does. The analytical model

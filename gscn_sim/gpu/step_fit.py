@@ -189,7 +189,7 @@ def fit_passes(device: Device, fits: Mapping[str, Fit], table: pd.DataFrame, sou
     everyone = list(range(len(rows)))
     best = fitted(everyone, StepCoefficients.typical(), MOST_TRIALS)
     errors = {}
-    for i, row in enumerate(rows):
+    for row in rows:
         others = [j for j in everyone if rows[j][0] != row[0]]
         figures = {}
         for label, c in (("fitted", best), ("held_out", fitted(others, best, HELD_OUT_TRIALS))):

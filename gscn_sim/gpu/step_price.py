@@ -26,7 +26,8 @@ class Work:
     """What an operation's kernels move, and what bounds them.
 
     ``by`` names the coefficient that says which part of the DRAM peak they reach, ``share`` the
-    part of it that this operation's sizes allow. Multiply-adds are priced beside; the longer counts.
+    part of it that this operation's sizes allow. Multiply-adds are priced beside; the longer
+    counts.
     ``kernels`` that wait for one another cost their least time each beside it; 0: it is one.
     """
 
