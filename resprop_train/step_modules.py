@@ -79,6 +79,10 @@ class ModuleTracker:
         for number in range(first, _next_node()):
             self._owners.setdefault(number, owner)  # calls inside this one have ended before
 
+    def calling_any(self) -> bool:
+        """Whether a call of a module is under way."""
+        return bool(self._calls)
+
     def owner(self) -> Owner:
         """The module (and use) whose operation is running now."""
         if self._calls:

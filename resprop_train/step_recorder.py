@@ -130,7 +130,10 @@ class StepRecorder(TorchDispatchMode):
             for part in _convolution_backward(draft, arguments, out):
                 self._add(part)
             return
-        draft.kind, draft.priced = step_rules.kind_of(func, name, self.modules.module(owner))
+        module = self.modules.module(owner)
+        if name in ("add", "add_") and not self.modules.calling_any():
+            module = None  # gradients that meet are added up after any module's backward pass
+        draft.kind, draft.priced = step_rules.kind_of(func, name, module)
         draft.macs = step_rules.product_macs(func, args, kwargs, out)
         if draft.macs and draft.kind not in ("convolution", "matmul"):
             draft.kind = "matmul"

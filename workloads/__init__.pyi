@@ -15,6 +15,10 @@ from .shape import LayerShape as LayerShape
 from .step import Operation as Operation
 from .step import Step as Step
 from .step import TensorUse as TensorUse
+from .step_file import add_step as add_step
+from .step_file import known_step as known_step
+from .step_file import load_step as load_step
+from .step_file import save_step as save_step
 from .synthetic import synthesize as synthesize
 from .trace import Trace as Trace
 from .writer import TraceWriter as TraceWriter

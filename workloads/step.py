@@ -122,6 +122,7 @@ class Operation:
         _one_of("kind", self.kind, KINDS)
         if self.layer_phase is not None:
             _one_of("layer_phase", self.layer_phase, tuple(Phase))
+            object.__setattr__(self, "layer_phase", Phase(self.layer_phase))
         _count("use", self.use, minimum=1)
         _count("macs", self.macs)
         if self.layer is not None and not isinstance(self.layer, LayerShape):
@@ -217,6 +218,25 @@ class Step(StepMetadata):
     def macs(self) -> int:
         """Multiply-adds of all operations."""
         return sum(operation.macs for operation in self.operations)
+
+    def by_class(self) -> list[dict[str, Any]]:
+        """Return phase, kind, operations, macs, bytes_read and bytes_written, a row per class."""
+        keys = [(phase, kind) for phase in STEP_PHASES for kind in KINDS]
+        groups: dict[tuple[str, str], list[Operation]] = {key: [] for key in keys}
+        for operation in self.operations:
+            groups[operation.phase, operation.kind].append(operation)
+        return [
+            {
+                "phase": phase,
+                "kind": kind,
+                "operations": len(group),
+                "macs": sum(o.macs for o in group),
+                "bytes_read": sum(o.bytes_read for o in group),
+                "bytes_written": sum(o.bytes_written for o in group),
+            }
+            for (phase, kind), group in groups.items()
+            if group
+        ]
 
     def without(self, kind: Kind) -> Step:
         """Return the step without the operations of one kind; what they held back waits on theirs.

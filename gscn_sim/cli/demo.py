@@ -13,6 +13,7 @@ import click
 from gscn_sim.cli.options import config_options, gpu_option, read_config, read_gpu, read_phases
 from workloads import GscnError
 
+TIDY_SECONDS = 10
 SHIPPED_TRACE = "resnet8_digits.npz"
 
 
@@ -88,7 +89,25 @@ def _trace(out: Path, epochs: int) -> Path:
     arguments = [text for pair in options.items() for text in pair]
     click.echo(f"$ resprop-train {' '.join(arguments)}")
     start = "from resprop_train.cli import main; main()"
-    ended = subprocess.run([sys.executable, "-c", start, *arguments], check=False)
-    if ended.returncode:
-        raise GscnError(f"training ended with exit code {ended.returncode}; its message is above")
+    code = _ended(_start([sys.executable, "-c", start, *arguments]))
+    if code:
+        raise GscnError(f"training ended with exit code {code}; its message is above")
     return path
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the trainer; whatever ends this process ends it too, and lets it clean up."""
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(TIDY_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gscn_sim.errors import ConfigError
+from workloads.records import shown
 
 SIZE_LIMIT = 1 << 48
 
@@ -64,25 +65,31 @@ def check_fields(section: Any, prefix: str) -> None:
             _check_float(section, field.name, key, value, field.metadata)
         elif kind == "bool":
             if not isinstance(value, bool):
-                raise ConfigError(f"{key} must be true or false, got {value!r}")
-        elif value != field.default and value not in allowed_values(field.metadata):
+                raise ConfigError(f"{key} must be true or false, got {shown(value)}")
+        elif not isinstance(value, str) or (
+            value != field.default and value not in allowed_values(field.metadata)
+        ):
             allowed = ", ".join(allowed_values(field.metadata))
-            raise ConfigError(f"{key} must be one of {allowed}; got {value!r}")
+            raise ConfigError(f"{key} must be one of {allowed}; got {shown(value)}")
 
 
 def _check_int(key: str, value: object, metadata: Any) -> None:
     low, high = metadata["minimum"], metadata["maximum"]
     kind = {0: "a non-negative int", 1: "a positive int"}.get(low, f"an int of at least {low}")
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"{key} must be {kind}, got {value!r}")
+        raise ConfigError(f"{key} must be {kind}, got {shown(value)}")
     if value > high:
-        raise ConfigError(f"{key} must be at most {high}, got {value}")
+        raise ConfigError(f"{key} must be at most {high}, got {shown(value)}")
 
 
 def _check_float(section: Any, name: str, key: str, value: object, metadata: Any) -> None:
     low, high = metadata["minimum"], metadata["maximum"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{key} must be a number between {low} and {high}, got {value!r}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (isinstance(value, float) and not math.isfinite(value))
+    ):
+        raise ConfigError(f"{key} must be a number between {low} and {high}, got {shown(value)}")
     if not low <= value <= high:
-        raise ConfigError(f"{key} must be a number between {low} and {high}, got {value}")
+        raise ConfigError(f"{key} must be a number between {low} and {high}, got {shown(value)}")
     object.__setattr__(section, name, float(value))

@@ -12,7 +12,9 @@ from typing import Any
 from gscn_sim.config.overrides import flatten, make_sections, merge, parsed
 from gscn_sim.config.sections import SECTIONS, Config
 from gscn_sim.errors import ConfigError
-from workloads.errors import reason
+from gscn_sim.toml import TomlError, read_toml
+from workloads.errors import one_line
+from workloads.records import shown
 
 
 def preset_names() -> list[str]:
@@ -61,22 +63,20 @@ def dump_toml(config: Config) -> str:
 def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(source)
     named = isinstance(source, str) and source in preset_names()  # whatever lies in the folder
-    if named or (path.suffix != ".toml" and not path.is_file()):
+    if named or (path.suffix != ".toml" and (not path.exists() or path.is_dir())):
         return str(source), _read_preset(str(source))
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a TOML file: {reason(error)}") from None
-    try:
-        return path.stem, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+        return path.stem, read_toml(path)
+    except TomlError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _read_preset(name: object) -> dict[str, Any]:
-    if name not in preset_names():
+    if not isinstance(name, str) or name not in preset_names():
         allowed = ", ".join(preset_names())
-        raise ConfigError(f"unknown preset {name!r}; presets are {allowed}, or name a .toml file")
+        raise ConfigError(
+            f"unknown preset {shown(name)}; presets are {allowed}, or name a .toml file"
+        )
     return tomllib.loads(
         resources.files("gscn_sim.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     )
@@ -91,6 +91,7 @@ def _flatten(tables: Mapping[str, Any], name: str) -> dict[str, Any]:
             flat.update({f"{section}.{key}": value for key, value in table.items()})
         else:
             raise ConfigError(
-                f"{name}: {section} must be a table; tables are {', '.join(SECTIONS)}"
+                f"{name}: {one_line(section)[:80]} must be a table; "
+                f"tables are {', '.join(SECTIONS)}"
             )
     return flat

@@ -9,6 +9,10 @@ from importlib import resources
 from typing import Any
 
 from gscn_sim.errors import ConfigError
+from gscn_sim.toml import TomlError, parse_toml
+from workloads.records import shown
+
+MAX_VALUE_LENGTH = 10_000
 
 Sections = Mapping[str, Callable[..., Any]]
 """The class of each section by its name."""
@@ -22,9 +26,11 @@ def dram_preset_names() -> list[str]:
 
 def parse_value(text: str) -> Any:
     """Read an override's text as TOML, or as a plain string if it is none."""
+    if len(text) > MAX_VALUE_LENGTH:
+        raise ConfigError(f"a value must have at most {MAX_VALUE_LENGTH} characters")
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        table = parse_toml(f"value = {text}")
+    except TomlError:
         return text
     return table["value"] if len(table) == 1 else text  # more keys: it had several lines
 
@@ -64,9 +70,10 @@ def make_sections(sections: Sections, flat: dict[str, Any]) -> dict[str, Any]:
     flat = dict(flat)
     dram_preset = flat.pop("dram.preset", None)
     if dram_preset is not None:
-        if dram_preset not in dram_preset_names():
+        if not isinstance(dram_preset, str) or dram_preset not in dram_preset_names():
             raise ConfigError(
-                f"dram.preset must be one of {', '.join(dram_preset_names())}; got {dram_preset!r}"
+                f"dram.preset must be one of {', '.join(dram_preset_names())}; "
+                f"got {shown(dram_preset)}"
             )
         file = resources.files("gscn_sim.presets").joinpath("dram", f"{dram_preset}.toml")
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -75,9 +82,11 @@ def make_sections(sections: Sections, flat: dict[str, Any]) -> dict[str, Any]:
     for key, value in flat.items():
         section, _, field_name = str(key).partition(".")
         if section not in sections:
-            raise ConfigError(f"unknown key {key!r}; sections are {', '.join(sections)}")
+            raise ConfigError(f"unknown key {shown(key)}; sections are {', '.join(sections)}")
         allowed = [f.name for f in dataclasses.fields(sections[section])]  # type: ignore[arg-type]
         if field_name not in allowed:
-            raise ConfigError(f"unknown key {key!r}; keys of {section} are {', '.join(allowed)}")
+            raise ConfigError(
+                f"unknown key {shown(key)}; keys of {section} are {', '.join(allowed)}"
+            )
         values[section][field_name] = value
     return {section: make(**values[section]) for section, make in sections.items()}

@@ -67,7 +67,7 @@ class Positional(Dataflow):
             positional_tiles(
                 *maps, nothing, nothing, *where, machine, counters[sample], entries[sample], sums
             )
-            reads[sample] = window_reads(*maps, *where, run_limit=timing.run_limit)
+            reads[sample] = window_reads(*maps, where, run_limit=timing.run_limit)
         return BlockCosts(
             row_of=np.arange(b),
             counters=counters,

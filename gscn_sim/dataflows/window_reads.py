@@ -7,19 +7,13 @@ import numpy as np
 from gscn_sim.kernels.positional import pixel_lists
 from gscn_sim.problem.geometry import Ints
 
+Pair = tuple[int, int]
+Where = tuple[Ints, Ints, Ints, Pair, Pair, Pair, Pair]
+"""Tiles, blocks, C ranges, kernel size, stride, padding, dilation: for the kernel."""
+
 
 def window_reads(
-    activation: np.ndarray,
-    gradient: np.ndarray,
-    tiles: Ints,
-    blocks: Ints,
-    c_ranges: Ints,
-    kernel_size: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    *,
-    run_limit: int,
+    activation: np.ndarray, gradient: np.ndarray, where: Where, *, run_limit: int
 ) -> Ints:
     """Stationary entries that each accumulator group fetches on each tile, for one sample.
 
@@ -28,13 +22,13 @@ def window_reads(
     fetched once for each such position whose window it lies in.
 
     Args:
-        activation, gradient, tiles, blocks, c_ranges, kernel_size, stride, padding, dilation: as
-            :func:`gscn_sim.kernels.positional.positional_tiles` reads them.
+        activation: [H, W, C] mask; gradient: [P, Q, K] mask.
         run_limit: longest run of zeros that an entry can say.
 
     Returns:
         [tiles, blocks]
     """
+    tiles, blocks, c_ranges, kernel_size, stride, padding, dilation = where
     most_c = int((c_ranges[:, 1] - c_ranges[:, 0]).max())
     _, count, _ = pixel_lists(activation, c_ranges, most_c, run_limit)
     height, width = activation.shape[:2]

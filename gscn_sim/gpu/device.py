@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from importlib import resources
@@ -12,7 +11,9 @@ from typing import Any
 
 from gscn_sim.gpu.coefficients import LIBRARIES
 from gscn_sim.gpu.errors import GpuError
-from workloads.errors import one_line, reason
+from gscn_sim.toml import TomlError, parse_toml, read_toml
+from workloads.errors import one_line
+from workloads.records import shown
 
 _DATA = resources.files("gscn_sim.gpu") / "data"
 NOT_DEVICES = frozenset({"coefficients"})
@@ -171,10 +172,10 @@ def find_device(name: str, precision: str | None = None) -> Device:
     if not name.endswith(".toml"):
         return _load(name, precision)
     try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise GpuError(f"{name}: cannot be read as a device: {reason(error)}") from error
-    device = replace(_device(Path(name).stem, text, name), file=name)
+        table = read_toml(name)
+    except TomlError as error:
+        raise GpuError(f"{name}: cannot be read as a device: {error}") from None
+    device = replace(_device(Path(name).stem, table, name), file=name)
     return device if precision is None else device.at(precision)
 
 
@@ -191,7 +192,7 @@ def _load(name: str, precision: str | None) -> Device:
         raise GpuError(
             f"GPU device must be one of {', '.join(device_names())}, got {one_line(name)[:80]!r}"
         )
-    device = _device(name, (_DATA / f"{name}.toml").read_text(encoding="utf-8"), name)
+    device = _device(name, parse_toml((_DATA / f"{name}.toml").read_text(encoding="utf-8")), name)
     return device if precision is None else device.at(precision)
 
 
@@ -200,20 +201,18 @@ _TABLES = ("precision", "device", "step", "energy", "sparse")
 """Tables that a device's file may have beside its figures."""
 
 
-def _device(name: str, text: str, where: str) -> Device:
+def _device(name: str, table: dict[str, Any], where: str) -> Device:
     known = {f.name: f for f in fields(Device) if f.name not in _INTERNAL}
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise GpuError(f"{where}: cannot be read as a device: {error}") from error
     tables = {key: table.pop(key) for key in _TABLES if key in table}
     needed = {key for key, f in known.items() if f.default is MISSING}
     if wrong := sorted((needed - table.keys()) | (table.keys() - known.keys())):
-        raise GpuError(f"{where}: a device has the keys {', '.join(known)}; check {wrong[0]}")
+        raise GpuError(
+            f"{where}: a device has the keys {', '.join(known)}; check {one_line(wrong[0])[:80]}"
+        )
     for key, value in table.items():
         types: Any = {"str": str, "int": int, "float": (int, float)}[str(known[key].type)]
         if not isinstance(value, types) or isinstance(value, bool):
-            raise GpuError(f"{where}: {key} must be of type {known[key].type}, got {value!r}")
+            raise GpuError(f"{where}: {key} must be of type {known[key].type}, got {shown(value)}")
     if "precision" in tables:
         table["precisions"] = _precisions(tables["precision"], where)
         table["precision"] = next(iter(table["precisions"]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -20,7 +19,8 @@ from gscn_sim.gpu.coefficients import (
 )
 from gscn_sim.gpu.device import Device
 from gscn_sim.gpu.errors import GpuError
-from workloads.errors import one_line, reason
+from gscn_sim.toml import TomlError, parse_toml, read_toml
+from workloads.errors import one_line
 
 SHIPPED = resources.files("gscn_sim.gpu") / "data" / "coefficients.toml"
 T = TypeVar("T")
@@ -85,17 +85,15 @@ def load_file(path: Path | None = None) -> FitFile:
     if path is None:
         return _shipped()
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise GpuError(f"cannot read coefficients {path}: {reason(error)}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise GpuError(f"cannot read coefficients {path}: {error}") from error
+        tables = read_toml(path)
+    except TomlError as error:
+        raise GpuError(f"cannot read coefficients {path}: {error}") from None
     return read_tables(tables, str(path))
 
 
 @functools.cache
 def _shipped() -> FitFile:
-    return read_tables(tomllib.loads(SHIPPED.read_text(encoding="utf-8")), str(SHIPPED))
+    return read_tables(parse_toml(SHIPPED.read_text(encoding="utf-8")), str(SHIPPED))
 
 
 def read_tables(tables: Mapping[str, Any], where: str) -> FitFile:
@@ -127,7 +125,7 @@ def device_fits(device: Device) -> FitFile:
     """
     if not device.file:
         return load_file()
-    tables = tomllib.loads(Path(device.file).read_text(encoding="utf-8"))
+    tables = read_toml(device.file)
     found: dict[str, dict[str, Any]] = {"device": {}}
     for name in ("device", *OTHERS):
         for precision, table in tables.get(name, {}).items():

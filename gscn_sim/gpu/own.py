@@ -7,7 +7,6 @@ layers (``what`` is ``layer``) and of whole steps of known networks (``step``), 
 from __future__ import annotations
 
 import json
-import tomllib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -21,6 +20,7 @@ from gscn_sim.gpu.fitting import check_rows, fit_layers
 from gscn_sim.gpu.layers import ALIASES, REQUIRED, checked_layers
 from gscn_sim.gpu.measured import measured_rows
 from gscn_sim.gpu.step_fit import fit_energy, fit_passes
+from gscn_sim.toml import TomlError, parse_toml
 from workloads.errors import one_line, reason
 
 if TYPE_CHECKING:
@@ -117,13 +117,13 @@ def read_own(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     try:
         text = path.read_text(encoding="utf-8")
         head = "\n".join(line[1:] for line in text.splitlines() if line.startswith("#"))
-        figures = tomllib.loads(head)
+        figures = parse_toml(head)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             table = pd.read_csv(path, comment="#", index_col=False)
     except (OSError, UnicodeDecodeError) as error:
         raise GpuError(f"{path}: cannot be read as measurements: {reason(error)}") from error
-    except (ValueError, Warning) as error:
+    except (ValueError, Warning, TomlError) as error:
         raise GpuError(
             f"{path}: cannot be read as measurements: {one_line(str(error))[:150]}"
         ) from error

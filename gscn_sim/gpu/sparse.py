@@ -16,7 +16,7 @@ from gscn_sim.gpu.coefficients import SparseCoefficients
 from gscn_sim.gpu.device import Device, find_device
 from gscn_sim.gpu.errors import GpuError
 from gscn_sim.gpu.fits import FitFile, Fitted, device_fits
-from gscn_sim.gpu.fitting import HELD_OUT_TRIALS, MOST_TRIALS, least_squares_of
+from gscn_sim.gpu.fitting import MOST_TRIALS, least_squares_of
 from gscn_sim.gpu.layers import Array, Layers, checked_layers
 from gscn_sim.gpu.measured import measured_sparse
 from gscn_sim.gpu.prediction import predict
@@ -164,7 +164,8 @@ def fit_sparse(device: Device) -> Fitted | None:
     unseen: dict[str, list[Any]] = {name: [] for name in PARTS}
     for _, rows in table.groupby("layer", sort=False):
         others = table.drop(index=rows.index)
-        for name, found in errors(fitted(others, best, HELD_OUT_TRIALS), rows).items():
+        left_out = fitted(others, SparseCoefficients.typical(), MOST_TRIALS)
+        for name, found in errors(left_out, rows).items():
             unseen[name].extend(found)
     seen = errors(best, table)
     figures = {

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
-_STYLE = {"svg.hashsalt": "gscn-sim", "font.size": 8}
+# Names of layers are texts, whatever they hold.
+_STYLE = {"svg.hashsalt": "gscn-sim", "font.size": 8, "text.parse_math": False}
 # Fixed, so that the same data give the same file.
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},

@@ -12,7 +12,6 @@ import hashlib
 import os
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,6 +20,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from gscn_sim.results.provenance import code_digest
+from gscn_sim.run.disk import Folder
 from gscn_sim.stages import Later
 
 Result = TypeVar("Result")
@@ -37,6 +37,9 @@ class Cache:
     It is a :class:`gscn_sim.stages.Caller`: give it to whoever calls stages. ``folder`` None keeps
     nothing on disk. The folder is cut back to ``disk_bytes``, oldest use first, whenever this
     process has added a sixteenth of that.
+
+    Raises:
+        GscnError: the folder belongs to somebody else, or others may write to it.
     """
 
     def __init__(
@@ -51,17 +54,10 @@ class Cache:
         self._memory: LRUCache[Hashable, Any] = LRUCache(memory_bytes, getsizeof=size_bytes)
         self._lock = threading.Lock()
         self._added_bytes = 0
-        self._store = self._on_disk = None
+        self._on_disk: Folder | None = None
         if folder is not None:
-            from joblib import Memory
-            from joblib._store_backends import CacheWarning
-
-            # A full or slow disk: the result stands, it is only not kept, or late.
-            warnings.filterwarnings("ignore", category=CacheWarning)
-            warnings.filterwarnings("ignore", message=r"\s*Persisting input arguments")
             with contextlib.suppress(OSError):
-                self._store = Memory(folder, verbose=0, compress=1)
-                self._on_disk = self._store.cache(_computed, ignore=["compute"])
+                self._on_disk = Folder(folder)
 
     def __call__(
         self, stage: Callable[..., Result], *arguments: object, keep: bool = False
@@ -98,31 +94,20 @@ class Cache:
     def _from_disk(self, digest: str, compute: Callable[[], Result]) -> Result:
         if self._on_disk is None:
             return compute()
-        kept = self._on_disk
-        try:
-            if kept.check_call_in_cache(digest, compute):
-                entry = kept.call_and_shelve(digest, compute)
-                try:
-                    return cast(Result, entry.get())
-                except Exception:  # damaged: whatever unpickling makes of it
-                    entry.clear()
-            value = cast(Result, kept(digest, compute))
-        except OSError:
-            return compute()
-        self._cut_back(size_bytes(value))
+        kept = self._on_disk.get(digest)
+        if kept is not None:
+            return cast(Result, kept)
+        value = compute()
+        # A full disk, or a class from elsewhere: the result stands, it is only not kept.
+        with contextlib.suppress(OSError, TypeError):
+            self._cut_back(self._on_disk.put(digest, value))
         return value
 
     def _cut_back(self, added_bytes: int) -> None:
         self._added_bytes += added_bytes
-        if self._store is not None and self._added_bytes > self.disk_bytes // 16:
+        if self._on_disk is not None and self._added_bytes > self.disk_bytes // 16:
             self._added_bytes = 0
-            with contextlib.suppress(OSError):  # another process deletes too
-                self._store.reduce_size(bytes_limit=self.disk_bytes)
-
-
-def _computed(digest: str, compute: Callable[[], Result]) -> Result:
-    """What the folder files by ``digest``; joblib empties the folder if this source changes."""
-    return compute()
+            self._on_disk.cut_back(self.disk_bytes)
 
 
 def open_cache(place: str | None = None, *, memory_bytes: int = MEMORY_BYTES) -> Cache:

@@ -190,6 +190,10 @@ def test_transformer_encoder() -> None:
     assert macs(step, phase="backward") == 2 * (linear + attention + head) - first
     assert {o.kind for o in step.operations if o.macs} == {"matmul"}
     assert step.unpriced == {}
+    meeting = [o for o in step.operations if o.phase == "backward" and o.name == "add"]
+    # Two residual ways a layer, of which the first begins at the input; queries, keys and values.
+    assert len(meeting) == 2 * layers - 1 + 2 * layers
+    assert {o.kind for o in meeting} == {"addition"}
     names = Counter(o.name for o in step.operations)
     assert names["native_layer_norm"] == 2 * layers
     assert names["native_dropout"] == 3 * layers

@@ -23,7 +23,7 @@ PHASES = ("dgrad", "wgrad", "pre_dgrad", "pre_wgrad")
 
 
 def entries(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("output.pkl"))
+    return sorted(folder.rglob("*.result"))
 
 
 def counted(calls: list[str], answer: object = 7):
@@ -132,7 +132,7 @@ def test_where_the_folder_is(tmp_path, monkeypatch):
         (None, "off", None),
     ):
         monkeypatch.setenv("GSCN_SIM_CACHE", environment)
-        before = len(list(tmp_path.rglob("output.pkl")))
+        before = len(list(tmp_path.rglob("*.result")))
         open_cache(place).get_on_disk(f"d{expected}", counted([]))
         assert len(entries(tmp_path)) == before + (expected is not None)
         if expected is not None:
