@@ -152,7 +152,7 @@ def report(
     """Compare predicted with measured times: per device, pass and filter size."""
     from gscn_sim.files import whole_file
     from gscn_sim.gpu import reporting
-    from gscn_sim.gpu.coefficients import load_fits
+    from gscn_sim.gpu.fits import load_fits
 
     names = devices or None
     fits = None if coefficients is None else load_fits(coefficients)

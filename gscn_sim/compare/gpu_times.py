@@ -30,7 +30,7 @@ def check_gpu(gpu: str | None, model: str) -> None:
 def layer_times(
     layers: tuple[SizedLayer, ...], gpu: str | None, model: str
 ) -> Mapping[SizedLayer, Mapping[str, Any]]:
-    """The GPU's times and note of each distinct shape and batch size, by the columns of ``gpu.predict``.
+    """The GPU's times and note of each shape and batch size, by the columns of ``gpu.predict``.
 
     The pre-phases have none: the GPU runs ordinary back-propagation. Without a GPU none has any.
     """
