@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.cli.sweep import OBJECTIVES
 from workloads import GscnError
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every question to a store takes."""
     for option in (
-        click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json."),
+        click.option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            type=OUTPUT_FILE,
+            help="Write .csv, .parquet or .json.",
+        ),
         click.option(
             "--format", "form", type=click.Choice(("table", "csv", "json")), default="table"
         ),
@@ -62,7 +69,12 @@ def pareto(
 @store_options
 @click.option("--metric", default="speedup", show_default=True, help="NAME, NAME:max or NAME:min.")
 @click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--save-config", metavar="FILE", help="Write the best design as a TOML file.")
+@click.option(
+    "--save-config",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write the best design as a TOML file.",
+)
 def best(
     path: str,
     number: int | None,

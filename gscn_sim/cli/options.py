@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from workloads import GscnError, Phase
 
@@ -17,6 +18,32 @@ if TYPE_CHECKING:
 
 DEFAULT_GPU = "gtx-1080ti"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class OutputFile(click.ParamType):
+    """A file to write: whether it can be is checked before any work."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the path as it was given.
+
+        Raises:
+            GscnError: its folder is missing or read-only, or it is no regular file.
+        """
+        from gscn_sim.files import check_writable
+
+        check_writable(value)
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+OUTPUT_FILE = OutputFile()
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:

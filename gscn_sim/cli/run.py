@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.cli.options import (
+    OUTPUT_FILE,
     batch_option,
     cache_option,
     command_line,
@@ -38,9 +39,15 @@ FORMATS = ("table", "csv", "json")
     "-o",
     "--output",
     metavar="PATH",
+    type=OUTPUT_FILE,
     help="Write the layer table to a .csv, .parquet or .json file (the last holds all of a run).",
 )
-@click.option("--timeline", metavar="FILE", help="Write what happened when, for Perfetto.")
+@click.option(
+    "--timeline",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write what happened when, for Perfetto.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=1, max=1024),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.cli.interop import export_shapes, import_trace
+from gscn_sim.cli.options import OUTPUT_FILE
 from workloads import GscnError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def validate(paths: tuple[str, ...]) -> None:
 @click.option("--linear", is_flag=True, help="With the fully connected layers.")
 @click.option("--exact", is_flag=True, help="Exactly the wanted densities, not on average.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("-o", "--output", metavar="PATH", required=True)
+@click.option("-o", "--output", metavar="PATH", type=OUTPUT_FILE, required=True)
 def synth(
     network: str,
     batch_size: int,
