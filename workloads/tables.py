@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import codecs
 import csv
-import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.errors import LayerError, ShapeError, one_line, reason
+from workloads.errors import LayerError, ShapeError, did_you_mean, one_line, reason
 from workloads.layer import check_label
 from workloads.shape import LayerShape
 
@@ -190,13 +189,6 @@ def read_table(
         rows.append(Row(where=where, cells=named, separator=separator))
     columns = tuple(name for name in names if name)
     return Table(path=path, header_line=number, columns=columns, rows=tuple(rows))
-
-
-def did_you_mean(word: str, known: Collection[str], similarity: float = 0.6) -> str:
-    """``; did you mean X?`` for the most similar known word, nothing where none is similar."""
-    lower = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), list(lower), n=1, cutoff=similarity)
-    return f"; did you mean {lower[close[0]]}?" if close else ""
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.cli.sweep import OBJECTIVES
 from workloads import GscnError
@@ -36,7 +37,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--sweep", "number", type=int, metavar="N", help="One sweep of the store."),
     ):
         command = option(command)
-    return click.argument("path", metavar="DIR")(command)
+    return click.argument("path", metavar="DIR", shell_complete=completion.files)(command)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import read_assignments
 
 if TYPE_CHECKING:
@@ -56,8 +57,15 @@ def list_() -> None:
 
 
 @config.command()
-@click.argument("source", metavar="NAME|FILE", default="gscn")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change one key.")
+@click.argument("source", metavar="NAME|FILE", default="gscn", shell_complete=completion.presets)
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    shell_complete=completion.assignments,
+    help="Change one key.",
+)
 @click.option(
     "--keys", is_flag=True, help="Explain each key: its value, what is allowed, what it means."
 )

@@ -38,8 +38,8 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     import workloads
     from gscn_sim.cli.headline import headline
     from gscn_sim.cli.layers import show_run
+    from gscn_sim.cli.progress import progress
     from gscn_sim.cli.run import save
-    from gscn_sim.cli.show import progress
     from gscn_sim.files import make_folder
     from gscn_sim.run.simulate import simulate
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import OUTPUT_FILE
 from workloads import GscnError
 
@@ -22,7 +23,7 @@ NOT_FOR_MASKS = ("samples", "activation_density", "gradient_density", "weight_de
 
 
 @click.command("import")
-@click.argument("path", metavar="FILE")
+@click.argument("path", metavar="FILE", shell_complete=completion.files)
 @click.option(
     "--from",
     "form",
@@ -131,7 +132,7 @@ def _refuse_options(form: str, *names: str) -> None:
 
 
 @click.command("export")
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @click.option("--to", "form", type=click.Choice(EXPORT_FORMATS), required=True)
 @click.option("-o", "--output", metavar="PATH", required=True)
 def export_shapes(path: str, form: str, output: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from gscn_sim.cli import completion
 from workloads import GscnError, Phase
 
 if TYPE_CHECKING:
@@ -53,12 +54,14 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "assignments",
         metavar="KEY=VALUE",
         multiple=True,
+        shell_complete=completion.assignments,
         help="Change one key of the design, as pe.accumulator_banks=64. Repeatable.",
     )(command)
     return click.option(
         "--config",
         "source",
         metavar="NAME|FILE",
+        shell_complete=completion.presets,
         default="gscn",
         show_default=True,
         help="A preset's name or a TOML file.",
@@ -82,6 +85,7 @@ def gpu_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--gpu",
         metavar="NAME|FILE",
+        shell_complete=completion.devices,
         default=DEFAULT_GPU,
         show_default=True,
         help=f"The GPU to compare with; 'roofline' is the plain roofline of {DEFAULT_GPU}, "

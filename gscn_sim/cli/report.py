@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import OUTPUT_FILE
 
 
 @click.command()
-@click.argument("source", metavar="DIR|RUN.json")
+@click.argument("source", metavar="DIR|RUN.json", shell_complete=completion.files)
 @click.option(
     "-o",
     "--output",
@@ -26,7 +27,7 @@ def report(source: str, output: str) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="DIR|RUN.json")
+@click.argument("source", metavar="DIR|RUN.json", shell_complete=completion.files)
 @click.option(
     "-o",
     "--output",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
     OUTPUT_FILE,
     batch_option,
@@ -29,7 +30,7 @@ FORMATS = ("table", "csv", "json")
 
 
 @click.command()
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @config_options
 @phase_option
 @gpu_option
@@ -77,7 +78,7 @@ def run(
     device, gpu_model = read_gpu(gpu)
 
     import workloads
-    from gscn_sim.cli.show import progress
+    from gscn_sim.cli.progress import progress
     from gscn_sim.run.memo import open_cache
     from gscn_sim.run.simulate import simulate
 

@@ -6,8 +6,7 @@ import io
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
@@ -91,25 +90,6 @@ def share(name: str, heading: str, totals: Sequence[str]) -> Column:
         return f"{100 * row[name] / total:.1f}" if total else "-"
 
     return (heading, cell, "right")
-
-
-@contextmanager
-def progress(quiet: bool = False) -> Iterator[Callable[[int, int, str], None] | None]:
-    """Give a ``(done, total, what)`` callback that draws a bar on stderr, None where none is."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def update(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-
-        yield update
 
 
 def _cell(name: str) -> Callable[[Mapping[str, Any]], str]:

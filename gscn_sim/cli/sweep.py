@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
     batch_option,
     cache_option,
@@ -34,8 +35,14 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 
 
 @click.command()
-@click.argument("traces", metavar="TRACE...", nargs=-1)
-@click.option("--space", "space_file", metavar="FILE", help="A space in TOML.")
+@click.argument("traces", metavar="TRACE...", nargs=-1, shell_complete=completion.files)
+@click.option(
+    "--space",
+    "space_file",
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="A space in TOML.",
+)
 @click.option(
     "--param",
     "params",
@@ -241,7 +248,7 @@ def read_budget(text: str | None) -> tuple[int | None, float | None]:
 @contextmanager
 def reporter(quiet: bool) -> Iterator[Report]:
     """Show how far a sweep is: a bar where stderr is a terminal, sentences everywhere."""
-    from gscn_sim.cli.show import progress
+    from gscn_sim.cli.progress import progress
 
     with progress(quiet) as update:
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.interop import export_shapes, import_trace
 from gscn_sim.cli.options import OUTPUT_FILE
 from workloads import GscnError
@@ -26,7 +27,7 @@ trace.add_command(export_shapes)
 
 
 @trace.command()
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
 def info(path: str, form: str) -> None:
     """Show what TRACE is and the shape and densities of each of its layers."""
@@ -62,7 +63,9 @@ def info(path: str, form: str) -> None:
 
 
 @trace.command()
-@click.argument("paths", metavar="TRACE...", nargs=-1, required=True)
+@click.argument(
+    "paths", metavar="TRACE...", nargs=-1, required=True, shell_complete=completion.files
+)
 def validate(paths: tuple[str, ...]) -> None:
     """Read each TRACE whole and say whether it is sound."""
     import workloads
@@ -73,7 +76,13 @@ def validate(paths: tuple[str, ...]) -> None:
 
 
 @trace.command()
-@click.option("--network", required=True, metavar="NAME", help="A known network, as resnet34.")
+@click.option(
+    "--network",
+    required=True,
+    metavar="NAME",
+    shell_complete=completion.networks,
+    help="A known network, as resnet34.",
+)
 @click.option("--batch", "batch_size", type=int, default=16, show_default=True)
 @click.option("--samples", type=int, default=2, show_default=True, help="Recorded of each batch.")
 @click.option("--activation-density", type=float, default=0.5, show_default=True)

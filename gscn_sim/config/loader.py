@@ -11,7 +11,7 @@ from typing import Any
 
 from gscn_sim.config.sections import Config
 from gscn_sim.errors import ConfigError
-from workloads.errors import reason
+from workloads.errors import did_you_mean, reason
 
 _SECTIONS = {f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "name"}
 
@@ -97,7 +97,10 @@ def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
 def _read_preset(name: object) -> dict[str, Any]:
     if name not in preset_names():
         allowed = ", ".join(preset_names())
-        raise ConfigError(f"unknown preset {name!r}; presets are {allowed}, or name a .toml file")
+        raise ConfigError(
+            f"unknown preset {name!r}; presets are {allowed}, or name a .toml file"
+            f"{did_you_mean(str(name), preset_names())}"
+        )
     return tomllib.loads(
         resources.files("gscn_sim.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     )
@@ -137,10 +140,18 @@ def _build(name: str, flat: dict[str, Any]) -> Config:
     for key, value in flat.items():
         section, _, field_name = key.partition(".")
         if section not in _SECTIONS:
-            raise ConfigError(f"unknown key {key!r}; sections are {', '.join(_SECTIONS)}")
+            raise ConfigError(
+                f"unknown key {key!r}; sections are {', '.join(_SECTIONS)}{_near(key)}"
+            )
         allowed = [f.name for f in dataclasses.fields(_SECTIONS[section])]  # type: ignore[arg-type]
         if field_name not in allowed:
-            raise ConfigError(f"unknown key {key!r}; keys of {section} are {', '.join(allowed)}")
+            raise ConfigError(
+                f"unknown key {key!r}; keys of {section} are {', '.join(allowed)}{_near(key)}"
+            )
         values[section][field_name] = value
     sections = {s: _SECTIONS[s](**values[s]) for s in _SECTIONS}  # type: ignore[operator]
     return Config(name=name, **sections)
+
+
+def _near(key: str) -> str:
+    return did_you_mean(key, flatten_config(Config()))

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
+from gscn_sim.cli.group import write_sections
 from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.gpu.errors import GpuError
-from workloads.errors import one_line
+from workloads.errors import did_you_mean, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +28,10 @@ class _DefaultToPredict(click.Group):
             args = [_PREDICT, *args]
         return super().parse_args(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
+        write_sections(formatter, lines, {"To fit and check the model": ("fit", "report")})
+
 
 @click.group(cls=_DefaultToPredict)
 def gpu() -> None:
@@ -37,8 +43,16 @@ def gpu() -> None:
 
 
 @gpu.command(_PREDICT)
-@click.argument("layers", type=click.Path(path_type=Path), metavar="LAYERS.csv")
-@click.option("--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml")
+@click.argument(
+    "layers", type=click.Path(path_type=Path), metavar="LAYERS.csv", shell_complete=completion.files
+)
+@click.option(
+    "--device",
+    default="gtx-1080ti",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    shell_complete=completion.devices,
+)
 @click.option(
     "--model",
     type=click.Choice(("analytical", "roofline")),
@@ -175,7 +189,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
     from gscn_sim.gpu.layers import DEFAULTS, REQUIRED, checked_layers
     from workloads.interop.layer_table import column_name
-    from workloads.tables import did_you_mean, read_table
+    from workloads.tables import read_table
 
     table = read_table(path, canonical=column_name)
     known = (*REQUIRED, *DEFAULTS)

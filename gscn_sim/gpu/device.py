@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gscn_sim.gpu.errors import GpuError
-from workloads.errors import reason
+from workloads.errors import did_you_mean, reason
 
 _DATA = resources.files("gscn_sim.gpu") / "data"
 NOT_DEVICES = frozenset({"coefficients"})
@@ -77,7 +77,10 @@ def load_device(name: str) -> Device:
         GpuError: the device is unknown; the message lists those that are known.
     """
     if name not in device_names():
-        raise GpuError(f"GPU device must be one of {', '.join(device_names())}, got {name!r}")
+        raise GpuError(
+            f"GPU device must be one of {', '.join(device_names())}, got {name!r}"
+            f"{did_you_mean(name, device_names())}"
+        )
     return _device(name, (_DATA / f"{name}.toml").read_text(), name)
 
 
