@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -50,7 +51,7 @@ def check_writable(*paths: str | Path | None) -> None:
         elif target.exists() and not target.is_file():
             why = "not a regular file"
         elif not os.access(target.parent, os.W_OK | os.X_OK):
-            why = f"its folder is read-only: {target.parent}"
+            why = f"{target.parent}: {os.strerror(errno.EACCES)}"
         if why is not None:
             raise GscnError(f"{path}: cannot be written: {why}")
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SIDES = ("lowest", "highest")
+
+
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every question to a store takes."""
     for option in (
@@ -87,6 +90,7 @@ def best(
     save_config: str | None,
 ) -> None:
     """Show the designs with the best metric (geometric mean over traces and batches)."""
+    from gscn_sim.cli.show import metric_words
     from gscn_sim.sweep import best as best_of
     from gscn_sim.sweep import parse_objectives, sweep_table
     from gscn_sim.sweep.schema import METRICS
@@ -98,7 +102,7 @@ def best(
     if save_config is not None:
         _save_config(save_config, path, int(top["point"].iloc[0]), int(top["sweep"].iloc[0]))
     brief = top.drop(columns="sweep")
-    answer(top, brief, f"Best {len(top)} by {objectives[0].metric}", form, output)
+    answer(top, brief, f"Best {len(top)} by {metric_words(objectives[0].metric)}", form, output)
 
 
 @click.command()
@@ -108,12 +112,16 @@ def sensitivity(
     path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
 ) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
+    from gscn_sim.cli.show import metric_words
     from gscn_sim.sweep import overlap_note, sweep_table
     from gscn_sim.sweep import sensitivity as sensitivity_of
 
     table = sweep_table(path, number)
     frame = sensitivity_of(table, metric, where)
-    answer(frame, frame, f"Main effects on {metric}", form, output)
+    rest = 1 - float(frame["share"].sum())
+    answer(frame, readable(frame, metric), f"Main effects on {metric_words(metric)}", form, output)
+    if form == "table" and output is None and rest > 0.0005:
+        click.echo(f"other {100 * rest:.1f} %: what axes do only together (interactions)")
     if note := overlap_note(table, metric, where):
         click.echo(note, err=form != "table")
 
@@ -129,11 +137,27 @@ def export(path: str, number: int | None, where: str | None, form: str, output: 
     if where is not None:
         frame = finished(frame, where)
     brief = frame[["sweep", "point", *axis_names(frame), "speedup", "energy_j", "status"]]
-    answer(frame, brief, f"{len(frame)} points", form, output)
+    answer(frame, brief, f"{len(frame)} points", form, output, show=output is None)
+
+
+def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Main effects with their means in the metric's unit."""
+    from gscn_sim.cli.show import METRICS
+
+    heading, factor, _ = METRICS.get(metric, ("", 1.0, ""))
+    unit = f" {heading.split()[-1]}" if factor != 1 else ""
+    scaled = {f"{side} mean{unit}": effects[f"{side}_mean"] * factor for side in SIDES}
+    return effects.drop(columns=[f"{side}_mean" for side in SIDES]).assign(**scaled)
 
 
 def answer(
-    frame: pd.DataFrame, brief: pd.DataFrame, title: str, form: str, output: str | None
+    frame: pd.DataFrame,
+    brief: pd.DataFrame,
+    title: str,
+    form: str,
+    output: str | None,
+    *,
+    show: bool = True,
 ) -> None:
     """Print a table as people or machines want it, and write it whole if asked to."""
     from gscn_sim.cli.options import command_line
@@ -148,8 +172,10 @@ def answer(
         click.echo(to_json(records(frame)))
     elif form == "csv":
         click.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
-    else:
+    elif show:
         show_frame(title, brief)
+    else:
+        click.echo(f"{output}: {title}")
 
 
 def _save_config(target: str, path: str, point: int, sweep: int) -> None:

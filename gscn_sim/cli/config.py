@@ -10,12 +10,13 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import read_assignments
+from workloads.command import OneLineErrors
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
 
 
-@click.group()
+@click.group(cls=OneLineErrors)
 def config() -> None:
     """List designs and show their full configuration."""
 

@@ -16,8 +16,9 @@ from gscn_sim.files import digits, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
-WIDTH = 100
+WIDTH = 80
 FOLD_WIDTH = 8
 RULED = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 """Nothing but a line of hyphens under the headings, which every terminal can show."""
@@ -26,17 +27,37 @@ Column = tuple[str, Callable[[Mapping[str, Any]], str], str]
 
 
 def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows on stdout, 100 columns wide at most unless numbers would lose digits."""
-    from rich import box
+    """Print rows on stdout, 80 columns wide at most unless numbers would lose digits."""
     from rich.console import Console
     from rich.measure import Measurement
+
+    width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
+    screen = io.StringIO()
+    console = Console(file=screen, width=10_000, highlight=False, markup=False, emoji=False)
+    for gap in (2, 1):
+        table = _layout(title, columns, rows, gap)
+        measure = Measurement.get(console, console.options, table)
+        if measure.maximum <= width:
+            break
+    console.width = max(width, measure.minimum)
+    console.print(table)
+    lines = (line.rstrip() for line in screen.getvalue().splitlines())
+    click.echo("\n".join(lines) + "\n")
+
+
+def _layout(
+    title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], gap: int
+) -> Table:
+    """The table with ``gap`` spaces between its columns."""
+    from rich import box
     from rich.table import Table
 
     table = Table(
         title=title,
         title_justify="left",
         box=box.Box(RULED, ascii=True),
-        padding=(0, 1, 0, 0),
+        show_edge=False,
+        padding=(0, gap - 1, 0, 0),
         pad_edge=False,
     )
     for heading, _, side in columns:
@@ -50,20 +71,58 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
         )
     for row in rows:
         table.add_row(*(cell(row) for _, cell, _ in columns))
-    width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
-    screen = io.StringIO()
-    console = Console(file=screen, width=10_000, highlight=False, markup=False, emoji=False)
-    console.width = max(width, Measurement.get(console, console.options, table).minimum)
-    console.print(table)
-    lines = (line.rstrip() for line in screen.getvalue().splitlines())
-    click.echo("\n".join(lines))
+    return table
+
+
+METRICS = {
+    "speedup": ("speed-up", 1.0, "x"),
+    "speedup_low": ("speed-up from", 1.0, "x"),
+    "speedup_high": ("speed-up to", 1.0, "x"),
+    "speedup_whole": ("speed-up (all layers)", 1.0, "x"),
+    "speedup_measured": ("speed-up (measured)", 1.0, "x"),
+    "backward_speedup": ("backward speed-up", 1.0, "x"),
+    "seconds": ("time ms", 1e3, ""),
+    "gpu_seconds": ("GPU ms", 1e3, ""),
+    "backward_seconds": ("backward ms", 1e3, ""),
+    "energy_j": ("energy mJ", 1e3, ""),
+    "energy_dram_j": ("DRAM energy mJ", 1e3, ""),
+    "area_mm2": ("area mm2", 1.0, ""),
+    "on_chip_bytes": ("on chip MB", 1e-6, ""),
+    "dram_read_bytes": ("read MB", 1e-6, ""),
+    "dram_write_bytes": ("written MB", 1e-6, ""),
+    "utilization": ("useful %", 100.0, ""),
+    "share": ("share %", 100.0, ""),
+}
+"""How people read a column: heading, factor, what follows the number."""
+
+
+TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6), ("ns", 1e9))
+
+
+def metric_words(name: str) -> str:
+    """A metric in words: ``speedup`` is a speed-up."""
+    return METRICS[name][0] if name in METRICS else name.replace("_", " ")
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit that suits times of this size, and how many of it a second has."""
+    return next(
+        (
+            unit
+            for unit in (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6))
+            if seconds * unit[1] >= 1
+        ),
+        ("ns", 1e9),
+    )
 
 
 def show_frame(title: str, frame: pd.DataFrame) -> None:
-    """Print a whole DataFrame, numbers to four digits."""
+    """Print a whole DataFrame, numbers to four digits in the units of ``METRICS``."""
     numbers = set(frame.select_dtypes("number").columns)
     columns: list[Column] = [
-        (re.sub(r"[_.]", " ", str(name)), _cell(str(name)), "right")
+        number(str(name), *METRICS[name])
+        if name in METRICS and name in numbers
+        else (re.sub(r"[_.]", " ", str(name)), _cell(str(name)), "right")
         if name in numbers
         else text(str(name), "fold")
         for name in frame.columns

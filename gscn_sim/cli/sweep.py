@@ -130,6 +130,7 @@ def sweep(
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
     )
+    out = make_folder(folder)
     processes = workers or len(os.sched_getaffinity(0))
     evaluation = Evaluation(cache=cache)
 
@@ -141,17 +142,20 @@ def sweep(
         open_scheduler(scheduler, evaluation, processes, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
-        out = make_folder(folder)
-        number = run_sweep(
-            plan,
-            out / FILE_NAME,
-            workers=processes,
-            minutes=minutes,
-            retry_failed=retry_failed,
-            scheduler=opened,
-            report=report,
-            command=command_line(),
-        )
+        try:
+            number = run_sweep(
+                plan,
+                out / FILE_NAME,
+                workers=processes,
+                minutes=minutes,
+                retry_failed=retry_failed,
+                scheduler=opened,
+                report=report,
+                command=command_line(),
+            )
+        except KeyboardInterrupt:
+            say(f"{out}: finished points are kept; the same command goes on from there")
+            raise
     conclude(out, number, plan)
 
 
@@ -265,7 +269,7 @@ def reporter(quiet: bool) -> Iterator[Report]:
 
 def conclude(out: Path, number: int, plan: Plan) -> None:
     """Write the table beside the store and print the best designs."""
-    from gscn_sim.cli.show import show_frame
+    from gscn_sim.cli.show import metric_words, show_frame
     from gscn_sim.files import write_table
     from gscn_sim.results.provenance import provenance
     from gscn_sim.sweep import best, sweep_table
@@ -280,7 +284,9 @@ def conclude(out: Path, number: int, plan: Plan) -> None:
         raise GscnError(f"every point failed, the first with: {frame['error'].iloc[0]}")
     objective = plan.objectives[0]
     top = best(frame, objective)
-    show_frame(f"Best {len(top)} designs by {objective.metric}", _without_constants(top))
+    show_frame(
+        f"Best {len(top)} designs by {metric_words(objective.metric)}", _without_constants(top)
+    )
     said = f", {failed} failed (their error is in the table)" if failed else ""
     click.echo(f"{len(frame)} points{said}; table: {out / 'sweep.csv'}")
 

@@ -10,6 +10,7 @@ from gscn_sim.cli import completion
 from gscn_sim.cli.interop import export_shapes, import_trace
 from gscn_sim.cli.options import OUTPUT_FILE
 from workloads import GscnError
+from workloads.command import OneLineErrors
 
 if TYPE_CHECKING:
     from workloads import Layer, Trace
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 INFO_FORMATS = ("table", "csv", "json")
 
 
-@click.group()
+@click.group(cls=OneLineErrors)
 def trace() -> None:
     """Look at, check and make traces."""
 
@@ -28,15 +29,21 @@ trace.add_command(export_shapes)
 
 @trace.command()
 @click.argument("path", metavar="TRACE", shell_complete=completion.files)
+@click.option("--all", "every", is_flag=True, help="Every recorded iteration, not layer by layer.")
 @click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
-def info(path: str, form: str) -> None:
-    """Show what TRACE is and the shape and densities of each of its layers."""
+def info(path: str, every: bool, form: str) -> None:
+    """Show what TRACE is and the shape and densities of each of its layers.
+
+    Densities are means over the recorded iterations.
+    """
     import workloads
-    from gscn_sim.cli.show import number, show_table, text
+    from gscn_sim.cli.show import WIDTH, number, show_table, text
     from gscn_sim.files import to_json
 
     loaded = workloads.load(path)
     rows = [layer_facts(layer) for layer in loaded.layers]
+    if not every:
+        rows = layer_averages(rows)
     facts = trace_facts(loaded)
     if form == "json":
         click.echo(to_json({"trace": facts, "layers": rows}))
@@ -47,19 +54,21 @@ def info(path: str, form: str) -> None:
         click.echo(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), nl=False)
         return
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' '):24}{value}")
+        label = name.replace("_", " ").ljust(max(len(name) + 1, min(24, WIDTH - len(str(value)))))
+        click.echo(f"{label}{value}")
     click.echo()
     columns = [
         text("layer", "fold"),
-        number("iteration", "iter."),
+        *([number("iteration", "iter.")] if every else []),
         text("shape", "fold"),
-        number("samples", "samples"),
         number("activation_density", "activation density"),
         number("gradient_density", "gradient density"),
         number("weight_density", "weight density"),
         number("dense_macs", "MMAC per sample", 1e-6),
     ]
-    show_table(f"{len(rows)} layer records", columns, rows)
+    iterations = len({layer.iteration for layer in loaded.layers})
+    means = f", means of {iterations} iterations" if iterations > 1 and not every else ""
+    show_table(f"{len(rows)} layer{' records' if every else 's'}{means}", columns, rows)
 
 
 @trace.command()
@@ -177,6 +186,23 @@ def layer_facts(layer: Layer) -> dict[str, Any]:
         "dense_macs": layer.shape.dense_macs,
         "phases": ",".join(layer.phases()),
     }
+
+
+def layer_averages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a layer, densities as means over its ``iterations``; of one, it is ``iteration``."""
+    layers: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        layers.setdefault((row["layer"], row["shape"]), []).append(row)
+    averages = []
+    for same in layers.values():
+        means = {
+            name: sum(row[name] for row in same) / len(same)
+            for name in same[0]
+            if name.endswith("_density")
+        }
+        single = {} if len(same) == 1 else {"iteration": None}
+        averages.append({**same[0], **means, **single, "iterations": len(same)})
+    return averages
 
 
 def shape_text(layer: Layer) -> str:

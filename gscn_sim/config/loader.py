@@ -85,7 +85,7 @@ def _read_source(source: str | Path) -> tuple[str, dict[str, Any]]:
     if named or (path.suffix != ".toml" and not path.is_file()):
         return str(source), _read_preset(str(source))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a TOML file: {reason(error)}") from None
     try:

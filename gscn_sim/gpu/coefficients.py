@@ -154,7 +154,7 @@ def load_fits(path: Path | None = None) -> dict[str, Fit]:
 
 def _read(path: Path | None, key: str) -> dict[str, Any]:
     try:
-        text = SHIPPED.read_text() if path is None else path.read_text()
+        text = SHIPPED.read_text() if path is None else path.read_text(encoding="utf-8-sig")
         table = tomllib.loads(text)[key]
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise GpuError(f"cannot read coefficients {path}: {error}") from error

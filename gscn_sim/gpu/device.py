@@ -93,7 +93,7 @@ def find_device(name: str) -> Device:
     if not name.endswith(".toml"):
         return load_device(name)
     try:
-        return _device(Path(name).stem, Path(name).read_text(), name)
+        return _device(Path(name).stem, Path(name).read_text(encoding="utf-8-sig"), name)
     except (OSError, UnicodeDecodeError) as error:
         raise GpuError(f"{name}: cannot be read as a device: {reason(error)}") from error
 

@@ -14,6 +14,7 @@ from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.search import Objective
 from gscn_sim.sweep.table import axis_names, check_metric, finished
 
+SHARE_DECIMALS = 12  # beyond them it is rounding of sums
 MAX_LEVELS = 8
 WORKLOAD = ["network", "batch_size", "trace_digest"]
 
@@ -105,7 +106,7 @@ def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> p
             {
                 "axis": axis,
                 "levels": len(effects),
-                "share": between / total if total else 0.0,
+                "share": round(between / total, SHARE_DECIMALS) if total else 0.0,
                 "lowest_mean": effects["mean"].iloc[low],
                 "highest_mean": effects["mean"].iloc[high],
                 "at_lowest": str(effects["level"].iloc[low]),

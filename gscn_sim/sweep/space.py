@@ -135,7 +135,7 @@ def read_space(path: str | Path) -> tuple[dict[str, Any], list[Axis]]:
             ``constraints``, ``config``, ``traces``, ``batch``.
     """
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path}: cannot be read: {reason(error)}") from None
     except tomllib.TOMLDecodeError as error:
