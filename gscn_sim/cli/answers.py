@@ -90,7 +90,7 @@ def best(
     save_config: str | None,
 ) -> None:
     """Show the designs with the best metric (geometric mean over traces and batches)."""
-    from gscn_sim.cli.show import metric_words
+    from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best as best_of
     from gscn_sim.sweep import parse_objectives, sweep_table
     from gscn_sim.sweep.schema import METRICS
@@ -112,17 +112,14 @@ def sensitivity(
     path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
 ) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
-    from gscn_sim.cli.show import metric_words
-    from gscn_sim.sweep import overlap_note, sweep_table
+    from gscn_sim.results.words import metric_words
+    from gscn_sim.sweep import effects_note, sweep_table
     from gscn_sim.sweep import sensitivity as sensitivity_of
 
     table = sweep_table(path, number)
     frame = sensitivity_of(table, metric, where)
-    rest = 1 - float(frame["share"].sum())
     answer(frame, readable(frame, metric), f"Main effects on {metric_words(metric)}", form, output)
-    if form == "table" and output is None and rest > 0.0005:
-        click.echo(f"other {100 * rest:.1f} %: what axes do only together (interactions)")
-    if note := overlap_note(table, metric, where):
+    if note := effects_note(table, metric, where):
         click.echo(note, err=form != "table")
 
 
@@ -142,11 +139,10 @@ def export(path: str, number: int | None, where: str | None, form: str, output: 
 
 def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Main effects with their means in the metric's unit."""
-    from gscn_sim.cli.show import METRICS
+    from gscn_sim.results.words import COLUMNS
 
-    heading, factor, _ = METRICS.get(metric, ("", 1.0, ""))
-    unit = f" {heading.split()[-1]}" if factor != 1 else ""
-    scaled = {f"{side} mean{unit}": effects[f"{side}_mean"] * factor for side in SIDES}
+    _, unit, factor, _ = COLUMNS.get(metric, ("", "", 1.0, ""))
+    scaled = {f"{side} mean {unit}".rstrip(): effects[f"{side}_mean"] * factor for side in SIDES}
     return effects.drop(columns=[f"{side}_mean" for side in SIDES]).assign(**scaled)
 
 

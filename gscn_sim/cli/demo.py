@@ -70,8 +70,8 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
                 progress=update,
                 timeline=timeline,
             )
-    save(run, trace, str(out / "layers.csv"), ".csv")
-    save(run, trace, str(out / "run.json"), ".json")
+    save(run, trace, str(out / "layers.csv"), ".csv", timeline)
+    save(run, trace, str(out / "run.json"), ".json", timeline)
     show_run(run)
     click.echo(headline(run))
     written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"

@@ -53,7 +53,7 @@ def compare(row: Mapping[str, Any], gpu: str) -> str:
 
 def duration(seconds: float) -> str:
     """A time with the unit that suits it."""
-    from gscn_sim.cli.show import time_unit
+    from gscn_sim.results.words import time_unit
 
     unit, scale = time_unit(seconds)
     return f"{seconds * scale:.3g} {unit}"

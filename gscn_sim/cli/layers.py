@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gscn_sim.cli.show import WIDTH, Column, number, share, show_table, text, time_unit
+from gscn_sim.cli.show import WIDTH, Column, number, share, show_table, text
+from gscn_sim.results.words import time_unit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,7 @@ def run(
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")
     if output is not None:
-        save(result, trace, output, file_format)
+        save(result, trace, output, file_format, timeline)
     present(result, trace, "table" if form is None or output is not None else form)
     if not quiet and result.recalled:
         click.echo("known from an earlier run (--cache off simulates again)", err=True)
@@ -128,8 +129,8 @@ def output_format(output: str | None, form: str | None) -> str:
     return table_suffix(output)
 
 
-def run_document(result: Run, trace: Trace) -> dict[str, Any]:
-    """Everything about a run as one JSON document."""
+def run_document(result: Run, trace: Trace, timeline: str | None = None) -> dict[str, Any]:
+    """Everything about a run as one JSON document; ``timeline`` is the file beside it, if any."""
     from gscn_sim.cli.headline import headline
     from gscn_sim.files import records
     from gscn_sim.results.provenance import config_record, provenance
@@ -143,19 +144,27 @@ def run_document(result: Run, trace: Trace) -> dict[str, Any]:
     }
     summary = dict(headline_row(result.summary)) | {"headline": headline(result), "phases": phases}
     gpu = f"{result.gpu} ({result.gpu_model})"
+    origin = provenance(facts, gpu=gpu, command=command_line())
+    if timeline is not None:
+        origin["timeline"] = timeline
     return {
         "summary": summary,
         "layers": records(result.table),
         "config": config_record(result.config),
-        "provenance": provenance(facts, gpu=gpu, command=command_line()),
+        "provenance": origin,
     }
 
 
-def save(result: Run, trace: Trace, output: str, file_format: str) -> None:
+def save(
+    result: Run, trace: Trace, output: str, file_format: str, timeline: str | Path | None = None
+) -> None:
     """Write the run's file; a CSV or Parquet table has its origin in a second file beside it."""
     from gscn_sim.files import write_json, write_table
 
-    document = run_document(result, trace)
+    beside = None
+    if timeline is not None:
+        beside = os.path.relpath(timeline, Path(output).parent)
+    document = run_document(result, trace, beside)
     if file_format == ".json":
         write_json(output, document)
     else:

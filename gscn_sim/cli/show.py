@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.files import digits, whole_numbers
+from gscn_sim.results.words import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,54 +75,12 @@ def _layout(
     return table
 
 
-METRICS = {
-    "speedup": ("speed-up", 1.0, "x"),
-    "speedup_low": ("speed-up from", 1.0, "x"),
-    "speedup_high": ("speed-up to", 1.0, "x"),
-    "speedup_whole": ("speed-up (all layers)", 1.0, "x"),
-    "speedup_measured": ("speed-up (measured)", 1.0, "x"),
-    "backward_speedup": ("backward speed-up", 1.0, "x"),
-    "seconds": ("time ms", 1e3, ""),
-    "gpu_seconds": ("GPU ms", 1e3, ""),
-    "backward_seconds": ("backward ms", 1e3, ""),
-    "energy_j": ("energy mJ", 1e3, ""),
-    "energy_dram_j": ("DRAM energy mJ", 1e3, ""),
-    "area_mm2": ("area mm2", 1.0, ""),
-    "on_chip_bytes": ("on chip MB", 1e-6, ""),
-    "dram_read_bytes": ("read MB", 1e-6, ""),
-    "dram_write_bytes": ("written MB", 1e-6, ""),
-    "utilization": ("useful %", 100.0, ""),
-    "share": ("share %", 100.0, ""),
-}
-"""How people read a column: heading, factor, what follows the number."""
-
-
-TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6), ("ns", 1e9))
-
-
-def metric_words(name: str) -> str:
-    """A metric in words: ``speedup`` is a speed-up."""
-    return METRICS[name][0] if name in METRICS else name.replace("_", " ")
-
-
-def time_unit(seconds: float) -> tuple[str, float]:
-    """The unit that suits times of this size, and how many of it a second has."""
-    return next(
-        (
-            unit
-            for unit in (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6))
-            if seconds * unit[1] >= 1
-        ),
-        ("ns", 1e9),
-    )
-
-
 def show_frame(title: str, frame: pd.DataFrame) -> None:
-    """Print a whole DataFrame, numbers to four digits in the units of ``METRICS``."""
+    """Print a whole DataFrame, numbers to four digits, columns in the words of all tables."""
     numbers = set(frame.select_dtypes("number").columns)
     columns: list[Column] = [
-        number(str(name), *METRICS[name])
-        if name in METRICS and name in numbers
+        _metric(str(name))
+        if name in COLUMNS and name in numbers
         else (re.sub(r"[_.]", " ", str(name)), _cell(str(name)), "right")
         if name in numbers
         else text(str(name), "fold")
@@ -149,6 +108,11 @@ def share(name: str, heading: str, totals: Sequence[str]) -> Column:
         return f"{100 * row[name] / total:.1f}" if total else "-"
 
     return (heading, cell, "right")
+
+
+def _metric(name: str) -> Column:
+    words, unit, factor, suffix = COLUMNS[name]
+    return number(name, f"{words} {unit}".rstrip(), factor, suffix)
 
 
 def _cell(name: str) -> Callable[[Mapping[str, Any]], str]:

@@ -269,9 +269,10 @@ def reporter(quiet: bool) -> Iterator[Report]:
 
 def conclude(out: Path, number: int, plan: Plan) -> None:
     """Write the table beside the store and print the best designs."""
-    from gscn_sim.cli.show import metric_words, show_frame
+    from gscn_sim.cli.show import show_frame
     from gscn_sim.files import write_table
     from gscn_sim.results.provenance import provenance
+    from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best, sweep_table
 
     frame = sweep_table(out, number)

@@ -14,6 +14,7 @@ from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.search import Objective
 from gscn_sim.sweep.table import axis_names, check_metric, finished
 
+SMALLEST_REST = 0.0005
 SHARE_DECIMALS = 12  # beyond them it is rounding of sums
 MAX_LEVELS = 8
 WORKLOAD = ["network", "batch_size", "trace_digest"]
@@ -127,6 +128,16 @@ def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
     grouped = frame.groupby(levels, sort=False)[metric]
     effects = grouped.agg(points="count", mean="mean", lowest="min", highest="max")
     return effects.rename_axis("level").reset_index()
+
+
+def effects_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> str:
+    """What the shares of :func:`sensitivity` leave out, or why they overlap."""
+    if note := overlap_note(frame, metric, where):
+        return note
+    rest = 1 - float(sensitivity(frame, metric, where)["share"].sum())
+    if rest < SMALLEST_REST:
+        return ""
+    return f"The other {100 * rest:.1f} % is what parameters do only together (interactions)."
 
 
 def overlap_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> str:
