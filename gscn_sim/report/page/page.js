@@ -165,7 +165,10 @@ function explore() {
 function showEffects() {
   const select = document.getElementById("effects-metric");
   document.getElementById("effects").hidden = false;
-  for (const metric of Object.keys(data.effects)) select.add(new Option(title(metric), metric));
+  for (const metric of Object.keys(data.effects)) {
+    const chosen = metric === data.start.y;
+    select.add(new Option(title(metric), metric, chosen, chosen));
+  }
   select.addEventListener("change", draw);
   draw();
 
@@ -176,7 +179,7 @@ function showEffects() {
       xaxis: { title: { text: "share of the variance of " + title(metric) + ", %" }, rangemode: "tozero" },
       yaxis: { autorange: "reversed", automargin: true },
       height: 120 + 30 * rows.length,
-      margin: { l: 60, r: 20, t: 20, b: 50 },
+      margin: { l: 60, r: 20, t: 40, b: 50 },
     };
     const bar = { type: "bar", orientation: "h", marker: { color: "#0072b2" } };
     plot("effects-bars", [{ ...bar, y: rows.map((row) => row.axis), x: rows.map((row) => 100 * row.share) }], layout);
