@@ -62,6 +62,11 @@ reference: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/python docs/draw_figures.py
 
+# The notebook of the documentation, run anew: some 20 s of processor time.
+.PHONY: notebook
+notebook: $(STAMP)
+	$(BIN)/python docs/run_notebook.py
+
 # The tables of docs/explanation/policies.md, from simulated runs.
 policies: $(STAMP)
 	$(BIN)/python docs/measure_policies.py

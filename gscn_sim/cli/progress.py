@@ -29,6 +29,12 @@ def progress(quiet: bool = False) -> Iterator[Update | None]:
             yield update
 
 
+def _what(done: int, total: int, what: str) -> str:
+    if not done:
+        return STARTING
+    return what or ("writing the results" if done == total else "")
+
+
 @contextmanager
 def _bar() -> Iterator[Update]:
     from rich.console import Console
@@ -44,8 +50,7 @@ def _bar() -> Iterator[Update]:
         task = bar.add_task(STARTING, total=None)
 
         def update(done: int, total: int, what: str) -> None:
-            description = what if done else f"{what}, {STARTING}"
-            bar.update(task, completed=done, total=total, description=description)
+            bar.update(task, completed=done, total=total, description=_what(done, total, what))
 
         yield update
 
@@ -62,7 +67,7 @@ def _lines() -> Iterator[Update]:
             click.echo(f"{time.monotonic() - started:4.0f} s  {state['text']}", err=True)
 
     def update(done: int, total: int, what: str) -> None:
-        state["text"] = f"{done:,} of {total:,}  {what if done else STARTING}".rstrip()
+        state["text"] = f"{done:,} of {total:,}  {_what(done, total, what)}"
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()
