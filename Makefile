@@ -9,7 +9,7 @@ PIP    := $(BIN)/python release/install.py -c constraints.txt
 DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test coverage check reproduce bench docs reference figures policies dist package-check sbom audit clean
+.PHONY: demo test coverage check reproduce bench docs reference figures policies steps dist package-check sbom audit clean
 
 demo: $(DEMO)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -52,6 +52,17 @@ reproduce: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks
 
+# Damage, kills and hostile input in numbers; renews the table of docs/explanation/survival.md.
+.PHONY: chaos
+CHAOS := tests/sweep/test_store_damage.py tests/sweep/test_runner.py tests/sweep/test_space.py \
+	tests/run/test_disk.py tests/kernels/test_cache_folder.py tests/resprop_train/test_trainer.py \
+	tests/workloads/test_trace_damage.py tests/workloads/test_onnx_bounds.py \
+	tests/report/test_run_damage.py tests/test_toml.py
+chaos: $(STAMP)
+	DAMAGES=1000 KILLS=20 CHAOS_PAGE=docs/explanation/survival.md \
+	$(BIN)/python -m pytest -n auto --dist worksteal $(CHAOS) \
+	-k "damage or damaged or believed or kill or hostile or forged or bad or other or document or functions or no_file"
+
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -70,6 +81,14 @@ notebook: $(STAMP)
 # The tables of docs/explanation/policies.md, from simulated runs.
 policies: $(STAMP)
 	$(BIN)/python docs/measure_policies.py
+
+# The steps of known networks that come with the package, in workloads/data/steps.
+steps: $(STAMP)
+	set -e; for batch in 16 128; do \
+	for network in resnet34 resnet50 vgg16 vgg16-bn mobilenet "vit-tiny --linear"; do \
+	set -- $$network; $(BIN)/resprop-train step --model $$network --batch-size $$batch \
+	    -o workloads/data/steps/$$1_n$$batch.json.gz; \
+	done; done
 
 dist: $(STAMP)
 	$(BIN)/python release/build.py dist

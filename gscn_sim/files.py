@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -11,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from workloads.errors import GscnError
+from workloads.errors import GscnError, one_line
 from workloads.files import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA_STARTS = ("=", "+", "-", "@")
 TABLE_SUFFIXES = (".csv", ".parquet", ".json")
 
 
@@ -98,9 +100,33 @@ def write_table(
         return
     with whole_file(path) as file:
         if suffix == ".csv":
-            frame.to_csv(file, index=False, lineterminator="\n")
+            file.write(csv_text(frame).encode("utf-8", "backslashreplace"))
         else:
             frame.to_parquet(file, index=False, engine="pyarrow")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """The table as CSV; a text that a spreadsheet would take for a formula begins with ``'``.
+
+    Unprintable characters are escaped.
+    """
+    safe = frame.copy(deep=False)
+    for name in safe.columns:
+        if not _numeric(safe[name]):
+            safe[name] = safe[name].map(_no_formula)
+    safe.columns = [_no_formula(str(name)) for name in safe.columns]
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _numeric(column: pd.Series) -> bool:
+    return column.dtype.kind in "biufc"
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return one_line(f"'{value}" if value.startswith(FORMULA_STARTS) else value)
 
 
 def table_suffix(path: str | Path) -> str:
@@ -148,6 +174,22 @@ def plain(value: Any) -> Any:
 def to_json(value: Any) -> str:
     """Strict JSON text, indented, keys in the order given."""
     return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with a digest of all else in it, which :func:`is_whole` checks."""
+    return {"digest": _digest(document), **document}
+
+
+def is_whole(document: Mapping[str, Any]) -> bool:
+    """Whether a document is what its digest says; those of version 0.1 carry none."""
+    content = {key: value for key, value in document.items() if key != "digest"}
+    return "digest" not in document or document["digest"] == _digest(content)
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    text = json.dumps(plain(document), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:

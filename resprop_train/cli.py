@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from resprop_train.step_command import step
 from workloads.command import OneLineErrors
 
 
@@ -261,3 +262,6 @@ def study(
             f"{row.backward_work_reduction:8.2f}x  "
             f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
         )
+
+
+main.add_command(step)

@@ -65,6 +65,6 @@ def _choices(field: dataclasses.Field[object]) -> tuple[str, ...]:
 
 
 def _memories() -> tuple[str, ...]:
-    from gscn_sim.config.loader import dram_preset_names
+    from gscn_sim.config.overrides import dram_preset_names
 
     return tuple(dram_preset_names())

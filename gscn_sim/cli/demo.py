@@ -18,9 +18,10 @@ import click
 from gscn_sim.cli.options import config_options, gpu_option, read_config, read_gpu, read_phases
 from workloads import GscnError
 
+TIDY_SECONDS = 10
+
 if TYPE_CHECKING:
     from gscn_sim.config import Config
-
 SHIPPED_TRACE = "resnet8_digits.npz"
 COMPILE = (
     "import sys; from gscn_sim.cli.demo import compile_kernels; compile_kernels(*sys.argv[1:])"
@@ -47,12 +48,11 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     device, gpu_model = read_gpu(gpu)
 
     import workloads
-    from gscn_sim.cli.headline import headline
+    from gscn_sim.api import simulate
     from gscn_sim.cli.layers import show_run
     from gscn_sim.cli.progress import progress
     from gscn_sim.cli.run import save
     from gscn_sim.files import make_folder
-    from gscn_sim.run.simulate import simulate
 
     out = make_folder(folder)
     timeline = out / "timeline.json.gz"
@@ -70,10 +70,10 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
                 progress=update,
                 timeline=timeline,
             )
-    save(run, trace, str(out / "layers.csv"), ".csv", timeline)
-    save(run, trace, str(out / "run.json"), ".json", timeline)
+    save(run, str(out / "layers.csv"), ".csv", timeline)
+    save(run, str(out / "run.json"), ".json", timeline)
     show_run(run)
-    click.echo(headline(run))
+    click.echo(run.headline)
     written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"
     click.echo(f"\nIn {out}: {written}", err=True)
 
@@ -148,7 +148,25 @@ def _trace(out: Path, epochs: int) -> Path:
     arguments = [text for pair in options.items() for text in pair]
     click.echo(f"$ resprop-train {' '.join(arguments)}")
     start = "from resprop_train.cli import main; main()"
-    ended = subprocess.run([sys.executable, "-c", start, *arguments], check=False)
-    if ended.returncode:
-        raise GscnError(f"training ended with exit code {ended.returncode}; its message is above")
+    code = _ended(_start([sys.executable, "-c", start, *arguments]))
+    if code:
+        raise GscnError(f"training ended with exit code {code}; its message is above")
     return path
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the trainer; whatever ends this process ends it too, and lets it clean up."""
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(TIDY_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise

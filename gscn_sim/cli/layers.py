@@ -15,7 +15,7 @@ from gscn_sim.results.words import time_unit
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gscn_sim.run.simulate import Run
+    from gscn_sim.compare.comparison import Comparison
 
 _SLOT_HEADINGS = (
     ("slots_useful", "useful"),
@@ -39,17 +39,17 @@ MAPPING_LEGEND = {
 }
 
 
-def show_run(run: Run) -> None:
+def show_run(run: Comparison) -> None:
     """Print the layers, the summary and the slot breakdown on stdout."""
-    from gscn_sim.results.tables import SLOTS, layer_means
+    from gscn_sim.compare.tables import layer_means
+    from gscn_sim.results.tables import SLOTS
 
     layers = layer_means(run.table)
     iterations = int(layers["iterations"].max())
     mean = f", mean of {iterations} recorded iterations" if iterations > 1 else ""
     head = run.records[0]
     about = (
-        f"{head.network} on {run.config.name}, batch {head.batch_size}{mean}; "
-        f"GPU: {run.gpu} ({run.gpu_model})"
+        f"{head.network} on {run.config.name}, batch {run.batch_size:g}{mean}; GPU: {run.gpu_name}"
     )
     flows = layers.groupby("phase", sort=False)["dataflow"].unique()
     differ = any(len(names) > 1 for names in flows)
@@ -113,7 +113,7 @@ def _legend(mappings: pd.Series[str]) -> str:
     return textwrap.fill(f"mapping: {', '.join(words)}", WIDTH)
 
 
-def _show_denominators(summary: list[dict[Hashable, Any]], run: Run) -> None:
+def _show_denominators(summary: list[dict[Hashable, Any]], run: Comparison) -> None:
     """The speed-up against each thing that a GPU's backward pass can mean."""
     rows = [row for row in summary if math.isfinite(row["gpu_whole_seconds"])]
     if not rows:

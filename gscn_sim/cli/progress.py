@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import click
 
+from workloads.errors import one_line
+
 Update = Callable[[int, int, str], None]
 """``(done, total, what)``: how many of how many are done, and what comes next."""
 SECONDS_BETWEEN_LINES = 5.0
@@ -32,7 +34,7 @@ def progress(quiet: bool = False) -> Iterator[Update | None]:
 def _what(done: int, total: int, what: str) -> str:
     if not done:
         return STARTING
-    return what or ("writing the results" if done == total else "")
+    return one_line(what) or ("writing the results" if done == total else "")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import click
 
 from gscn_sim.files import digits, whole_numbers
 from gscn_sim.results.words import COLUMNS
+from workloads.errors import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,7 @@ def _layout(
             min_width=FOLD_WIDTH if side == "fold" else None,
         )
     for row in rows:
-        table.add_row(*(cell(row) for _, cell, _ in columns))
+        table.add_row(*(one_line(cell(row)) for _, cell, _ in columns))
     return table
 
 
@@ -119,7 +120,7 @@ def _cell(name: str) -> Callable[[Mapping[str, Any]], str]:
     def cell(row: Mapping[str, Any]) -> str:
         value = row[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return str(value)
+            return one_line(value)
         return f"{value:,}" if isinstance(value, int) else digits(value)
 
     return cell

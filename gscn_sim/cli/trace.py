@@ -9,6 +9,7 @@ import click
 from gscn_sim.cli import completion
 from gscn_sim.cli.interop import export_shapes, import_trace
 from gscn_sim.cli.options import OUTPUT_FILE
+from gscn_sim.cli.trace_step import add_step, show_step
 from workloads import GscnError
 from workloads.command import OneLineErrors
 
@@ -25,23 +26,28 @@ def trace() -> None:
 
 trace.add_command(import_trace)
 trace.add_command(export_shapes)
+trace.add_command(add_step)
 
 
 @trace.command()
 @click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @click.option("--all", "every", is_flag=True, help="Every recorded iteration, not layer by layer.")
 @click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
-def info(path: str, every: bool, form: str) -> None:
+@click.option("--step", "of_step", is_flag=True, help="The operations of its training step.")
+def info(path: str, every: bool, form: str, of_step: bool) -> None:
     """Show what TRACE is and the shape and densities of each of its layers.
 
     Densities are means over the recorded iterations.
     """
     import workloads
     from gscn_sim.cli.show import WIDTH, number, show_table, text
-    from gscn_sim.files import to_json
+    from gscn_sim.files import csv_text, to_json
 
     loaded = workloads.load(path)
-    rows = [layer_facts(layer) for layer in loaded.layers]
+    if of_step:
+        show_step(loaded, form)
+        return
+    rows = [layer_facts(layer, loaded.batch_of(layer)) for layer in loaded.layers]
     if not every:
         rows = layer_averages(rows)
     facts = trace_facts(loaded)
@@ -51,7 +57,7 @@ def info(path: str, every: bool, form: str) -> None:
     if form == "csv":
         import pandas as pd
 
-        click.echo(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), nl=False)
+        click.echo(csv_text(pd.DataFrame(rows)), nl=False)
         return
     for name, value in facts.items():
         label = name.replace("_", " ").ljust(max(len(name) + 1, min(24, WIDTH - len(str(value)))))
@@ -167,10 +173,12 @@ def trace_facts(loaded: Trace) -> dict[str, Any]:
     versions = facts.pop("versions")
     if versions:
         facts["written_by"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if loaded.step is not None:
+        facts["step"] = f"{len(loaded.step.operations)} operations of {loaded.step.network}"
     return facts | {"digest": loaded.digest}
 
 
-def layer_facts(layer: Layer) -> dict[str, Any]:
+def layer_facts(layer: Layer, batch_size: int) -> dict[str, Any]:
     """One layer record's shape, samples and densities (1 for dense weights, NaN if not there)."""
     densities = {
         f"{operand}_density": mask.density if mask is not None else float("nan")
@@ -185,6 +193,7 @@ def layer_facts(layer: Layer) -> dict[str, Any]:
         "weight_density": 1.0 if layer.weight is None else layer.weight.density,
         "dense_macs": layer.shape.dense_macs,
         "phases": ",".join(layer.phases()),
+        "batch_size": batch_size,
     }
 
 

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
 import simpy
+
+
+class Probe(Protocol):
+    """Who wants to see what the machine does and when (a timeline)."""
+
+    def shows(self, pe: int) -> bool:
+        """Whether it wants to see a PE."""
+
+    def span(self, track: str, name: str, start_cycle: int, end_cycle: int, **args: Any) -> None:
+        """Something happened on a track from one cycle to another."""
 
 
 class Component:
@@ -20,6 +31,16 @@ class Component:
         """Sleep until a cycle, if it is still to come."""
         if cycle > self.env.now:
             yield self.env.timeout(cycle - int(self.env.now))
+
+    def at(self, cycle: int, action: Callable[[], None]) -> None:
+        """Do something at a cycle: at once if that is now (or past)."""
+        delay = cycle - int(self.env.now)
+        if delay <= 0:
+            action()
+            return
+        due = self.env.timeout(delay)
+        assert due.callbacks is not None
+        due.callbacks.append(lambda _: action())
 
 
 class Calendar:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import simpy
 
-from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.component import Component, Probe
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
-from gscn_sim.results.timeline import Timeline
 
 
 class Drain(Component):
@@ -21,7 +20,7 @@ class Drain(Component):
         env: simpy.Environment,
         gang: GangState,
         dram: Dram,
-        timeline: Timeline | None = None,
+        timeline: Probe | None = None,
     ) -> None:
         super().__init__(env, f"{gang.path}.drain")
         self.gang = gang
@@ -35,13 +34,7 @@ class Drain(Component):
 
         Rounds are asked for in order, with cycles that never fall.
         """
-        delay = drained_cycle - int(self.env.now)
-        if delay == 0:
-            self._write(r)
-            return
-        drained = self.env.timeout(delay)
-        assert drained.callbacks is not None
-        drained.callbacks.append(lambda _: self._write(r))
+        self.at(drained_cycle, lambda: self._write(r))
 
     def _write(self, r: int) -> None:
         size_bytes, now = self.sizes_bytes[r], int(self.env.now)

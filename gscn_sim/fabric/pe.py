@@ -10,12 +10,11 @@ import simpy
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.buffer import GlobalBuffer
-from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.component import Component, Probe
 from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.kernels import rounds as kernel
 from gscn_sim.kernels.feed import feed_round
-from gscn_sim.results.timeline import Timeline
 from gscn_sim.schedule.model import Lists
 
 # What a PE does between one moment of a round and the next.
@@ -46,7 +45,7 @@ class ProcessingElements(Component):
         buffer: GlobalBuffer,
         drain: Drain,
         config: Config,
-        timeline: Timeline | None = None,
+        timeline: Probe | None = None,
     ) -> None:
         numbers = gang.gang.pes.tolist()
         last = f"-{numbers[-1]}" if len(numbers) > 1 else ""
@@ -95,7 +94,8 @@ class ProcessingElements(Component):
                 np.add(start, busy if lockstep[r] < 0 else lockstep[r], out=computed)
             else:
                 self._compute_lists(gang.lists, r)
-            there = max(self.buffer.filled[fill[r]], state.streamed[r])
+            filled = yield from self.buffer.filled.cycle_of(fill[r])
+            there = max(filled, (yield from state.streamed.cycle_of(r)))
             serial, overlapped = (exchange[r], 0) if self.serial_exchange else (0, exchange[r])
             last = kernel.end_round(
                 moments, self.waits, busy, there, self.meets, serial, post[r] + overlapped,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gscn_sim.config import Config
+from gscn_sim.config.names import DATAFLOWS, MAPPING_KINDS
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.provenance import code_digest
-from gscn_sim.results.record import PhaseRecord
+from gscn_sim.results.record import PhaseRecord, facts_of_layer, same_or_mean
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.memo import Cache
 from workloads import Layer, Phase, Trace
@@ -31,21 +32,21 @@ LOOK_AHEAD = 3  # layer-phases prepared ahead of the fabric; bounds memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Simulation:
     """The result of :func:`simulate`: records, the machine, and facts about the trace.
 
-    ``simpy_share`` is the part of the run's time that the discrete-event fabric took; ``recalled``
-    tells that nothing was simulated, because the cache knew the run.
+    ``batch_size`` is that of the iterations, their mean if they differ. ``simpy_share`` is the part
+    of the run's time that the discrete-event fabric took; ``recalled`` tells that nothing was
+    simulated, because the cache knew the run.
     """
 
     records: tuple[PhaseRecord, ...]
     config: Config
     network: str
     trace_digest: str
-    batch_size: int
+    trace_metadata: Mapping[str, Any] = field(hash=False)
+    batch_size: float
     reuse_sparsity: float | None
-    gpu: str
-    gpu_model: str
     simpy_share: float = field(compare=False)
     recalled: bool = field(default=False, compare=False)
 
@@ -59,86 +60,66 @@ class Run:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The network per phase, and the whole backward pass with and without pre-phases."""
-        from gscn_sim.results.tables import summary_table
+        from gscn_sim.results.tables import layer_means, summary_of
 
-        return summary_table(self)
+        return summary_of(layer_means(self.table))
 
 
 def simulate(
     trace: Trace,
     config: Config,
-    phases: Sequence[str] = ("dgrad", "wgrad"),
+    phases: Sequence[str] | None = None,
     *,
     batch_size: int | None = None,
-    gpu: str = "gtx-1080ti",
-    gpu_model: str = "analytical",
     workers: int = 2,
     progress: Progress | None = None,
     timeline: str | Path | None = None,
     cache: Cache | None = None,
     recall: bool = False,
-) -> Run:
+) -> Simulation:
     """Simulate phases of every layer record of a trace.
 
-    A batch larger than what was recorded repeats the recorded samples in order.
-
-    Args:
-        phases: names of :class:`workloads.Phase`. A phase that a layer cannot run because training
-            never runs it (dgrad of the first layer) is left out.
-        batch_size: samples of an iteration; the trace's own by default.
-        workers: threads for the kernels, 0 for none beside the caller's; results do not depend on
-            it.
-        progress: called with (done, total, what) before each layer record and at the end.
-        cache: where to look up what earlier runs have worked out (:func:`open_cache`); results do
-            not depend on it.
-        recall: whether to look up the whole run there too, and to keep it; not with a timeline.
-        timeline: file to write a trace-event timeline of the sampled PEs, drains and DRAM to.
-
-    Raises:
-        ConfigError: an unknown phase, a batch size below 1, or a mapping that does not fit.
-        TraceError: the trace cannot be read.
-        DeadlockError, IdentityError: the simulation itself went wrong.
+    Arguments and errors are those of :func:`gscn_sim.simulate`, which compares with a GPU too.
     """
-    wanted = parse_phases(phases)
-    batch = trace.batch_size if batch_size is None else batch_size
-    if batch < 1:
-        raise ConfigError(f"batch size must be a positive int, got {batch}")
+    wanted = backward_phases(trace) if phases is None else parse_phases(phases)
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"batch size must be a positive int, got {batch_size}")
     cache = cache or Cache(memory_bytes=0)
-    simulated: list[Run] = []
+    computed: list[Simulation] = []
 
-    def compute() -> Run:
+    def compute() -> Simulation:
         began = time.perf_counter()
         records, fabric_seconds = _run(
-            trace, config, wanted, batch, workers, progress, timeline, cache
+            trace, config, wanted, batch_size, workers, progress, timeline, cache
         )
-        run = Run(
+        found = Simulation(
             records=tuple(records),
             config=config,
             network=trace.network,
             trace_digest=trace.digest,
-            batch_size=batch,
+            trace_metadata=trace.metadata(),
+            batch_size=same_or_mean([record.batch_size for record in records]),
             reuse_sparsity=trace.reuse_sparsity,
-            gpu=gpu,
-            gpu_model=gpu_model,
             simpy_share=fabric_seconds / max(time.perf_counter() - began, 1e-9),
         )
-        simulated.append(run)
-        return run
+        computed.append(found)
+        return found
 
-    if not recall or timeline is not None:
+    added = DATAFLOWS.was_added_to or MAPPING_KINDS.was_added_to
+    if not recall or timeline is not None or added:
         return compute()
-    facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch)
-    run: Run = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
+    facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch_size)
+    found: Simulation = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
     if progress:
         progress(len(trace.layers), len(trace.layers), "")
-    return run if simulated else replace(run, gpu=gpu, gpu_model=gpu_model, recalled=True)
+    return found if computed else replace(found, recalled=True)
 
 
 def _run(
     trace: Trace,
     config: Config,
     phases: list[Phase],
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     progress: Progress | None,
     timeline: str | Path | None,
@@ -159,7 +140,9 @@ def _run(
         ):
             if prepared is None:  # a dense phase of a shape that has been simulated
                 first = dense[_dense_key(layer, phase)]
-                records.append(replace(first, layer=layer.name, iteration=layer.iteration))
+                records.append(
+                    replace(first, **facts_of_layer(layer, batch_size or trace.batch_of(layer)))
+                )
                 continue
             record, seconds = finish_phase(
                 trace.network, layer, prepared.result(), config, recorder
@@ -183,7 +166,7 @@ def _prepare_ahead(
     trace: Trace,
     config: Config,
     phases: list[Phase],
-    batch_size: int,
+    batch_size: int | None,
     progress: Progress | None,
     every_phase: bool,
     cache: Cache,
@@ -201,13 +184,14 @@ def _prepare_ahead(
     for done, layer in enumerate(trace.layers):
         if progress:
             progress(done, len(trace.layers), layer.name)
+        batch = batch_size or trace.batch_of(layer)
         for phase in phases:
             if phase not in layer.phases():
                 continue
             key = _dense_key(layer, phase)
             future = None
             if not phase.is_pre_phase or key not in seen or every_phase:
-                future = pool.submit(prepare_phase, layer, phase, config, batch_size, cache)
+                future = pool.submit(prepare_phase, layer, phase, config, batch, cache)
             seen.add(key)
             waiting.append((layer, phase, future))
             if len(waiting) > LOOK_AHEAD:
@@ -226,8 +210,15 @@ class _Caller(Executor):
 
 def _dense_key(layer: Layer, phase: Phase) -> object:
     """What a pre-phase's cost depends on: it is dense but for the weights."""
-    weight = layer.weight if phase is Phase.PRE_DGRAD else None
+    weight = layer.weight if "weight" in (phase.stationary, phase.streamed) else None
     return phase, layer.shape, weight
+
+
+def backward_phases(trace: Trace) -> list[Phase]:
+    """The phases of a backward pass: ReSprop's pre-phases too if the trace reuses gradients."""
+    reuses = bool(trace.reuse_sparsity or trace.reuse_sparsity_reached)
+    pre_phases = [Phase.PRE_DGRAD, Phase.PRE_WGRAD] if reuses else []
+    return [Phase.DGRAD, Phase.WGRAD, *pre_phases]
 
 
 def parse_phases(names: Sequence[str]) -> list[Phase]:

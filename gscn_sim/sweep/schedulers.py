@@ -6,19 +6,21 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from gscn_sim.kernels.place import code_folders
 from gscn_sim.sweep.errors import ClusterError
-from gscn_sim.sweep.evaluate import Evaluate, outcome
+from gscn_sim.sweep.evaluate import Evaluate, Results, outcome
 from gscn_sim.sweep.points import Point, Workload
 from gscn_sim.sweep.store import Outcome
 
-Results = Iterator[tuple[Point, Outcome]]
 MAX_DEATHS = 2
+TIDY_SECONDS = 3.0
 
 
 class Scheduler(Protocol):
@@ -75,6 +77,7 @@ class Processes:
         self.evaluate, self.workers = evaluate, workers
 
     def results(self, points: Iterator[Point]) -> Results:
+        code_folders()  # chosen here, all workers use the same
         suspects: list[Point] = []
         pool = self._pool(self.workers)
         flying: dict[Future[Outcome], Point] = {}
@@ -133,8 +136,12 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + TIDY_SECONDS
     for process in processes:
-        process.join()
+        process.join(max(deadline - time.monotonic(), 0.0))
+        if process.is_alive():  # it has been stopped, for one, and does not see the signal
+            process.kill()
+            process.join()
 
 
 def _start_worker() -> None:

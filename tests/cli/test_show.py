@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-
 from gscn_sim.cli.headline import duration
+
 from gscn_sim.cli.show import WIDTH, show_frame
 
 

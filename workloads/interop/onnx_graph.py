@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workloads.errors import GscnError, LayerError, one_line, reason
+from workloads.files import read_regular
 from workloads.interop.imported import ImportedLayer, with_own_names
+from workloads.interop.onnx_bounds import check_expansion
 from workloads.interop.onnx_names import layer_name
 from workloads.layer import MAX_NAME_LENGTH, Operand, check_label
 from workloads.shape import LayerShape
@@ -37,6 +39,7 @@ REFUSED = (
 )
 REARRANGE = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """What keeps the density of its first input."""
+MAX_FILE_BYTES = 1 << 31  # protobuf's own limit
 AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 Sizes = list[int | None]
@@ -108,12 +111,15 @@ def _load(path: str | Path) -> tuple[ModelProto, dict[str, SparseTensorProto]]:
     except ImportError:
         raise GscnError(f"{path}: ONNX needs onnx (pip install 'gscn-sim[onnx]')") from None
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_model_from_string(read_regular(path, MAX_FILE_BYTES))
+        check_expansion(model)
         if model.functions:
             model = inliner.inline_local_functions(model)
         _close_batch(model.graph)
         sparse = _take_sparse_weights(model.graph)
         return shape_inference.infer_shapes(model, data_prop=True), sparse
+    except LayerError as error:
+        raise LayerError(f"{path}: {error}") from None
     except (OSError, ValueError, RuntimeError, ProtobufError, InferenceError) as error:
         raise LayerError(f"{path}: cannot be read as ONNX: {reason(error)[:200]}") from None
 
