@@ -45,14 +45,13 @@ def assignments(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """``KEY=``, and after it the values that a key with a choice can have."""
-    from gscn_sim.config.sections import Config
+    from gscn_sim.config.sections import SECTIONS
 
     key, equals, _ = incomplete.partition("=")
     choices = {"dram.preset": _memories()}
-    for section in dataclasses.fields(Config):
-        if section.name != "name":
-            for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
-                choices[f"{section.name}.{field.name}"] = _choices(field)
+    for section, made in SECTIONS.items():
+        for field in dataclasses.fields(made):
+            choices[f"{section}.{field.name}"] = _choices(field)
     if equals:
         return _starting(incomplete, [f"{key}={value}" for value in choices.get(key, ())])
     return _starting(incomplete, [f"{name}=" for name in choices])
