@@ -60,7 +60,8 @@ def assignments(
 def _choices(field: dataclasses.Field[object]) -> tuple[str, ...]:
     if field.type in (bool, "bool"):
         return ("true", "false")
-    return tuple(map(str, field.metadata.get("allowed", ())))
+    allowed = field.metadata.get("allowed", ())
+    return tuple(map(str, allowed() if callable(allowed) else allowed))
 
 
 def _memories() -> tuple[str, ...]:
