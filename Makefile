@@ -26,7 +26,7 @@ coverage: $(STAMP)
 	$(BIN)/coverage report
 
 # Whether the tests notice small changes of a module, in a copy of the sources; by hand, not in CI:
-# make mutants MODULE=gscn_sim/schedule/residency.py TESTS=tests/schedule/test_residency.py
+# make mutants MODULE=gscn_sim/mapping/residency.py TESTS=tests/mapping/test_residency.py
 .PHONY: mutants
 MUTANTS := build/mutants
 mutants: $(STAMP)
