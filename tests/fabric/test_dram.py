@@ -13,7 +13,8 @@ from oracles.memory import Memory
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.fabric.dram import Dram, _scatter, bound_cycles
+from gscn_sim.fabric.dram import Dram, bound_cycles
+from gscn_sim.fabric.memory_controllers import InOrder, scatter
 from gscn_sim.results.timeline import Timeline
 
 PRESETS = ("gddr5x-484", "hbm2", "ddr4-2400", "lpddr4", "ddr4-50")
@@ -137,12 +138,13 @@ def test_busy_cycles_at_a_clock_that_divides_no_burst() -> None:
 def test_places_are_drawn_by_splitmix64() -> None:
     """The first outputs of the published generator (Steele et al., OOPSLA 2014) from seed 0."""
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC]
-    assert [_scatter(key) for key in range(4)] == published
+    assert [scatter(key) for key in range(4)] == published
 
 
 def test_every_channel_and_bank_is_drawn() -> None:
-    dram = memory(load_config("gscn", SMALL | {"dram.channels": 4, "dram.banks": 8}))
-    places = [dram._locate(None, 1)[1:3] for _ in range(400)]
+    dram = load_config("gscn", SMALL | {"dram.channels": 4, "dram.banks": 8}).dram
+    controller = InOrder(dram)
+    places = [controller.locate(None, 1)[1:3] for _ in range(400)]
     assert len(set(places)) == 4 * 8
 
 
@@ -193,9 +195,11 @@ def test_equals_the_twin_and_meets_the_bounds(
     for wait, size, write, stream in asked:
         env.run(until=env.now + wait) if wait else None
         bursts = -(-size // 64)
-        where = dram._locate(stream, 0)  # where the request will go: the twin has no hash
+        controller = dram._controller
+        assert isinstance(controller, InOrder)
+        where = controller.locate(stream, 0)  # where the request will go: the twin has no hash
         if stream is None:
-            dram._next_key -= 1
+            controller._next_key -= 1
         begin, end = twin.serve(int(env.now), *where, bursts, write)
         transfer = dram.transfer(size, write=write, stream=stream)
         assert transfer.start_cycle == int(begin * clock)
