@@ -17,7 +17,7 @@ from workloads.errors import GscnError
 
 _CHANNEL_BYTES = 1 << 30  # addresses are spread over, or streams divide, so much of each channel
 _BURSTS = 30_000  # moved in each channel, so that many refreshes are among them
-_LEAST_REQUESTS = 2_000
+_PIECES = 4_000  # that requests have in each channel, so that chance shares them out evenly
 _PATTERNS = (
     "sequential, random, 'N streams in turn', 'read and write stream in turn' or 'stride N' (bytes)"
 )
@@ -47,7 +47,7 @@ def characterise_memory(
         pattern: see above.
         request_bytes: bytes of a request, rounded up to whole bursts.
         read_fraction: reads among the requests, evenly spread, reads first; 0.5 is in turn.
-        overrides: ``dram`` keys to change, as for :func:`gscn_sim.load_config`.
+        overrides: keys of a named memory to change, as for :func:`gscn_sim.load_config`.
 
     Raises:
         PatternError: the pattern, the size or the fraction is none of those allowed.
@@ -59,7 +59,8 @@ def characterise_memory(
     if not 0.0 <= read_fraction <= 1.0:
         raise PatternError(f"read_fraction must be between 0 and 1, got {read_fraction!r}")
     size = ceil_div(request_bytes, dram.burst_bytes)
-    count = max(_LEAST_REQUESTS, ceil_div(_BURSTS * dram.channels, size))
+    pieces = ceil_div(request_bytes, dram.interleave_bytes)
+    count = dram.channels * max(ceil_div(_PIECES, pieces), ceil_div(_BURSTS, size))
     first, write = _requests(dram, pattern, request_bytes, read_fraction, count)
     end = FirstReady(dram).serve_all(first, size, write)
     bits_per_ns = dram.channels * dram.channel_bits * exact(dram.transfers_gtps)
@@ -68,10 +69,15 @@ def characterise_memory(
 
 def _memory(memory: str | Config, overrides: Mapping[str, Any]) -> DramConfig:
     if isinstance(memory, Config):
-        return memory.dram
-    dram = load_config("gscn", {"dram.preset": memory, **overrides}).dram
+        dram = memory.dram
+    else:
+        dram = load_config("gscn", {"dram.preset": memory, **overrides}).dram
     if dram.kind == "ideal":
-        raise PatternError(f"{memory} has no peak: name a memory with a limit")
+        raise PatternError("ideal has no peak: name a memory with a limit")
+    if dram.scheduler != "fr-fcfs":
+        raise PatternError(
+            f"dram.scheduler must be fr-fcfs: requests to {dram.scheduler} have no addresses"
+        )
     return dram
 
 

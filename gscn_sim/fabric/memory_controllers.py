@@ -120,8 +120,9 @@ class FirstReady:
             dram.bank_queue_bursts,
             dram.write_batch_bursts,
         )
-        self._row_bursts = dram.channels * dram.row_bytes // dram.burst_bytes
-        self._scattered_rows = _PLACES // (dram.channels * dram.row_bytes)
+        rows = dram.channels * dram.bank_groups  # that consecutive bursts share
+        self._row_bursts = rows * dram.row_bytes // dram.burst_bytes
+        self._scattered_rows = _PLACES // (rows * dram.row_bytes)
         self._next: dict[str, int] = {}  # first burst of each stream's next request
         self._used = self._unknown = 0
 

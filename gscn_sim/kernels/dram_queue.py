@@ -47,8 +47,7 @@ TIMING = (
 FREE, WRITING, WRITTEN, PENDING, BUFFERED, GAPS = range(6)  # columns of Channels.lanes
 ROW, OPENED, CLOSABLE, ISSUED = range(4)  # columns of Channels.banks, the last goes on
 FOREIGN = -1  # the row of another use of the memory
-_GAPS_KEPT = 16
-_ACTIVATES_KEPT = 16
+GAPS_KEPT = ACTIVATES_KEPT = 16  # what a channel remembers of its schedule
 _LONG_AGO = -(1 << 60)
 
 
@@ -80,8 +79,8 @@ def idle_channels(count: int, banks: int, queue: int, bank_queue: int, batch: in
     state[:, :, ROW] = FOREIGN
     return Channels(
         lanes=np.zeros((count, 6), np.int64),
-        gaps=np.zeros((count, _GAPS_KEPT, 2), np.int64),
-        activates=np.full((count, _ACTIVATES_KEPT), _LONG_AGO, np.int64),
+        gaps=np.zeros((count, GAPS_KEPT, 2), np.int64),
+        activates=np.full((count, ACTIVATES_KEPT), _LONG_AGO, np.int64),
         places=np.full((count, queue), _LONG_AGO, np.int64),
         banks=state,
         buffer=np.zeros((count, batch, 2), np.int64),
@@ -161,13 +160,21 @@ def _in_lane(position, lane, granule, stripe):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _turn(timing, state, lane, write):  # type: ignore[no-untyped-def]
-    """Turn the pins if they move the other way: what is free before that stays free."""
-    lanes = state.lanes
-    if lanes[lane, WRITING] == write:
+    """Turn the pins if they move the other way; a gap must have room to turn there and back."""
+    lanes, gaps = state.lanes[lane], state.gaps[lane]
+    if lanes[WRITING] == write:
         return 0
-    lanes[lane, WRITING] = write
-    lanes[lane, GAPS] = 0
-    lanes[lane, FREE] += timing[_RTW] if write else timing[_WTR] + timing[_CL]
+    lanes[WRITING] = write
+    to_read, to_write = timing[_WTR] + timing[_CL], timing[_RTW]
+    before, after = (to_write, to_read) if write else (to_read, to_write)
+    kept = 0
+    for k in range(lanes[GAPS]):
+        begin, end = gaps[k, 0] + before, gaps[k, 1] - after
+        if end - begin >= timing[_BURST]:
+            gaps[kept, 0], gaps[kept, 1] = begin, end
+            kept += 1
+    lanes[GAPS] = kept
+    lanes[FREE] += before
     return 1
 
 
@@ -280,47 +287,59 @@ def _open(activates, time, interval):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _move(lane, gaps, data, bursts, burst, entry):  # type: ignore[no-untyped-def]
     """Take the first free places on the pins from ``data`` on; begin and end of what moves."""
-    count, kept, begin, end, left = lane[GAPS], 0, -1, 0, bursts
-    for k in range(count):
+    kept = 0
+    for k in range(lane[GAPS]):  # nothing that comes now or later can use a place before its entry
+        if gaps[k, 1] - burst >= entry:
+            gaps[kept, 0], gaps[kept, 1] = gaps[k, 0], gaps[k, 1]
+            kept += 1
+    lane[GAPS] = kept
+    begin, end, left = -1, 0, bursts
+    k = 0
+    while left and k < lane[GAPS]:
         gap_begin, gap_end = gaps[k, 0], gaps[k, 1]
         at = max(gap_begin, data)
-        if left and gap_end - at >= burst:
-            fit = min(left, (gap_end - at) // burst)
-            left -= fit
-            begin = at if begin < 0 else begin
-            end = at + fit * burst
-            if at - gap_begin < burst:
-                gap_begin = end
-            elif gap_end - end < burst or count == gaps.shape[0]:
-                gap_end = at
-            else:  # free on both sides, so nothing is left to move: the later gaps stay
-                for later in range(count, k + 1, -1):
-                    gaps[later, 0] = gaps[later - 1, 0]
-                    gaps[later, 1] = gaps[later - 1, 1]
-                gaps[kept, 0], gaps[kept, 1] = gap_begin, at
-                gaps[kept + 1, 0], gaps[kept + 1, 1] = end, gap_end
-                for later in range(k + 2, count + 1):
-                    gaps[later - k + kept, 0] = gaps[later, 0]
-                    gaps[later - k + kept, 1] = gaps[later, 1]
-                lane[GAPS] = count + 1 - k + kept
-                return begin, end
-        if gap_end - burst >= max(entry, gap_begin):
-            gaps[kept, 0], gaps[kept, 1] = gap_begin, gap_end
-            kept += 1
+        if gap_end - at < burst:
+            k += 1
+            continue
+        fit = min(left, (gap_end - at) // burst)
+        left -= fit
+        begin = at if begin < 0 else begin
+        end = at + fit * burst
+        before, behind = at - gap_begin >= burst, gap_end - end >= burst
+        if before:
+            gaps[k, 1] = at
+            k += 1
+            if behind and lane[GAPS] < gaps.shape[0]:
+                _insert(lane, gaps, k, end, gap_end)
+        elif behind:
+            gaps[k, 0] = end
+        else:
+            _delete(lane, gaps, k)
     if left:
         at = max(lane[FREE], data)
         begin = at if begin < 0 else begin
         end = at + left * burst
         if at - lane[FREE] >= burst:
-            if kept == gaps.shape[0]:
-                kept -= 1
-                for k in range(kept):
-                    gaps[k, 0], gaps[k, 1] = gaps[k + 1, 0], gaps[k + 1, 1]
-            gaps[kept, 0], gaps[kept, 1] = lane[FREE], at
-            kept += 1
+            if lane[GAPS] == gaps.shape[0]:
+                _delete(lane, gaps, 0)
+            _insert(lane, gaps, lane[GAPS], lane[FREE], at)
         lane[FREE] = end
-    lane[GAPS] = kept
     return begin, end
+
+
+@njit(cache=True, nogil=True)
+def _insert(lane, gaps, at, begin, end):  # type: ignore[no-untyped-def]
+    for k in range(lane[GAPS], at, -1):
+        gaps[k, 0], gaps[k, 1] = gaps[k - 1, 0], gaps[k - 1, 1]
+    gaps[at, 0], gaps[at, 1] = begin, end
+    lane[GAPS] += 1
+
+
+@njit(cache=True, nogil=True)
+def _delete(lane, gaps, at):  # type: ignore[no-untyped-def]
+    lane[GAPS] -= 1
+    for k in range(at, lane[GAPS]):
+        gaps[k, 0], gaps[k, 1] = gaps[k + 1, 0], gaps[k + 1, 1]
 
 
 @njit(cache=True, nogil=True)

@@ -17,13 +17,14 @@ from gscn_sim.fabric.dram import Dram, bound_cycles
 from gscn_sim.fabric.memory_controllers import InOrder, scatter
 from gscn_sim.results.timeline import Timeline
 
-PRESETS = ("gddr5x-484", "hbm2", "ddr4-2400", "lpddr4", "ddr4-50")
+PRESETS = ("gddr5x-484", "gddr5", "hbm2", "hbm3", "hbm3e", "ddr4-2400", "lpddr4", "ddr4-50")
 MEBIBYTE = 1 << 20
 
 # One channel of 8 bytes at 1 GT/s and a clock of 1 GHz: a burst is 8 cycles, one cycle is 1 ns.
 SMALL = {
     "array.clock_ghz": 1.0,
     "dram.kind": "ddr4",
+    "dram.scheduler": "fcfs",
     "dram.channels": 1,
     "dram.channel_bits": 64,
     "dram.transfers_gtps": 1.0,
@@ -226,20 +227,21 @@ def test_more_bytes_never_arrive_earlier(size: int, more: int, name: str) -> Non
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("write", [False, True])
-def test_sequential_streams_reach_85_to_95_percent(name: str, write: bool) -> None:
+def test_sequential_streams_reach_85_to_99_percent(name: str, write: bool) -> None:
     config = preset(name)
-    for piece in (64 * MEBIBYTE, 65536):
+    for piece in (64 * MEBIBYTE, 65536):  # what refresh takes is most of the rest
         dram = memory(config)
         done = 0
         for _ in range(64 * MEBIBYTE // piece):
             done = dram.transfer(piece, write=write, stream="s").done_cycle
-        assert 0.85 <= bound_cycles(config, 64 * MEBIBYTE, 0) / done <= 0.95
+        done = max(done, dram.finish())
+        assert 0.85 <= bound_cycles(config, 64 * MEBIBYTE, 0) / done <= 0.99
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_random_bursts_reach_far_less(name: str) -> None:
     config = preset(name)
-    assert efficiency(config, [config.dram.burst_bytes] * 4000) < 0.35
+    assert efficiency(config, [config.dram.burst_bytes] * 4000) < 0.6
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -256,6 +258,9 @@ def test_requesters_that_contend_open_more_rows_and_take_longer(name: str) -> No
     ("name", "peak_gbps"),
     [
         ("gddr5x-484", 484.0),
+        ("gddr5", 24.0),
+        ("hbm3", 665.6),
+        ("hbm3e", 1177.6),
         ("hbm2", 256.0),
         ("ddr4-2400", 19.2),
         ("lpddr4", 12.8),
@@ -285,8 +290,9 @@ def test_each_channel_is_a_track_of_the_timeline() -> None:
     config = preset("ddr4-50")
     timeline = Timeline(clock_ghz=config.array.clock_ghz, num_pes=1)
     dram = Dram(simpy.Environment(), config, timeline=timeline)
-    done = dram.read(3 * 512)
-    dram.write(256)
+    done = dram.read(3 * 4096)
+    dram.write(64)
+    dram.finish()
     events = timeline.document()["traceEvents"]
     names = [event["args"]["name"] for event in events if event["name"] == "thread_name"]
     assert names == ["channel 0", "channel 1", "channel 2"]
