@@ -141,7 +141,7 @@ def serve(timing, state, arrival, first, bursts, write):  # type: ignore[no-unty
 def flush(timing, state, arrival):  # type: ignore[no-untyped-def]
     """Empty all write buffers; when the last burst has moved, rows opened, turns."""
     now = running(timing, arrival)
-    end, misses, turns = now, 0, 0
+    end, misses, turns = 0, 0, 0
     for lane in range(state.lanes.shape[0]):
         if state.lanes[lane, PENDING]:
             opened, turned = _empty(timing, state, lane, now)

@@ -113,6 +113,7 @@ def test_what_waits_at_the_end_is_written() -> None:
     assert dram.finish() == 15 + 8 + 5 + 8
     assert dram.finish() == 36
     assert dram.counters["row_misses"] == 1
+    assert memory().finish() == 0
 
 
 def test_a_read_takes_a_gap_between_writes_that_leaves_time_to_turn() -> None:

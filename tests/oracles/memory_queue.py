@@ -102,7 +102,7 @@ class QueueMemory:
         for channel in self.channels:
             if channel.waiting:
                 self.empty(channel, self.arrival(now))
-        return self.passed(max(self.arrival(now), *(c.pins_end for c in self.channels)))
+        return self.passed(max(channel.pins_end for channel in self.channels))
 
     def empty(self, channel: Channel, arrival: Fraction) -> None:
         self.turn(channel, True)
