@@ -9,7 +9,7 @@ PIP    := $(BIN)/python release/install.py -c constraints.txt
 DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test coverage check reproduce bench docs reference figures policies steps dist package-check sbom audit clean
+.PHONY: demo test coverage check reproduce bench rtl docs reference figures policies steps dist package-check sbom audit clean
 
 demo: $(DEMO)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -51,6 +51,10 @@ reproduce: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks
+
+# The rules in hardware against the kernels, all designs; needs Verilator.
+rtl: $(STAMP)
+	RTL_DESIGNS=all $(BIN)/python -m pytest -rs tests/rtl
 
 # Damage, kills and hostile input in numbers; renews the table of docs/explanation/survival.md.
 .PHONY: chaos
