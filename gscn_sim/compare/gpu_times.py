@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 from gscn_sim.gpu import layers_frame, network_backward, predict
 from gscn_sim.gpu.device import find_device
@@ -28,8 +29,8 @@ def check_gpu(gpu: str | None, model: str) -> None:
 
 def layer_times(
     layers: tuple[SizedLayer, ...], gpu: str | None, model: str
-) -> Mapping[SizedLayer, Mapping[str, float]]:
-    """The GPU's times of each distinct shape and batch size, by the columns of ``gpu.predict``.
+) -> Mapping[SizedLayer, Mapping[str, Any]]:
+    """The GPU's times and note of each shape and batch size, by the columns of ``gpu.predict``.
 
     The pre-phases have none: the GPU runs ordinary back-propagation. Without a GPU none has any.
     """
@@ -41,12 +42,15 @@ def layer_times(
 @functools.lru_cache(maxsize=16)  # the points of a sweep ask for the same again
 def _predicted(
     layers: tuple[SizedLayer, ...], gpu: str, model: str
-) -> dict[SizedLayer, dict[str, float]]:
+) -> dict[SizedLayer, dict[str, Any]]:
     frame = layers_frame([shape for shape, _ in layers], 1)
     frame["N"] = [batch_size for _, batch_size in layers]
     rows = predict(frame, device=gpu, model=model).to_dict(orient="records")
     return {
-        layer: {str(name): float(row[name]) for name in row if str(name).endswith("_ms")}
+        layer: {
+            **{str(name): float(row[name]) for name in row if str(name).endswith("_ms")},
+            "gpu_note": str(row["gpu_note"]),
+        }
         for layer, row in zip(layers, rows, strict=True)
     }
 

@@ -22,6 +22,7 @@ LAYER_COLUMNS = (
     *("gpu_seconds_low", "gpu_seconds_high", "speedup_low", "speedup_high"),
     *("compute_bound_cycles", "dram_bound_cycles"),
     *("pe_busy_mean_cycles", "pe_busy_max_cycles", "mapping_reason", *DENSITIES),
+    "gpu_note",
 )
 WHOLE_COLUMNS = (
     *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
@@ -60,6 +61,10 @@ def layer_table(run: Compared) -> pd.DataFrame:
             times[layer].get(f"{record.phase}{theirs}", np.nan) / 1e3
             for layer, record in zip(layers, records, strict=True)
         ]
+    table["gpu_note"] = [
+        "" if record.phase in PRE_PHASES else times[layer].get("gpu_note", "")
+        for layer, record in zip(layers, records, strict=True)
+    ]
     return _with_speedups(table)[list(LAYER_COLUMNS)]
 
 
