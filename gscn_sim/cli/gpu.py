@@ -290,7 +290,8 @@ def _brief(result: pd.DataFrame) -> pd.DataFrame:
         return result[[]].assign(**columns)
     if "N" not in result.columns:
         bands = [c for c in result.columns if c.endswith(("_low_ms", "_high_ms"))]
-        hidden = [c for c in (*bands, "measured_source") if c in result]
+        forward = ("forward_ms", "measured_forward_ms")
+        hidden = [c for c in (*bands, *forward, "measured_source") if c in result]
         return result.drop(columns=hidden).rename(columns=lambda c: c.removesuffix("_ms")).round(3)
     columns = {"N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]}
     if "phase" in result.columns:

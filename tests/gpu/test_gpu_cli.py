@@ -42,7 +42,7 @@ def test_csv_equals_the_python_call(layers: Path, tmp_path: Path) -> None:
 
 def test_table_and_json(layers: Path) -> None:
     shown = run(layers).stdout
-    assert "4 layers on GeForce GTX 1080 Ti, model analytical" in shown
+    assert "4 layers on GeForce GTX 1080 Ti, fp32, model analytical" in shown
     assert "80 % of measured / predicted: forward" in shown
     assert max(len(line) for line in shown.splitlines()) <= 100
     rows = json.loads(run(layers, "--format", "json", "--model", "roofline").stdout)
@@ -64,7 +64,7 @@ def test_many_far_shapes_warn_in_one_line(tmp_path: Path) -> None:
     lines = run(path).stderr.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("warning: row 1: N 512 is far from 4 to 32")
-    assert lines[0].endswith("(and 19 more rows, see column warning)")
+    assert lines[0].endswith("(and 19 more rows, see column gpu_note)")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_reader_is_that_of_all_tables(layers: Path, tmp_path: Path) -> None:
 def test_unknown_device_and_missing_file(layers: Path, tmp_path: Path) -> None:
     result = run(layers, "--device", "rtx")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "must be one of gtx-1080ti, p100" in result.stderr
+    assert "must be one of gtx-1080ti, h100, p100" in result.stderr
     assert run(tmp_path / "none.csv").exit_code == 2
 
 
