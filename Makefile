@@ -16,13 +16,13 @@ test: $(STAMP)
 # No tracer sees into compiled code: the kernels run once more as plain Python against their twins.
 coverage: $(STAMP)
 	$(BIN)/coverage erase
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest tests/kernels tests/fabric tests/test_execute.py
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest tests/kernels tests/fabric tests/run/test_functional.py
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # Whether the tests notice small changes of a module, in a copy of the sources; by hand, not in CI:
-# make mutants MODULE=gscn_sim/reuse.py TESTS=tests/test_reuse.py
+# make mutants MODULE=gscn_sim/schedule/residency.py TESTS=tests/schedule/test_residency.py
 .PHONY: mutants
 MUTANTS := build/mutants
 mutants: $(STAMP)

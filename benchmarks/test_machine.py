@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from gscn_sim import load_config, simulate
-from gscn_sim.costs import block_costs
-from gscn_sim.geometry import make_operands, make_problem
+from gscn_sim.dataflows.costs import block_costs
 from gscn_sim.mapping import choose_plan
+from gscn_sim.problem.geometry import make_operands, make_problem
 from workloads import LayerShape, Phase, Trace, layer_from_arrays, save
 
 ROOT = Path(__file__).parents[1]

@@ -17,7 +17,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 import gscn_sim
 import workloads
 from gscn_sim.report.figures import SLOT_COLOURS
-from gscn_sim.tables import SLOTS
+from gscn_sim.results.tables import SLOTS
 
 FOLDER = Path(__file__).parent / "figures"
 DATA = Path(__file__).parent.parent / "workloads" / "data"

@@ -14,9 +14,9 @@ from typing import Any
 
 import gscn_sim
 import workloads
-from gscn_sim.cache import Cache, open_cache
-from gscn_sim.output import write_text
-from gscn_sim.tables import SLOTS
+from gscn_sim.files import write_text
+from gscn_sim.results.tables import SLOTS
+from gscn_sim.run.memo import Cache, open_cache
 
 PAGE = Path(__file__).parent / "explanation" / "policies.md"
 DATA = Path(__file__).parent.parent / "workloads" / "data"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from oracles import dnnsim
 
 from gscn_sim import load_config, simulate
-from gscn_sim.records import PhaseRecord
+from gscn_sim.results.record import PhaseRecord
 from workloads import LayerShape, Trace, layer_from_arrays
 
 DATA = Path(__file__).parent / "data" / "dnnsim_scnn"

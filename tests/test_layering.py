@@ -59,9 +59,10 @@ def test_imports_respect_the_floors(module: str, path: Path) -> None:
             )
 
 
-def test_every_package_is_listed_for_installation() -> None:
+def test_every_folder_with_modules_is_a_package_to_install() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    listed = set(config["options"]["packages"].split())
-    present = {m if p.name == "__init__.py" else m.rpartition(".")[0] for m, p in modules()}
-    assert listed == present
+    included = config["options.packages.find"]["include"].split()
+    assert sorted(included) == sorted(f"{package}*" for package in PACKAGES)
+    for _, path in modules():
+        assert (path.parent / "__init__.py").exists(), f"{path.parent} has no __init__.py"

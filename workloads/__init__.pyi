@@ -1,6 +1,7 @@
 from .errors import GscnError as GscnError
 from .errors import LayerError as LayerError
 from .errors import ShapeError as ShapeError
+from .errors import StepError as StepError
 from .errors import TraceError as TraceError
 from .layer import OPERANDS as OPERANDS
 from .layer import Layer as Layer
@@ -11,6 +12,9 @@ from .reader import load as load
 from .reader import validate as validate
 from .shape import LayerShape as LayerShape
 from .shape import Phase as Phase
+from .step import Operation as Operation
+from .step import Step as Step
+from .step import TensorUse as TensorUse
 from .synthetic import synthesize as synthesize
 from .trace import Trace as Trace
 from .writer import TraceWriter as TraceWriter

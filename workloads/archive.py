@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from workloads.errors import TraceError, one_line, reason
 
 MAX_METADATA_BYTES = 1 << 23
+MAX_STEP_BYTES = 1 << 25
 MAX_HEADER_BYTES = 4096
 MAX_DEFLATE_RATIO = 1032  # what deflate reaches at best
 CHUNK_BYTES = 1 << 20

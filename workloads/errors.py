@@ -15,6 +15,10 @@ class LayerError(GscnError, ValueError):
     """A layer whose name, numbers or operands cannot be used."""
 
 
+class StepError(GscnError, ValueError):
+    """A training step, or an operation of one, that cannot be."""
+
+
 class TraceError(GscnError):
     """A trace file that cannot be read or written."""
 

@@ -22,6 +22,9 @@ VALUE_DTYPES = (
 )
 MAX_NAME_LENGTH = 200
 MAX_ITERATION = (1 << 63) - 1
+PRE_PHASES = tuple(phase for phase in Phase if phase.is_pre_phase)
+FACTS = ("iteration", "input_gradient", "weight_gradient", "batch_size", "extra_phases")
+"""Fields of a layer that tell of its iteration; a file's layer record has them too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,21 @@ class Layer:
 
     ``activation`` is [n, C, H, W], ``gradient`` (of the output, thresholded) [n, K, P, Q] for n
     recorded samples, ``weight`` [K, C / groups, R, S]. A weight mask of None means dense, and a
-    mask without zeros becomes None. ``input_gradient`` is False for the first layer of a network,
-    whose dgrad training never runs. ``stored_values`` is what :meth:`values` answers from.
+    mask without zeros becomes None.
+
+    Attributes:
+        input_gradient: whether training computed the gradient of the input; it does not for the
+            first layer of a network, nor where nothing before the layer learns.
+        weight_gradient: whether training computed the gradient of the weights; not where they are
+            frozen.
+        batch_size: samples of the iteration, if not those of the trace.
+        extra_phases: what the method that made the gradient sparse adds to the backward pass:
+            pre-phases for ReSprop, none for an ordinary step.
+        stored_values: what :meth:`values` answers from.
 
     Raises:
         ShapeError: a mask does not have the layer's shape, or the sample counts differ.
-        LayerError: a bad name or iteration, or neither activation nor gradient.
+        LayerError: a bad name, number or phase, or neither activation nor gradient.
     """
 
     name: str
@@ -45,6 +57,9 @@ class Layer:
     weight: Mask | None = None
     iteration: int = 0
     input_gradient: bool = True
+    weight_gradient: bool = True
+    batch_size: int | None = None
+    extra_phases: tuple[Phase, ...] = PRE_PHASES
     stored_values: Mapping[Operand, NDArray[Any]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -57,11 +72,23 @@ class Layer:
             raise LayerError(
                 f"layer {self.name!r}: iteration must be a non-negative int, got {self.iteration!r}"
             )
-        if not isinstance(self.input_gradient, bool):
+        for name in ("input_gradient", "weight_gradient"):
+            if not isinstance(getattr(self, name), bool):
+                raise LayerError(
+                    f"layer {self.name!r}: {name} must be True or False, "
+                    f"got {getattr(self, name)!r}"
+                )
+        if self.batch_size is not None and not (
+            is_int(self.batch_size) and 1 <= self.batch_size <= MAX_ITERATION
+        ):
             raise LayerError(
-                f"layer {self.name!r}: input_gradient must be True or False, "
-                f"got {self.input_gradient!r}"
+                f"layer {self.name!r}: batch_size must be a positive int or None, "
+                f"got {self.batch_size!r}"
             )
+        try:
+            object.__setattr__(self, "extra_phases", parse_extra_phases(self.extra_phases))
+        except LayerError as error:
+            raise LayerError(f"layer {self.name!r}: {error}") from None
         shapes = {o: m.shape for o in OPERANDS if (m := self.mask(o)) is not None}
         check_operand_shapes(self.name, self.shape, shapes)
         if self.weight is not None and self.weight.nonzeros == self.weight.size:
@@ -91,10 +118,10 @@ class Layer:
         return mask.shape[0]
 
     def phases(self) -> tuple[Phase, ...]:
-        """Return the phases whose operands were recorded, in the order of the enum."""
+        """Return the phases that training ran and whose operands were recorded, in enum order."""
         forward = self.activation is not None
         dgrad = self.gradient is not None and self.input_gradient
-        wgrad = self.activation is not None and self.gradient is not None
+        wgrad = self.gradient is not None and forward and self.weight_gradient
         runs = {
             Phase.FORWARD: forward,
             Phase.DGRAD: dgrad,
@@ -102,7 +129,8 @@ class Layer:
             Phase.PRE_DGRAD: dgrad,
             Phase.PRE_WGRAD: wgrad,
         }
-        return tuple(phase for phase in Phase if runs[phase])
+        ran = {Phase.FORWARD, Phase.DGRAD, Phase.WGRAD, *self.extra_phases}
+        return tuple(phase for phase in Phase if runs[phase] and phase in ran)
 
 
 def layer_from_arrays(
@@ -117,6 +145,9 @@ def layer_from_arrays(
     groups: int = 1,
     iteration: int = 0,
     input_gradient: bool = True,
+    weight_gradient: bool = True,
+    batch_size: int | None = None,
+    extra_phases: tuple[Phase, ...] = PRE_PHASES,
     shape: LayerShape | None = None,
 ) -> Layer:
     """Return the layer of dense arrays, in which zero means absent; copies of them are its values.
@@ -151,6 +182,9 @@ def layer_from_arrays(
         weight=masks.get("weight"),
         iteration=iteration,
         input_gradient=input_gradient,
+        weight_gradient=weight_gradient,
+        batch_size=batch_size,
+        extra_phases=extra_phases,
         stored_values=values,
     )
 
@@ -202,6 +236,16 @@ def check_label(what: str, text: object) -> None:
     if not isinstance(text, str) or not 0 < len(text) <= MAX_NAME_LENGTH or not text.isprintable():
         shown = one_line(repr(text))[:80]
         raise LayerError(f"{what} must be 1 to {MAX_NAME_LENGTH} printable characters, got {shown}")
+
+
+def parse_extra_phases(names: object) -> tuple[Phase, ...]:
+    """Return the extra phases of these names, in enum order; raises LayerError if one is none."""
+    allowed = f"extra_phases must be of {', '.join(PRE_PHASES)}, each once"
+    if not isinstance(names, list | tuple) or not all(name in PRE_PHASES for name in names):
+        raise LayerError(f"{allowed}, got {one_line(repr(names))[:80]}")
+    if len(set(names)) != len(names):
+        raise LayerError(f"{allowed}, got {', '.join(names)}")
+    return tuple(phase for phase in PRE_PHASES if phase in names)
 
 
 def is_int(value: object) -> TypeGuard[int]:

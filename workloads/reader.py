@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workloads.archive import Archive, Directory
-from workloads.errors import GscnError
+from workloads.errors import GscnError, TraceError
 from workloads.layer import Layer, Operand, values_problem
 from workloads.masks import Mask, packed_size_bytes
-from workloads.records import LayerRecord
-from workloads.schema import METADATA_MEMBER, members, parse_metadata
+from workloads.records import LayerRecord, parse_json
+from workloads.schema import METADATA_MEMBER, StepRecord, parse_metadata
+from workloads.step import LazyOperations, Operation, Step
+from workloads.step_json import operations_from_json
 from workloads.trace import LazyLayers, Trace
 
 
@@ -30,10 +33,15 @@ def load(path: str | os.PathLike[str]) -> Trace:
             here on also whenever a layer is read.
     """
     with Archive(path) as archive:
-        metadata, records = parse_metadata(archive.read_text(METADATA_MEMBER), archive)
-        archive.check_members(members(records))
-        layers = StoredLayers(archive.path, archive.shown_path, archive.directory(), records)
-    return Trace(**metadata.metadata(), layers=layers)
+        listed = parse_metadata(archive.read_text(METADATA_MEMBER), archive)
+        archive.check_members(listed.members())
+        file = (archive.path, archive.shown_path, archive.directory())
+    step = None
+    if listed.step is not None:
+        operations = StoredOperations(*file, listed.step)
+        step = Step(**listed.step.metadata.metadata(), operations=operations)
+    layers = StoredLayers(*file, listed.records)
+    return Trace(**listed.metadata.metadata(), layers=layers, step=step)
 
 
 def validate(path: str | os.PathLike[str]) -> Trace:
@@ -42,19 +50,35 @@ def validate(path: str | os.PathLike[str]) -> Trace:
     for layer in trace.layers:
         for operand in layer.stored_values:
             layer.values(operand)
+    if trace.step is not None:
+        trace.step.operations[0]
     return trace
 
 
 @dataclass(frozen=True)
-class StoredLayers(LazyLayers):
-    """The layers of a file: opened at every iteration or index, and refused if it has changed.
-
-    ``records`` describes the layers without reading them.
-    """
+class StoredFile:
+    """A file that was loaded: opened again whenever it is needed, and refused if it has changed."""
 
     path: str
     shown_path: str
     directory: Directory
+
+    def open(self) -> Archive:
+        """Return the opened file; raises TraceError if it is not the one that was loaded."""
+        archive = Archive(self.path, self.shown_path)
+        if archive.directory() != self.directory:
+            archive.close()
+            archive.fail("expected the file that was loaded, but it has changed since")
+        return archive
+
+
+@dataclass(frozen=True)
+class StoredLayers(StoredFile, LazyLayers):
+    """The layers of a file, read at every iteration or index.
+
+    ``records`` describes the layers without reading them.
+    """
+
     records: tuple[LayerRecord, ...]
 
     def __len__(self) -> int:
@@ -76,14 +100,6 @@ class StoredLayers(LazyLayers):
                 return self._read(archive, chosen)
             return [self._read(archive, record) for record in chosen]
 
-    def open(self) -> Archive:
-        """Return the opened file; raises TraceError if it is not the one that was loaded."""
-        archive = Archive(self.path, self.shown_path)
-        if archive.directory() != self.directory:
-            archive.close()
-            archive.fail("expected the file that was loaded, but it has changed since")
-        return archive
-
     def _read(self, archive: Archive, record: LayerRecord) -> Layer:
         masks = {}
         for operand, member in record.masks.items():
@@ -100,10 +116,45 @@ class StoredLayers(LazyLayers):
             activation=masks.get("activation"),
             gradient=masks.get("gradient"),
             weight=masks.get("weight"),
-            iteration=record.iteration,
-            input_gradient=record.input_gradient,
             stored_values=_FileValues(self, record, masks),
+            **record.facts(),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class StoredOperations(LazyOperations, StoredFile):
+    """The operations of a file's step, read when the first is asked for and kept then."""
+
+    record: StepRecord
+
+    def __len__(self) -> int:
+        return self.record.operations
+
+    @overload
+    def __getitem__(self, index: int) -> Operation: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Operation]: ...
+    def __getitem__(self, index: int | slice) -> Operation | Sequence[Operation]:
+        return self._operations[index]
+
+    def __iter__(self) -> Iterator[Operation]:
+        return iter(self._operations)
+
+    @cached_property
+    def _operations(self) -> tuple[Operation, ...]:
+        member, size_bytes = self.record.member, self.record.size_bytes
+        where = f"step, member {member + '.npy'!r}"
+        with self.open() as archive:
+            text = archive.read(member, where, np.dtype(np.uint8), (size_bytes,)).tobytes()
+            with archive.guard(where, "JSON text in UTF-8"):
+                obj = parse_json(text)
+            try:
+                operations = operations_from_json(obj)
+            except TraceError as error:
+                archive.fail(f"{where}: {error}")
+            if len(operations) != len(self):
+                archive.fail(f"{where}: expected {len(self)} operations, got {len(operations)}")
+        return operations
 
 
 @dataclass(frozen=True)

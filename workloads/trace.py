@@ -15,6 +15,8 @@ from typing import Any
 from workloads.errors import LayerError, TraceError, one_line
 from workloads.layer import OPERANDS, Layer, check_label
 from workloads.records import LayerRecord, canonical_json
+from workloads.step import Step
+from workloads.step_json import header_json, operations_json
 
 MAX_INT = (1 << 63) - 1
 
@@ -23,10 +25,12 @@ MAX_INT = (1 << 63) - 1
 class TraceMetadata:
     """What is known about the run that a trace comes from; None where it is not.
 
-    ``batch_size`` is the training batch N, of which each layer holds n <= N samples.
+    ``batch_size`` is the training batch N, of which each layer holds n <= N samples; a layer of an
+    iteration with another batch has its own ``batch_size``.
     ``reuse_sparsity`` is the wanted and ``reuse_sparsity_reached`` the reached fraction of zeros in
     the gradient delta. ``epoch`` and ``iteration`` are where recording began; each layer has its
-    own iteration. ``versions`` names what wrote the trace.
+    own iteration. ``method`` is what made the gradient sparse, as ``resprop``. ``versions`` names
+    what wrote the trace.
 
     Raises:
         TraceError: a value of the wrong type or out of its range.
@@ -41,6 +45,7 @@ class TraceMetadata:
     reuse_sparsity_reached: float | None = None
     loss: float | None = None
     seed: int | None = None
+    method: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,6 +61,7 @@ class TraceMetadata:
             ),
             "loss": _optional_real("loss", self.loss, -math.inf, math.inf),
             "seed": _optional_int("seed", self.seed),
+            "method": None if self.method is None else _label("method", self.method),
             "versions": _versions(self.versions),
         }
         for name, value in checked.items():
@@ -71,17 +77,21 @@ class Trace(TraceMetadata):
     """Recorded layers, in order, with the metadata of their run.
 
     ``layers`` has a length and can be iterated over any number of times; those of a loaded or
-    synthesised trace are made one at a time. Two traces are the same when their digests are.
+    synthesised trace are made one at a time. ``step`` lists the operations of a whole training
+    step, if they were recorded. Two traces are the same when their digests are.
 
     Raises:
         TraceError: bad metadata, no layers, two layers of one name and iteration, or more samples
-            than ``batch_size``.
+            than the batch of the iteration.
     """
 
     layers: Sequence[Layer]
+    step: Step | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.step is not None and not isinstance(self.step, Step):
+            raise TraceError(f"step must be a workloads.Step, got {type(self.step).__name__}")
         if isinstance(self.layers, LazyLayers):
             return
         layers = tuple(self.layers)
@@ -94,19 +104,29 @@ class Trace(TraceMetadata):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the metadata and masks.
+        """SHA-256 (hex) of the metadata, the masks and the step.
 
         It does not depend on compression, on member names or on whether values are stored, so that
         a trace, its file and the reloaded trace agree. The first use reads every layer.
         """
-        digest = hashlib.sha256(canonical_json(self.metadata()))
+        known = self.metadata()
+        if known["method"] is None:
+            del known["method"]  # version 1 has none
+        digest = hashlib.sha256(canonical_json(known))
         for layer in self.layers:
             digest.update(canonical_json(LayerRecord.of(layer).content()))
             for operand in OPERANDS:
                 mask = layer.mask(operand)
                 if mask is not None:
                     digest.update(mask.packed.data)
+        if self.step is not None:
+            digest.update(canonical_json(header_json(self.step)))
+            digest.update(operations_json(self.step.operations))
         return digest.hexdigest()
+
+    def batch_of(self, layer: Layer) -> int:
+        """Return the batch size of the iteration that ``layer`` was recorded in."""
+        return layer.batch_size or self.batch_size
 
 
 class LazyLayers(Sequence[Layer]):
@@ -117,7 +137,7 @@ def check_member(layer: object, batch_size: int, seen: set[tuple[int, str]]) -> 
     """Raise TraceError unless ``layer`` can join those in ``seen``; adds it there."""
     if not isinstance(layer, Layer):
         raise TraceError(f"layers must hold workloads.Layer, got {type(layer).__name__}")
-    check_samples(layer.name, layer.n_samples, batch_size)
+    check_samples(layer.name, layer.n_samples, layer.batch_size or batch_size)
     key = (layer.iteration, layer.name)
     if key in seen:
         raise TraceError(

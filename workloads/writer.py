@@ -11,12 +11,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from workloads.archive import MAX_METADATA_BYTES
+from workloads.archive import MAX_METADATA_BYTES, MAX_STEP_BYTES
 from workloads.errors import TraceError, one_line
 from workloads.files import atomic_file
 from workloads.layer import OPERANDS, Layer, Operand, operand_shape, values_problem
 from workloads.records import LayerRecord
-from workloads.schema import METADATA_MEMBER, metadata_json
+from workloads.schema import METADATA_MEMBER, STEP_MEMBER, Listed, StepRecord, metadata_json
+from workloads.step import Step
+from workloads.step_json import operations_json
 from workloads.trace import Trace, TraceMetadata, check_member, check_samples
 
 
@@ -46,6 +48,7 @@ class TraceWriter:
         self._metadata = _metadata(network=network, batch_size=batch_size, **metadata)
         self._values = values
         self._records: list[LayerRecord] = []
+        self._step: StepRecord | None = None
         self._seen: set[tuple[int, str]] = set()
         self._stack = ExitStack()
         self._archive: zipfile.ZipFile | None = None
@@ -67,7 +70,7 @@ class TraceWriter:
         """Append one layer to the file.
 
         Raises:
-            TraceError: the layer is there already, has more samples than ``batch_size``, has no
+            TraceError: the layer is there already, has more samples than its batch, has no
                 values although they were asked for, or the file cannot be written.
         """
         try:
@@ -86,6 +89,29 @@ class TraceWriter:
         for operand, values in stored.items():
             self._write(record.values[operand].member, values)
         self._records.append(record)
+
+    def add_step(self, step: Step) -> None:
+        """Put the operations of a training step into the file.
+
+        Raises:
+            TraceError: there is one already, it is too long, or the file cannot be written.
+        """
+        text = operations_json(step.operations)
+        if self._step is not None or len(text) > MAX_STEP_BYTES:
+            self._failed = True
+            raise TraceError(
+                f"{self._shown_path}: a trace must have at most one step"
+                if self._step is not None
+                else f"{self._shown_path}: the operations of a step must take at most "
+                f"{MAX_STEP_BYTES} bytes, got {len(text)}"
+            )
+        self._write(STEP_MEMBER, np.frombuffer(text, dtype=np.uint8))
+        self._step = StepRecord(
+            metadata=step,
+            member=STEP_MEMBER,
+            size_bytes=len(text),
+            operations=len(step.operations),
+        )
 
     def _stored_values(self, layer: Layer) -> dict[Operand, NDArray[Any]]:
         stored = {o: v for o in OPERANDS if (v := layer.values(o)) is not None}
@@ -122,10 +148,13 @@ class TraceWriter:
             raise TraceError(f"{self._shown_path}: a trace must have at least one layer, got none")
         try:
             for record in self._records:  # batch_size may have been updated
-                check_samples(record.name, record.samples, self._metadata.batch_size)
+                batch_size = record.batch_size or self._metadata.batch_size
+                check_samples(record.name, record.samples, batch_size)
         except TraceError as error:
             raise TraceError(f"{self._shown_path}: {error}") from None
-        content = metadata_json(self._metadata, self._records)
+        content = metadata_json(
+            Listed(metadata=self._metadata, records=tuple(self._records), step=self._step)
+        )
         if len(content) > MAX_METADATA_BYTES:
             raise TraceError(
                 f"{self._shown_path}: metadata must take at most {MAX_METADATA_BYTES} bytes, "
@@ -183,6 +212,8 @@ def save(trace: Trace, path: str | os.PathLike[str], values: bool = False) -> No
     with TraceWriter(path, values=values, **trace.metadata()) as writer:
         for layer in trace.layers:
             writer.add(layer)
+        if trace.step is not None:
+            writer.add_step(trace.step)
 
 
 def _metadata(**fields: Any) -> TraceMetadata:

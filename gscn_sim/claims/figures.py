@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gscn_sim.claims.record import Row
-from gscn_sim.output import whole_file
+from gscn_sim.files import whole_file
 from workloads import GscnError
 
 # Fixed, so that the same rows give the same file.

@@ -11,7 +11,7 @@ from typing import Any
 from gscn_sim.claims import ant, gscn, resprop, scnn, sensitivity
 from gscn_sim.claims.figures import write_figure
 from gscn_sim.claims.record import Row, Study
-from gscn_sim.output import digits, make_folder, write_json, write_table, write_text
+from gscn_sim.files import digits, make_folder, write_json, write_table, write_text
 from workloads import GscnError
 
 FAMILIES: Mapping[str, tuple[str, Callable[[Study], list[Row]]]] = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from gscn_sim.claims.gscn import CASES, denominators
 from gscn_sim.claims.record import Row, Study, first_iteration, summary_row, with_layers
-from gscn_sim.simulate import Run
+from gscn_sim.run.simulate import Run
 from workloads import Mask, Trace
 
 FAMILY = "sensitivity"

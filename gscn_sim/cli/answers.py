@@ -125,8 +125,8 @@ def answer(
     """Print a table as people or machines want it, and write it whole if asked to."""
     from gscn_sim.cli.options import command_line
     from gscn_sim.cli.show import show_frame
-    from gscn_sim.output import records, to_json, write_table
-    from gscn_sim.provenance import code_digest, versions
+    from gscn_sim.files import records, to_json, write_table
+    from gscn_sim.results.provenance import code_digest, versions
 
     if output is not None:
         origin = {"command": command_line(), "versions": versions(), "code": code_digest()}
@@ -141,7 +141,7 @@ def answer(
 
 def _save_config(target: str, path: str, point: int, sweep: int) -> None:
     from gscn_sim.config import dump_toml, load_config
-    from gscn_sim.output import write_text
+    from gscn_sim.files import write_text
     from gscn_sim.sweep import point_config
 
     values = point_config(path, point, sweep)

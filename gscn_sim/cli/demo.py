@@ -40,8 +40,8 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     from gscn_sim.cli.layers import show_run
     from gscn_sim.cli.run import save
     from gscn_sim.cli.show import progress
-    from gscn_sim.output import make_folder
-    from gscn_sim.simulate import simulate
+    from gscn_sim.files import make_folder
+    from gscn_sim.run.simulate import simulate
 
     out = make_folder(folder)
     trace = workloads.load(_trace(out, epochs))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gscn_sim.simulate import Run
+    from gscn_sim.run.simulate import Run
 
 _SCOPES = {
     "backward": "backward pass",
@@ -28,7 +28,7 @@ _LIMITS = {
 
 def headline(run: Run) -> str:
     """Say time, speed-up, useful slots and limit of the most complete pass that was simulated."""
-    from gscn_sim.tables import headline_row
+    from gscn_sim.results.tables import headline_row
 
     row = headline_row(run.summary)
     scope = _SCOPES.get(row["phase"], row["phase"])
@@ -60,7 +60,7 @@ def duration(seconds: float) -> str:
 
 
 def _limit(row: Mapping[str, Any]) -> str:
-    from gscn_sim.tables import SLOTS
+    from gscn_sim.results.tables import SLOTS
 
     cause = row["limited_by"]
     total = sum(row[name] for name in SLOTS)

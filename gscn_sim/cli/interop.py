@@ -97,7 +97,7 @@ def export_shapes(path: str, form: str, output: str) -> None:
     For timeloop PATH is a folder: one problem a layer and phase, with the densities of its masks.
     """
     import workloads
-    from gscn_sim.output import write_text
+    from gscn_sim.files import write_text
     from workloads.interop.scalesim import topology_text
 
     trace = workloads.load(path)
@@ -114,7 +114,7 @@ def _write_problems(trace: Trace, folder: str) -> int:
     """Write the problems of all recorded layers and phases; their number."""
     import re
 
-    from gscn_sim.output import make_folder, write_text
+    from gscn_sim.files import make_folder, write_text
     from workloads.interop.timeloop import OUTPUTS, problem_text
 
     texts = {

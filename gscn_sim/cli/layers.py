@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gscn_sim.cli.show import number, share, show_table, text
 
 if TYPE_CHECKING:
-    from gscn_sim.simulate import Run
+    from gscn_sim.run.simulate import Run
 
 _SLOT_HEADINGS = (
     ("slots_useful", "useful"),
@@ -25,7 +25,7 @@ _SLOT_HEADINGS = (
 
 def show_run(run: Run) -> None:
     """Print the layers, the summary and the slot breakdown on stdout."""
-    from gscn_sim.tables import SLOTS, layer_means
+    from gscn_sim.results.tables import SLOTS, layer_means
 
     layers = layer_means(run.table)
     unit, scale = ("us", 1e6) if layers["seconds"].max() < 1e-3 else ("ms", 1e3)

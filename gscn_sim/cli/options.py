@@ -74,7 +74,7 @@ def batch_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--cache``; :func:`gscn_sim.cache.open_cache` takes it."""
+    """Add ``--cache``; :func:`gscn_sim.run.memo.open_cache` takes it."""
     return click.option(
         "--cache",
         metavar="DIR|off",

@@ -47,13 +47,13 @@ def reproduce(
     keep the rows they have there. Kernel results are kept in the cache: an interrupted run goes on
     quickly where it was.
     """
-    from gscn_sim.cache import open_cache
     from gscn_sim.claims import Study
     from gscn_sim.claims import reproduce as make_rows
     from gscn_sim.claims.reproduce import write
     from gscn_sim.cli.show import progress
-    from gscn_sim.output import make_folder
-    from gscn_sim.provenance import code_digest, versions
+    from gscn_sim.files import make_folder
+    from gscn_sim.results.provenance import code_digest, versions
+    from gscn_sim.run.memo import open_cache
 
     make_folder(folder)
     place = Path(traces) if traces else Path(str(resources.files("workloads.data")))

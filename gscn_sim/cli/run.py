@@ -21,7 +21,7 @@ from gscn_sim.cli.options import (
 from workloads import GscnError
 
 if TYPE_CHECKING:
-    from gscn_sim.simulate import Run
+    from gscn_sim.run.simulate import Run
     from workloads import Trace
 
 FORMATS = ("table", "csv", "json")
@@ -70,9 +70,9 @@ def run(
     device, gpu_model = read_gpu(gpu)
 
     import workloads
-    from gscn_sim.cache import open_cache
     from gscn_sim.cli.show import progress
-    from gscn_sim.simulate import simulate
+    from gscn_sim.run.memo import open_cache
+    from gscn_sim.run.simulate import simulate
 
     trace = workloads.load(path)
     chosen = read_phases(phases, trace)
@@ -107,7 +107,7 @@ def output_format(output: str | None, form: str | None) -> str:
     Raises:
         GscnError: the two disagree, or neither says.
     """
-    from gscn_sim.output import TABLE_SUFFIXES, table_suffix
+    from gscn_sim.files import TABLE_SUFFIXES, table_suffix
 
     if output is None:
         return ""
@@ -123,9 +123,9 @@ def output_format(output: str | None, form: str | None) -> str:
 def run_document(result: Run, trace: Trace) -> dict[str, Any]:
     """Everything about a run as one JSON document."""
     from gscn_sim.cli.headline import headline
-    from gscn_sim.output import records
-    from gscn_sim.provenance import config_record, provenance
-    from gscn_sim.tables import headline_row, pe_busy_shares
+    from gscn_sim.files import records
+    from gscn_sim.results.provenance import config_record, provenance
+    from gscn_sim.results.tables import headline_row, pe_busy_shares
 
     facts = trace.metadata() | {"digest": trace.digest}
     busy = pe_busy_shares(result)
@@ -145,7 +145,7 @@ def run_document(result: Run, trace: Trace) -> dict[str, Any]:
 
 def save(result: Run, trace: Trace, output: str, file_format: str) -> None:
     """Write the run's file; a CSV or Parquet table has its origin in a second file beside it."""
-    from gscn_sim.output import write_json, write_table
+    from gscn_sim.files import write_json, write_table
 
     document = run_document(result, trace)
     if file_format == ".json":
@@ -159,7 +159,7 @@ def present(result: Run, trace: Trace, form: str) -> None:
     """Print a run on stdout; for machines, the headline goes to stderr."""
     from gscn_sim.cli.headline import headline
     from gscn_sim.cli.layers import show_run
-    from gscn_sim.output import to_json
+    from gscn_sim.files import to_json
 
     if form == "table":
         show_run(result)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gscn_sim.output import digits, whole_numbers
+from gscn_sim.files import digits, whole_numbers
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -98,8 +98,8 @@ def sweep(
     quiet: bool,
 ) -> None:
     """Simulate every design of a space on every TRACE; the same command resumes."""
+    from gscn_sim.files import make_folder
     from gscn_sim.gpu.device import load_device
-    from gscn_sim.output import make_folder
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
     from gscn_sim.sweep.schedulers import open_scheduler
     from gscn_sim.sweep.schema import METRICS
@@ -259,8 +259,8 @@ def reporter(quiet: bool) -> Iterator[Report]:
 def conclude(out: Path, number: int, plan: Plan) -> None:
     """Write the table beside the store and print the best designs."""
     from gscn_sim.cli.show import show_frame
-    from gscn_sim.output import write_table
-    from gscn_sim.provenance import provenance
+    from gscn_sim.files import write_table
+    from gscn_sim.results.provenance import provenance
     from gscn_sim.sweep import best, sweep_table
 
     frame = sweep_table(out, number)

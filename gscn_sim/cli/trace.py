@@ -31,7 +31,7 @@ def info(path: str, form: str) -> None:
     """Show what TRACE is and the shape and densities of each of its layers."""
     import workloads
     from gscn_sim.cli.show import number, show_table, text
-    from gscn_sim.output import to_json
+    from gscn_sim.files import to_json
 
     loaded = workloads.load(path)
     rows = [layer_facts(layer) for layer in loaded.layers]

@@ -17,7 +17,7 @@ def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) ->
 
     import workloads
     from gscn_sim.cli.show import progress, show_frame
-    from gscn_sim.verify import verify as check
+    from gscn_sim.run.verify import verify as check
 
     with progress(quiet) as update:
         checks = check(workloads.load(path), config, progress=update)

@@ -10,7 +10,7 @@ from gscn_sim.fabric.component import Calendar, Component
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.fabric.network import BroadcastNetwork
-from gscn_sim.schedule import Schedule
+from gscn_sim.schedule.model import Schedule
 
 
 class GlobalBuffer(Component):

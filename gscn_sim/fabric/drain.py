@@ -7,7 +7,7 @@ import simpy
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
-from gscn_sim.timeline import Timeline
+from gscn_sim.results.timeline import Timeline
 
 
 class Drain(Component):

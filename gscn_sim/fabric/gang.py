@@ -5,7 +5,7 @@ from __future__ import annotations
 import simpy
 
 from gscn_sim.fabric.component import Calendar, Component
-from gscn_sim.schedule import Gang
+from gscn_sim.schedule.model import Gang
 
 
 class GangState(Component):

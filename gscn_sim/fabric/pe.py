@@ -15,8 +15,8 @@ from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.kernels import rounds as kernel
 from gscn_sim.kernels.feed import feed_round
-from gscn_sim.schedule import Lists
-from gscn_sim.timeline import Timeline
+from gscn_sim.results.timeline import Timeline
+from gscn_sim.schedule.model import Lists
 
 # What a PE does between one moment of a round and the next.
 _SPANS = ("operand wait", "output wait", "compute", "operand wait", "imbalance", "output wait")

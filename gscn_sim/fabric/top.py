@@ -14,9 +14,9 @@ from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.fabric.network import BroadcastNetwork
 from gscn_sim.fabric.pe import ProcessingElements
-from gscn_sim.geometry import Ints
-from gscn_sim.schedule import Schedule
-from gscn_sim.timeline import Timeline
+from gscn_sim.problem.geometry import Ints
+from gscn_sim.results.timeline import Timeline
+from gscn_sim.schedule.model import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

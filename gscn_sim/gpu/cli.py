@@ -76,8 +76,8 @@ def predict_command(
 @click.option("--held-out", metavar="PATH", help="Write each layer predicted without its shape.")
 def fit(devices: tuple[str, ...], output: str, held_out: str | None) -> None:
     """Fit the coefficients on the measured layers, with cross-validation by shape."""
+    from gscn_sim.files import write_table, write_text
     from gscn_sim.gpu.fitting import fit as fit_devices
-    from gscn_sim.output import write_table, write_text
 
     seen: set[str] = set()
 
@@ -115,9 +115,9 @@ def report(
     form: str,
 ) -> None:
     """Compare predicted with measured times: per device, pass and filter size."""
+    from gscn_sim.files import whole_file
     from gscn_sim.gpu import reporting
     from gscn_sim.gpu.coefficients import load_fits
-    from gscn_sim.output import whole_file
 
     names = devices or None
     fits = None if coefficients is None else load_fits(coefficients)
@@ -176,8 +176,8 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> None:
     from gscn_sim.cli.options import command_line
-    from gscn_sim.output import records, to_json, write_table
-    from gscn_sim.provenance import code_digest, versions
+    from gscn_sim.files import records, to_json, write_table
+    from gscn_sim.results.provenance import code_digest, versions
 
     if output is not None:
         sidecar = {"command": command_line(), "versions": versions(), "code": code_digest()}

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from gscn_sim.config import Config
-from gscn_sim.geometry import Ints, Operands
 from gscn_sim.mapping.plan import Plan
+from gscn_sim.problem.geometry import Ints, Operands
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 from gscn_sim.config import Config, ignoring
 from gscn_sim.errors import ConfigError
-from gscn_sim.geometry import Operands, Problem, make_problem
 from gscn_sim.mapping.estimate import Estimator
 from gscn_sim.mapping.plan import Plan, held_outputs, reached_span
+from gscn_sim.problem.geometry import Operands, Problem, make_problem
 from gscn_sim.units import ceil_div
 from workloads import LayerShape, Phase
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gscn_sim.geometry import Ints
+from gscn_sim.problem.geometry import Ints
 
 
 def integral(mask: NDArray[np.uint8]) -> NDArray[np.int32]:

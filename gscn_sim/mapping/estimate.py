@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.config import Config
-from gscn_sim.geometry import Ints, Operands, Problem
 from gscn_sim.mapping.counts import integral, prefix, region_counts
 from gscn_sim.mapping.plan import Plan, cut, window
+from gscn_sim.problem.geometry import Ints, Operands, Problem
 from gscn_sim.units import ceil_div
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gscn_sim.geometry import Ints, Problem
+from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.units import ceil_div
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from gscn_sim.report.sources import RunSource
-from gscn_sim.tables import SLOTS
+from gscn_sim.results.tables import SLOTS
 from workloads import Phase
 
 Figure = dict[str, Any]

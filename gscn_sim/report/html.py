@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from gscn_sim.output import digits, plain, records, whole_numbers, write_text
+from gscn_sim.files import digits, plain, records, whole_numbers, write_text
 from gscn_sim.report import figures
 from gscn_sim.report.sources import RunSource, SweepSource, read_source
 from workloads import GscnError

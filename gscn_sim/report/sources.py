@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gscn_sim.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
+from gscn_sim.results.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
 from workloads import GscnError
 from workloads.errors import reason
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gscn_sim.output import whole_file
+from gscn_sim.files import whole_file
 from gscn_sim.report.figures import PHASE_COLOURS, SLOT_COLOURS, phases_in
 from gscn_sim.report.sources import RunSource, SweepSource, read_source
-from gscn_sim.tables import SLOTS
+from gscn_sim.results.tables import SLOTS
 from workloads import GscnError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from distributed import (
     wait,
 )
 
-from gscn_sim.provenance import code_digest
+from gscn_sim.results.provenance import code_digest
 from gscn_sim.sweep.errors import ClusterError
 from gscn_sim.sweep.evaluate import Evaluate, outcome
 from gscn_sim.sweep.points import Point, Workload

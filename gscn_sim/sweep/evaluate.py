@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gscn_sim.cache import Cache, open_cache
+from gscn_sim.run.memo import Cache, open_cache
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.points import Point
 from gscn_sim.sweep.schema import METRICS
@@ -17,7 +17,7 @@ from gscn_sim.sweep.store import Outcome
 from workloads import GscnError, Phase, Trace, load
 
 if TYPE_CHECKING:
-    from gscn_sim.simulate import Run
+    from gscn_sim.run.simulate import Run
 
 Metrics = dict[str, float | str]
 Evaluate = Callable[[Point], Metrics]
@@ -34,7 +34,7 @@ class Evaluation:
     cache: str | None = None
 
     def __call__(self, point: Point) -> Metrics:
-        from gscn_sim.simulate import simulate
+        from gscn_sim.run.simulate import simulate
 
         assert point.config is not None
         run = simulate(
@@ -52,8 +52,8 @@ class Evaluation:
 
 def metrics(run: Run) -> Metrics:
     """The metrics of a run: its headline row, the backward pass alone, and the design's cost."""
-    from gscn_sim.energy import area_mm2
-    from gscn_sim.tables import headline_row
+    from gscn_sim.results.energy import area_mm2
+    from gscn_sim.results.tables import headline_row
 
     head = headline_row(run.summary)
     values = {name: head[name] for name in METRICS if name in head}

@@ -101,6 +101,6 @@ def _plain_number(match: re.Match[str]) -> str:
 
 
 def _area_mm2(config: Config) -> float:
-    from gscn_sim.energy import area_mm2
+    from gscn_sim.results.energy import area_mm2
 
     return area_mm2(config).total

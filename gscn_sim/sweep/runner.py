@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gscn_sim.provenance import code_digest, versions
+from gscn_sim.results.provenance import code_digest, versions
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.evaluate import Evaluate, Evaluation
 from gscn_sim.sweep.points import Point, Setting, Workload

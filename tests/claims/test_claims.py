@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from gscn_sim.cache import Cache
 from gscn_sim.claims import Row, Study, ant, gscn, resprop, scnn
 from gscn_sim.claims.gscn import GPU_WATTS, denominators
 from gscn_sim.claims.record import first_iteration, summary_row
 from gscn_sim.claims.reproduce import NAME, markdown, write
 from gscn_sim.claims.sensitivity import dense_activations
 from gscn_sim.cli import main
-from gscn_sim.energy import energy_j
+from gscn_sim.results.energy import energy_j
+from gscn_sim.run.memo import Cache
 from workloads import GscnError, LayerShape, Trace, layer_from_arrays, save
 
 SHAPE = LayerShape(C=8, H=8, W=8, K=8, R=3, S=3, padding=(1, 1))

@@ -17,8 +17,8 @@ def test_a_sound_trace_passes(invoke, toy_trace):
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_failed_check_is_shown_and_ends_with_1(invoke, toy_trace, monkeypatch, quiet):
     checks = pd.DataFrame([ROW, {**ROW, "phase": "wgrad", "passed": False}])
-    # ``gscn_sim.verify`` is the function; its module must be asked for by name.
-    module = importlib.import_module("gscn_sim.verify")
+    # ``gscn_sim.run.verify`` is the function; its module must be asked for by name.
+    module = importlib.import_module("gscn_sim.run.verify")
     monkeypatch.setattr(module, "verify", lambda *_, **__: checks)
     result = invoke("verify", toy_trace, *(["-q"] if quiet else []))
     assert result.exit_code == 1

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from gscn_sim.kernels.pairing import N_COUNTERS
-from gscn_sim.schedule import Gang, Lists, Schedule
+from gscn_sim.schedule.model import Gang, Lists, Schedule
 
 
 def make_gang(

@@ -14,7 +14,7 @@ from oracles.memory import Memory
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import ConfigError
 from gscn_sim.fabric.dram import Dram, _scatter, bound_cycles
-from gscn_sim.timeline import Timeline
+from gscn_sim.results.timeline import Timeline
 
 PRESETS = ("gddr5x-484", "hbm2", "ddr4-2400", "lpddr4", "ddr4-50")
 MEBIBYTE = 1 << 20

@@ -15,8 +15,8 @@ from schedules import make_gang, make_schedule, schedules
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import DeadlockError
 from gscn_sim.fabric import top
-from gscn_sim.schedule import Schedule
-from gscn_sim.timeline import Timeline
+from gscn_sim.results.timeline import Timeline
+from gscn_sim.schedule.model import Schedule
 
 policies = st.fixed_dictionaries(
     {

@@ -15,7 +15,7 @@ from schedules import make_gang, make_schedule, schedules
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import DeadlockError
 from gscn_sim.fabric.top import FabricResult, run_fabric, run_to_end
-from gscn_sim.schedule import Schedule
+from gscn_sim.schedule.model import Schedule
 
 
 def machine(**overrides: Any) -> Config:

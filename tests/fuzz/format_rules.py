@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import numpy as np
 
-TOP = {
+TOP_1 = {
     *("format", "schema_version", "network", "dataset", "batch_size", "epoch", "iteration"),
     *("reuse_sparsity", "reuse_sparsity_reached", "loss", "seed", "versions", "layers"),
 }
-RECORD = {"name", "iteration", "samples", "input_gradient", "shape", "masks", "values"}
+TOP_2 = {*TOP_1, "method", "step"}
+RECORD_1 = {"name", "iteration", "samples", "input_gradient", "shape", "masks", "values"}
+RECORD_2 = {*RECORD_1, "kind", "weight_gradient", "batch_size", "extra_phases"}
+STEP = {
+    *("network", "batch_size", "input_shapes", "optimizer", "synchronisations", "left_out"),
+    *("versions", "member", "size_bytes", "operations"),
+}
+OPERATION = {
+    *("phase", "kind", "name", "module", "use", "inputs", "outputs", "layer", "macs"),
+    *("depends_on", "attributes", "priced"),
+}
+STEP_PHASES = {"forward", "backward", "optimizer"}
+KINDS = {
+    *("convolution", "matmul", "normalisation", "activation", "addition", "pooling", "loss"),
+    *("resprop", "optimizer", "cast", "other"),
+}
 SIZES = ("C", "H", "W", "K", "R", "S", "groups")
 PAIRS = ("stride", "padding", "dilation")
 OPERANDS = {"activation", "gradient", "weight"}
@@ -19,16 +35,23 @@ DTYPES = {
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16",
     "float32", "float64",
 }  # fmt: skip
+STEP_DTYPES = {
+    *DTYPES, "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz",
+    "complex32", "complex64", "complex128",
+}  # fmt: skip
 
 
 def is_trace(metadata: Any, arrays: dict[str, np.ndarray]) -> bool:
     """Whether metadata and members keep every rule of the page."""
-    if not isinstance(metadata, dict) or set(metadata) != TOP:
+    if not isinstance(metadata, dict) or not whole(metadata.get("schema_version"), 1, 2):
+        return False
+    version = metadata["schema_version"]
+    if set(metadata) != (TOP_1 if version == 1 else TOP_2):
         return False
     m = metadata
     fine = (
         m["format"] == "gscn-trace"
-        and whole(m["schema_version"], 1, 1)
+        and (m.get("method") is None or label(m["method"]))
         and label(m["network"])
         and (m["dataset"] is None or label(m["dataset"]))
         and whole(m["batch_size"], 1)
@@ -47,9 +70,11 @@ def is_trace(metadata: Any, arrays: dict[str, np.ndarray]) -> bool:
     used: list[str] = []
     names = set()
     for record in m["layers"]:
-        if not is_record(record, m["batch_size"], arrays, used):
+        if not is_record(record, version, m["batch_size"], arrays, used):
             return False
         names.add((record["iteration"], record["name"]))
+    if m.get("step") is not None and not is_step(m["step"], arrays, used):
+        return False
     return (
         len(names) == len(m["layers"])
         and len(set(used)) == len(used)
@@ -58,10 +83,24 @@ def is_trace(metadata: Any, arrays: dict[str, np.ndarray]) -> bool:
     )
 
 
-def is_record(r: Any, batch: int, arrays: dict[str, np.ndarray], used: list[str]) -> bool:
+def is_record(
+    r: Any, version: int, batch: int, arrays: dict[str, np.ndarray], used: list[str]
+) -> bool:
     """Whether one layer record and its members keep the rules; adds its members to ``used``."""
-    if not isinstance(r, dict) or set(r) != RECORD:
+    if not isinstance(r, dict) or set(r) != (RECORD_1 if version == 1 else RECORD_2):
         return False
+    if version == 2:
+        extra = r["extra_phases"]
+        if not (
+            r["kind"] == "convolution"
+            and isinstance(r["weight_gradient"], bool)
+            and (r["batch_size"] is None or whole(r["batch_size"], 1))
+            and isinstance(extra, list)
+            and all(phase in ("pre_dgrad", "pre_wgrad") for phase in extra)
+            and len(set(extra)) == len(extra)
+        ):
+            return False
+        batch = batch if r["batch_size"] is None else r["batch_size"]
     if not (
         label(r["name"])
         and whole(r["iteration"], 0)
@@ -108,6 +147,83 @@ def is_record(r: Any, batch: int, arrays: dict[str, np.ndarray], used: list[str]
         if ((array != 0) != bits.get(operand, np.ones(array.shape, np.uint8))).any():
             return False
     return True
+
+
+def is_step(s: Any, arrays: dict[str, np.ndarray], used: list[str]) -> bool:
+    """Whether the step and its member keep the rules; adds the member to ``used``."""
+    if not isinstance(s, dict) or set(s) != STEP:
+        return False
+    shapes = s["input_shapes"]
+    fine = (
+        label(s["network"])
+        and label(s["optimizer"])
+        and whole(s["batch_size"], 1)
+        and whole(s["synchronisations"], 0)
+        and isinstance(shapes, list)
+        and all(isinstance(shape, list) and all(whole(n, 0) for n in shape) for shape in shapes)
+        and isinstance(s["left_out"], dict)
+        and all(label(k) and whole(v, 0) for k, v in s["left_out"].items())
+        and isinstance(s["versions"], dict)
+        and all(label(k) and label(v) for k, v in s["versions"].items())
+        and label(s["member"])
+        and s["member"] in arrays
+        and whole(s["size_bytes"], 1, 2**25)
+        and whole(s["operations"], 1, 2**25)
+    )
+    if not fine:
+        return False
+    used.append(s["member"])
+    text = arrays[s["member"]]
+    if text.dtype != np.uint8 or text.shape != (s["size_bytes"],):
+        return False
+    try:
+        listed = json.loads(bytes(text))
+    except ValueError:
+        return False
+    return (
+        isinstance(listed, list)
+        and len(listed) == s["operations"]
+        and all(is_operation(o, i) for i, o in enumerate(listed))
+    )
+
+
+def is_operation(o: Any, position: int) -> bool:
+    """Whether one operation of a step keeps the rules."""
+    if not isinstance(o, dict) or not {"phase", "kind", "name"} <= set(o) <= OPERATION:
+        return False
+    module, layer = o.get("module", ""), o.get("layer")
+    return (
+        isinstance(o["phase"], str)
+        and o["phase"] in STEP_PHASES
+        and isinstance(o["kind"], str)
+        and o["kind"] in KINDS
+        and label(o["name"])
+        and (module == "" or label(module))
+        and whole(o.get("use", 1), 1)
+        and whole(o.get("macs", 0), 0)
+        and isinstance(o.get("priced", True), bool)
+        and isinstance(o.get("attributes", {}), dict)
+        and (layer is None or operand_shapes(layer, 1) is not None)
+        and isinstance(o.get("depends_on", []), list)
+        and all(whole(i, 0, position - 1) for i in o.get("depends_on", []))
+        and all(is_tensors(o.get(key, [])) for key in ("inputs", "outputs"))
+    )
+
+
+def is_tensors(listed: Any) -> bool:
+    """Whether these are tensors that an operation reads or writes."""
+    return isinstance(listed, list) and all(
+        isinstance(t, list)
+        and len(t) == 4
+        and whole(t[0], 0)
+        and isinstance(t[1], str)
+        and t[1] in STEP_DTYPES
+        and isinstance(t[2], list)
+        and len(t[2]) <= 64
+        and all(whole(n, 0) for n in t[2])
+        and whole(t[3], 0)
+        for t in listed
+    )
 
 
 def operand_shapes(shape: Any, n: int) -> dict[str, tuple[int, ...]] | None:

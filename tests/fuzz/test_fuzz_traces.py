@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mutations import spoil, spoiled
 
 import workloads
-from workloads import LayerShape, Trace, TraceError, layer_from_arrays
+from workloads import LayerShape, Operation, Step, TensorUse, Trace, TraceError, layer_from_arrays
 
 BYTE_CASES = 3_000
 STRUCTURE_CASES = 2_000
@@ -40,6 +40,7 @@ def original(values: bool) -> Trace:
             gradient=sparse(2, 4, shape.P, shape.Q),
             shape=shape,
             iteration=iteration,
+            batch_size=5 if iteration == 4 else None,
         )
         for name, iteration in (("conv1", 3), ("conv2", 3), ("conv1", 4))
     ]
@@ -52,14 +53,42 @@ def original(values: bool) -> Trace:
         reuse_sparsity=0.9,
         loss=1.25,
         seed=3,
+        method="resprop",
         versions={"tool": "0.1"},
         layers=layers if values else layers[:1],
+        step=step(shape) if values else None,
+    )
+
+
+def step(shape: LayerShape) -> Step:
+    tensor = TensorUse(storage=0, shape=(4, 4), dtype="bfloat16", elements=16)
+    return Step(
+        network="toy",
+        batch_size=4,
+        input_shapes=((4, 2, 5, 4),),
+        optimizer="sgd",
+        operations=[
+            Operation(phase="forward", kind="other", name="fill_", outputs=(tensor,)),
+            Operation(
+                phase="backward",
+                kind="convolution",
+                name="convolution_backward.dgrad",
+                module="conv1",
+                use=2,
+                inputs=(tensor, tensor),
+                layer=shape,
+                macs=7,
+                depends_on=(0,),
+                attributes={"a": [1]},
+                priced=False,
+            ),
+        ],
     )
 
 
 def content(trace: Trace) -> list[Any]:
     """Everything that a trace holds, in comparable form."""
-    found: list[Any] = [trace.metadata()]
+    found: list[Any] = [trace.metadata(), trace.step and tuple(trace.step.operations)]
     for layer in trace.layers:
         found.append(layer)
         values = {o: layer.values(o) for o in workloads.OPERANDS}
@@ -118,7 +147,13 @@ def read_as_it_says(path: Path, metadata: Any, arrays: dict[str, np.ndarray]) ->
     trace = workloads.validate(path)
     if not is_trace(metadata, arrays):
         return False
-    same = all(trace.metadata()[key] == metadata[key] for key in trace.metadata())
+    known = {"method": None} | metadata
+    same = all(trace.metadata()[key] == known[key] for key in trace.metadata())
+    same &= (trace.step is None) == (metadata.get("step") is None)
+    if trace.step is not None:
+        written = json.loads(bytes(arrays[metadata["step"]["member"]]))
+        same &= [o.name for o in trace.step.operations] == [o["name"] for o in written]
+        same &= [o.macs for o in trace.step.operations] == [o.get("macs", 0) for o in written]
     for layer, record in zip(trace.layers, metadata["layers"], strict=True):
         shapes = operand_shapes(record["shape"], record["samples"])
         assert shapes is not None
@@ -168,5 +203,39 @@ def test_structure(tmp_path: Path, fuzz: Any) -> None:
                 raise
 
         run(accepted, lambda: metadata)
+
+    case()
+
+
+def test_operations_of_a_step(tmp_path: Path, fuzz: Any) -> None:
+    run = fuzz("operations of a step", TraceError)
+    path = tmp_path / "trace.npz"
+    workloads.save(original(True), path, values=True)
+    metadata, arrays = document(path)
+    sound = json.loads(bytes(arrays["step"]))
+
+    @settings(
+        max_examples=STRUCTURE_CASES,
+        suppress_health_check=list(HealthCheck),
+        phases=[p for p in settings().phases if p.name == "generate"],
+    )
+    @given(spoiled(sound))
+    def case(operations: Any) -> None:
+        text = json.dumps(operations).encode()
+        arrays["step"] = np.frombuffer(text, np.uint8)
+        metadata["step"]["size_bytes"] = len(text)
+        with path.open("wb") as file:
+            said = np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+            np.savez(file, metadata=said, **arrays)
+        valid = is_trace(metadata, arrays)
+
+        def accepted() -> bool:
+            try:
+                return read_as_it_says(path, metadata, arrays)
+            except TraceError:
+                assert not valid, "refused although it keeps the rules"
+                raise
+
+        run(accepted, lambda: operations)
 
     case()

@@ -14,11 +14,11 @@ from oracles.cases import layers, pe_overrides
 from oracles.positional import positional_group, stored_entries
 
 from gscn_sim.config import Config, load_config
-from gscn_sim.costs import BlockCosts, block_costs
+from gscn_sim.dataflows.costs import BlockCosts, block_costs
 from gscn_sim.errors import ConfigError
-from gscn_sim.geometry import make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
 from gscn_sim.mapping import Block, Plan, choose_plan
+from gscn_sim.problem.geometry import make_operands, make_problem
 from workloads import Layer, Phase, layer_from_arrays
 
 

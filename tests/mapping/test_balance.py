@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from oracles.cases import shapes
 
 from gscn_sim.config import load_config
-from gscn_sim.geometry import make_operands, make_problem
 from gscn_sim.mapping import deal_units
 from gscn_sim.mapping.balance import balanced, deal, unit_work
 from gscn_sim.mapping.plan import Plan
+from gscn_sim.problem.geometry import make_operands, make_problem
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 

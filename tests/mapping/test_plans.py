@@ -15,9 +15,9 @@ from oracles.products import meetings
 
 from gscn_sim.config import load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.geometry import Problem, make_operands, make_problem
 from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan
 from gscn_sim.mapping.choose import dataflows_of, legal_plans
+from gscn_sim.problem.geometry import Problem, make_operands, make_problem
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 PHASES = (Phase.FORWARD, Phase.DGRAD, Phase.WGRAD)

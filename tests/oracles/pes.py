@@ -12,7 +12,7 @@ from gscn_sim.fabric.buffer import GlobalBuffer
 from gscn_sim.fabric.component import Calendar, Component
 from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
-from gscn_sim.timeline import Timeline
+from gscn_sim.results.timeline import Timeline
 
 
 class OneByOne(Component):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from gscn_sim.schedule import Schedule
+from gscn_sim.schedule.model import Schedule
 
 
 @dataclass

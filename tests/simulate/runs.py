@@ -8,9 +8,9 @@ import numpy as np
 from oracles.products import useful_products
 
 from gscn_sim import load_config, simulate
-from gscn_sim.geometry import make_operands, make_problem
 from gscn_sim.mapping import Plan, choose_plan
-from gscn_sim.records import PhaseRecord
+from gscn_sim.problem.geometry import make_operands, make_problem
+from gscn_sim.results.record import PhaseRecord
 from workloads import Layer, Phase, Trace, layer_from_arrays
 
 PHASES = ("forward", "dgrad", "wgrad")

@@ -10,7 +10,7 @@ from oracles.cases import layers
 from runs import BYTES, KINDS, plan_of, run, ungrouped
 
 from gscn_sim.mapping import Block, Plan
-from gscn_sim.records import PhaseRecord
+from gscn_sim.results.record import PhaseRecord
 from workloads import Layer
 
 STREAMED_VECTOR = 3

@@ -17,9 +17,9 @@ from runs import KINDS, PHASES, expected_useful, run, toy_layer
 from gscn_sim import layer_phase, load_config
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.top import FabricResult, run_fabric
-from gscn_sim.geometry import make_problem
 from gscn_sim.mapping.choose import dataflows_of, legal_plans
-from gscn_sim.records import PhaseRecord, Slots
+from gscn_sim.problem.geometry import make_problem
+from gscn_sim.results.record import PhaseRecord, Slots
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 IDEAL_MEMORY = {"dram.preset": "ideal"}

@@ -13,7 +13,7 @@ from runs import PHASES, expected_useful, toy_layer
 
 from gscn_sim import load_config, simulate
 from gscn_sim.errors import ConfigError
-from gscn_sim.layer_phase import simulate_phase
+from gscn_sim.run.pipeline import simulate_phase
 from workloads import Layer, Phase, Trace
 
 

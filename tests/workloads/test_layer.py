@@ -61,6 +61,21 @@ def test_phases_need_their_operands(
     assert layer.phases() == phases
 
 
+@pytest.mark.parametrize("of_input", [False, True])
+@pytest.mark.parametrize("of_weight", [False, True])
+@pytest.mark.parametrize("extra", [(), ("pre_wgrad",), ("pre_wgrad", "pre_dgrad")])
+def test_phases_that_training_did_not_run_are_none(
+    of_input: bool, of_weight: bool, extra: tuple[Phase, ...]
+) -> None:
+    layer = make_layer(
+        SMALL, input_gradient=of_input, weight_gradient=of_weight, extra_phases=extra
+    )
+    ran = {"forward"} | ({"dgrad"} if of_input else set()) | ({"wgrad"} if of_weight else set())
+    ran |= {phase for phase in extra if phase.removeprefix("pre_") in ran}
+    assert set(layer.phases()) == ran
+    assert list(layer.phases()) == [phase for phase in Phase if phase in ran]
+
+
 def test_values_are_read_only_copies() -> None:
     activation = np.ones((1, 2, 3, 3), np.float32)
     weight = np.ones((4, 2, 3, 3), np.int8)
@@ -161,6 +176,9 @@ def test_arrays_that_do_not_fit(changed: dict[str, Any], message: str) -> None:
         ({"iteration": -1}, "'conv1': iteration must be a non-negative int, got -1"),
         ({"iteration": 1.5}, "'conv1': iteration must be a non-negative int, got 1.5"),
         ({"input_gradient": 1}, "'conv1': input_gradient must be True or False, got 1"),
+        ({"weight_gradient": 0}, "'conv1': weight_gradient must be True or False, got 0"),
+        ({"batch_size": 0}, "'conv1': batch_size must be a positive int or None, got 0"),
+        ({"extra_phases": ("dgrad",)}, "'conv1': extra_phases must be of pre_dgrad, pre_wgrad"),
     ],
 )
 def test_contents_that_cannot_be_used(changed: dict[str, Any], message: str) -> None:

@@ -68,7 +68,7 @@ def test_plain_numpy_reads_the_file(tmp_path: Path) -> None:
     trace = small_trace()
     workloads.save(trace, path)
     metadata, arrays = members_of(path)
-    assert (metadata["schema_version"], metadata["network"]) == (1, "toy")
+    assert (metadata["schema_version"], metadata["network"]) == (2, "toy")
     for layer, record in zip(trace.layers, metadata["layers"], strict=True):
         assert record["name"] == layer.name
         for operand, member in record["masks"].items():
@@ -119,6 +119,11 @@ def test_digest_tells_contents_apart() -> None:
         changed_layers(1, name="conv3"),
         changed_layers(1, iteration=9),
         changed_layers(1, input_gradient=False),
+        changed_layers(1, weight_gradient=True),
+        changed_layers(1, batch_size=3),
+        changed_layers(1, extra_phases=()),
+        dataclasses.replace(trace, method=None),
+        dataclasses.replace(trace, step=None),
         changed_layers(1, weight=None),
         changed_layers(1, gradient=Mask.from_array(flipped)),
     ]
@@ -201,6 +206,7 @@ def test_a_file_that_changed_after_loading_is_refused(tmp_path: Path) -> None:
         lambda: list(trace.layers),
         lambda: trace.layers[0],
         lambda: layer.values("activation"),
+        lambda: trace.step and trace.step.operations[0],
     ):
         with pytest.raises(TraceError, match="it has changed since"):
             use()

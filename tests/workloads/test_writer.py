@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trace_cases import SMALL, assert_same, make_layer, small_trace
+from trace_cases import SMALL, assert_same, make_layer, small_step, small_trace
 
 import workloads
 from workloads import Trace, TraceError, TraceWriter
@@ -26,6 +26,8 @@ def test_a_streamed_trace_is_the_saved_one(tmp_path: Path) -> None:
         for layer in trace.layers:
             writer.add(layer)
             assert not (tmp_path / "streamed").exists()
+        assert trace.step is not None
+        writer.add_step(trace.step)
     assert (tmp_path / "streamed").read_bytes() == (tmp_path / "saved").read_bytes()
 
 
@@ -170,6 +172,27 @@ def test_a_trace_without_layers_is_refused(tmp_path: Path) -> None:
         TraceWriter(tmp_path / "out", network="toy", batch_size=4),
     ):
         pass
+    assert listing(tmp_path) == {}
+
+
+def test_a_second_step_is_refused(tmp_path: Path) -> None:
+    with (  # noqa: PT012
+        pytest.raises(TraceError, match="out: not written, because adding"),
+        TraceWriter(tmp_path / "out", network="toy", batch_size=4) as writer,
+    ):
+        writer.add(make_layer(SMALL))
+        writer.add_step(small_step())
+        with pytest.raises(TraceError, match="out: a trace must have at most one step"):
+            writer.add_step(small_step())
+    assert listing(tmp_path) == {}
+
+
+def test_a_step_that_is_too_long_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workloads.writer, "MAX_STEP_BYTES", 100)
+    with pytest.raises(TraceError, match="operations of a step must take at most 100 bytes, got"):
+        workloads.save(small_trace(), tmp_path / "out")
     assert listing(tmp_path) == {}
 
 

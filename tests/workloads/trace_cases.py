@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,18 @@ import pytest
 from hypothesis import strategies as st
 
 import workloads
-from workloads import Layer, LayerShape, Trace, TraceError, layer_from_arrays
-from workloads.layer import operand_shape
+from workloads import (
+    Layer,
+    LayerShape,
+    Operation,
+    Phase,
+    Step,
+    TensorUse,
+    Trace,
+    TraceError,
+    layer_from_arrays,
+)
+from workloads.layer import PRE_PHASES, operand_shape
 
 
 def sparse(generator: np.random.Generator, shape: tuple[int, ...], density: float) -> np.ndarray:
@@ -46,6 +57,39 @@ STRIDED = LayerShape(
 )
 
 
+def small_step() -> Step:
+    def use(storage: int, *shape: int, dtype: str = "float32") -> TensorUse:
+        return TensorUse(storage=storage, shape=shape, dtype=dtype, elements=math.prod(shape))
+
+    image, weight, output = use(0, 4, 2, 5, 4), use(1, 3, 2, 3, 2), use(2, 4, 3, 5, 3)
+    return Step(
+        network="toy",
+        batch_size=4,
+        input_shapes=((4, 2, 5, 4),),
+        optimizer="sgd",
+        synchronisations=2,
+        left_out={"rand": 1},
+        versions={"resprop_train": "0.1"},
+        operations=[
+            Operation(
+                phase="forward",
+                kind="convolution",
+                name="convolution",
+                module="conv1",
+                inputs=(image, weight),
+                outputs=(output,),
+                layer=SMALL,
+                macs=4 * SMALL.dense_macs,
+            ),
+            Operation(phase="forward", kind="activation", name="relu", inputs=(output,),
+                      outputs=(output,), depends_on=(0,)),
+            Operation(phase="backward", kind="other", name="odd", module="conv1", use=2,
+                      inputs=(output, use(3, 7, dtype="int64")), depends_on=(0, 1),
+                      attributes={"window": [2, 2]}, priced=False),
+        ],
+    )  # fmt: skip
+
+
 def small_trace() -> Trace:
     return Trace(
         network="toy",
@@ -57,18 +101,29 @@ def small_trace() -> Trace:
         reuse_sparsity_reached=0.85,
         loss=1.25,
         seed=3,
+        method="resprop",
         versions={"resprop_train": "0.1"},
         layers=[
             make_layer(SMALL, "conv1", iteration=7, input_gradient=False),
-            make_layer(STRIDED, "conv2", iteration=7, seed=1),
-            make_layer(SMALL, "conv1", iteration=8, seed=2, operands=("gradient",)),
+            make_layer(STRIDED, "conv2", iteration=7, seed=1, weight_gradient=False),
+            make_layer(
+                SMALL,
+                "conv1",
+                iteration=8,
+                seed=2,
+                operands=("gradient",),
+                batch_size=2,
+                extra_phases=(Phase.PRE_DGRAD,),
+            ),
         ],
+        step=small_step(),
     )
 
 
 def assert_same(one: Trace, other: Trace, values: bool = True) -> None:
     assert one.metadata() == other.metadata()
     assert list(one.layers) == list(other.layers)
+    assert one.step == other.step
     assert one.digest == other.digest
     if values:
         for a, b in zip(one.layers, other.layers, strict=True):
@@ -167,6 +222,9 @@ def layers(draw: st.DrawFn, samples: int, name: str = "conv") -> Layer:
         operands=operands,
         iteration=draw(st.integers(0, 3)),
         input_gradient=draw(st.booleans()),
+        weight_gradient=draw(st.booleans()),
+        batch_size=draw(st.none() | st.integers(samples, 5)),
+        extra_phases=draw(st.sampled_from([(), (Phase.PRE_WGRAD,), PRE_PHASES])),
     )
 
 
@@ -178,4 +236,5 @@ def traces(draw: st.DrawFn) -> Trace:
         batch_size=samples + draw(st.integers(0, 2)),
         loss=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
         layers=[draw(layers(samples, f"layer{i}")) for i in range(draw(st.integers(1, 3)))],
+        step=draw(st.sampled_from([None, small_step()])),
     )

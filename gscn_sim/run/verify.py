@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from gscn_sim.config import Config
 from gscn_sim.errors import IdentityError
-from gscn_sim.execute import execute
-from gscn_sim.layer_phase import simulate_phase
-from gscn_sim.simulate import Progress, parse_phases
+from gscn_sim.run.functional import execute
+from gscn_sim.run.pipeline import simulate_phase
+from gscn_sim.run.simulate import Progress, parse_phases
 from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays
 
 if TYPE_CHECKING:

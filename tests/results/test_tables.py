@@ -9,11 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import gscn_sim.tables
+import gscn_sim.results.tables
 from gscn_sim.config import Config, load_config
-from gscn_sim.records import Activity, PhaseRecord, Slots
-from gscn_sim.sweep.table import COLUMNS
-from gscn_sim.tables import (
+from gscn_sim.results.record import Activity, PhaseRecord, Slots
+from gscn_sim.results.tables import (
     LAYER_COLUMNS,
     SUMMARY_COLUMNS,
     headline_row,
@@ -23,9 +22,10 @@ from gscn_sim.tables import (
     summarize,
     summary_table,
 )
+from gscn_sim.sweep.table import COLUMNS
 from workloads import LayerShape, Phase
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SHAPE = LayerShape(C=8, H=4, W=4, K=8, R=1, S=1)
 CONFIG = load_config(
     "gscn",
@@ -92,7 +92,7 @@ def gpu_times(monkeypatch):
             times[f"{phase}_high_ms"] = 1.2 * milliseconds
         return layers.assign(**times)
 
-    monkeypatch.setattr(gscn_sim.tables, "predict", predict)
+    monkeypatch.setattr(gscn_sim.results.tables, "predict", predict)
 
 
 @pytest.mark.usefixtures("gpu_times")

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from gscn_sim.config import Config
-from gscn_sim.geometry import Ints, Operands, Problem
 from gscn_sim.kernels.pairing import CYCLES, N_COUNTERS, PAIRS, REAL_PAIRS, STEPS, USEFUL
 from gscn_sim.mapping.plan import Block, Plan, Tile, area
+from gscn_sim.problem.geometry import Ints, Operands, Problem
 from gscn_sim.units import ceil_div
 
 

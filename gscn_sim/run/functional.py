@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.config import Config
-from gscn_sim.costs import channels_last, machine_array, positional_arguments
+from gscn_sim.dataflows.costs import channels_last, machine_array, positional_arguments
 from gscn_sim.errors import ConfigError
-from gscn_sim.geometry import Operands, Problem, make_operands, make_problem, weight_lists
 from gscn_sim.kernels.cartesian import cartesian_tiles
 from gscn_sim.kernels.pairing import N_COUNTERS
 from gscn_sim.kernels.positional import positional_tiles
 from gscn_sim.mapping import Block, Plan, balanced, choose_plan
 from gscn_sim.mapping.plan import tile_array
+from gscn_sim.problem.geometry import Operands, Problem, make_operands, make_problem, weight_lists
 from workloads import Layer, Phase
 
 Floats = NDArray[np.float64]

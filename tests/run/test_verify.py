@@ -11,7 +11,7 @@ from oracles.cases import layers
 from oracles.products import convolve
 
 from gscn_sim import load_config, verify
-from gscn_sim.verify import direct, fill_with_integers
+from gscn_sim.run.verify import direct, fill_with_integers
 from workloads import Layer, Phase, Trace, layer_from_arrays
 
 

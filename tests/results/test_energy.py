@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gscn_sim.config import load_config
-from gscn_sim.energy import EnergyBreakdown, area_mm2, energy_j, sram_pj_per_bit
-from gscn_sim.records import Activity
-from gscn_sim.unit_costs import power_law, unit_costs
+from gscn_sim.results.energy import EnergyBreakdown, area_mm2, energy_j, sram_pj_per_bit
+from gscn_sim.results.record import Activity
+from gscn_sim.results.unit_costs import power_law, unit_costs
 
 COUNTS = [f.name for f in fields(Activity)]
 # SCNN's output memory, 10 KB in each of 64 PEs, is the global buffer of this model.

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import workloads
-from gscn_sim.cache import Cache, open_cache, size_bytes
 from gscn_sim.config import Config, load_config
 from gscn_sim.config.loader import flatten_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.simulate import simulate
+from gscn_sim.run.memo import Cache, open_cache, size_bytes
+from gscn_sim.run.simulate import simulate
 
 PHASES = ("dgrad", "wgrad", "pre_dgrad", "pre_wgrad")
 

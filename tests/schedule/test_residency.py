@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gscn_sim.config import load_config
-from gscn_sim.reuse import Reuse, entry_bytes, share_buffer
+from gscn_sim.schedule.residency import Reuse, entry_bytes, share_buffer
 
 
 def share(room: int, **changed: Any) -> Reuse:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from gscn_sim.config import Config
-from gscn_sim.costs import BlockCosts
-from gscn_sim.geometry import Ints
+from gscn_sim.dataflows.costs import BlockCosts
 from gscn_sim.kernels.pairing import CYCLES
 from gscn_sim.mapping.plan import Plan, padded_tile_size
-from gscn_sim.reuse import entry_bytes, share_buffer
-from gscn_sim.schedule import Gang, Lists, Schedule
+from gscn_sim.problem.geometry import Ints
+from gscn_sim.schedule.model import Gang, Lists, Schedule
+from gscn_sim.schedule.residency import entry_bytes, share_buffer
 from gscn_sim.units import ceil_div
 
 # Configuration that no schedule depends on: what the fabric does with it in time.

@@ -7,21 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gscn_sim.cache import Cache
 from gscn_sim.config import Config, ignoring
-from gscn_sim.costs import CostQuestion
-from gscn_sim.dense import dense_operands
+from gscn_sim.dataflows.costs import CostQuestion
+from gscn_sim.dataflows.dense import dense_operands
 from gscn_sim.errors import IdentityError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
-from gscn_sim.geometry import Ints, Operands, Problem, count_useful, make_operands, make_problem
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
 from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan, deal_units
 from gscn_sim.mapping.estimate import Estimator
-from gscn_sim.records import Activity, PhaseRecord, Slots
-from gscn_sim.rounds import SCHEDULE_FREE, make_schedule
-from gscn_sim.schedule import Schedule
-from gscn_sim.timeline import Timeline
+from gscn_sim.problem.geometry import (
+    Ints,
+    Operands,
+    Problem,
+    count_useful,
+    make_operands,
+    make_problem,
+)
+from gscn_sim.results.record import Activity, PhaseRecord, Slots
+from gscn_sim.results.timeline import Timeline
+from gscn_sim.run.memo import Cache
+from gscn_sim.schedule.model import Schedule
+from gscn_sim.schedule.rounds import SCHEDULE_FREE, make_schedule
 from gscn_sim.units import ceil_div
 from workloads import Layer, Phase
 

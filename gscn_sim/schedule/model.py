@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gscn_sim.geometry import Ints
+from gscn_sim.problem.geometry import Ints
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,18 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gscn_sim.cache import Cache
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
-from gscn_sim.provenance import code_digest
-from gscn_sim.records import PhaseRecord
-from gscn_sim.timeline import Timeline
+from gscn_sim.results.provenance import code_digest
+from gscn_sim.results.record import PhaseRecord
+from gscn_sim.results.timeline import Timeline
+from gscn_sim.run.memo import Cache
 from workloads import Layer, Phase, Trace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gscn_sim.layer_phase import PreparedPhase
+    from gscn_sim.run.pipeline import PreparedPhase
 
 Progress = Callable[[int, int, str], None]
 
@@ -52,14 +52,14 @@ class Run:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per layer and phase."""
-        from gscn_sim.tables import layer_table
+        from gscn_sim.results.tables import layer_table
 
         return layer_table(self)
 
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The network per phase, and the whole backward pass with and without pre-phases."""
-        from gscn_sim.tables import summary_table
+        from gscn_sim.results.tables import summary_table
 
         return summary_table(self)
 
@@ -145,7 +145,7 @@ def _run(
     cache: Cache,
 ) -> tuple[list[PhaseRecord], float]:
     """Records of every layer and phase, and the seconds that the fabric took."""
-    from gscn_sim.layer_phase import finish_phase  # compiled code and SimPy load here
+    from gscn_sim.run.pipeline import finish_phase  # compiled code and SimPy load here
 
     records: list[PhaseRecord] = []
     fabric_seconds = 0.0
@@ -194,7 +194,7 @@ def _prepare_ahead(
     does. Only the layers in flight are in memory. A dense phase of a shape that came before needs
     no preparation, unless ``every_phase`` is to run (for a timeline).
     """
-    from gscn_sim.layer_phase import prepare_phase
+    from gscn_sim.run.pipeline import prepare_phase
 
     waiting: deque[tuple[Layer, Phase, Future[PreparedPhase] | None]] = deque()
     seen: set[object] = set()

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from gscn_sim import load_config
-from gscn_sim.cache import Cache
 from gscn_sim.kernels.pairing import PAIRS, REAL_PAIRS, STEPS, USEFUL
-from gscn_sim.layer_phase import prepare_phase
-from gscn_sim.schedule import Schedule
+from gscn_sim.run.memo import Cache
+from gscn_sim.run.pipeline import prepare_phase
+from gscn_sim.schedule.model import Schedule
 from workloads import Layer, Phase, layer_from_arrays
 
 MACHINE = {

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gscn_sim.output import whole_file
+from gscn_sim.files import whole_file
 
 MAX_LANES = 16  # rows a track may take for spans that overlap
 LARGEST_GRAIN = 1 << 48

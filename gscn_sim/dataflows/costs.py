@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gscn_sim.cache import Cache
 from gscn_sim.config import Config
-from gscn_sim.dense import dense_counters, dense_entries
-from gscn_sim.geometry import Ints, Operands
+from gscn_sim.dataflows.dense import dense_counters, dense_entries
 from gscn_sim.kernels.banks import BANK_HASHES
 from gscn_sim.kernels.cartesian import cartesian_tiles
 from gscn_sim.kernels.pairing import N_COUNTERS
 from gscn_sim.kernels.positional import pixel_entries, positional_tiles
 from gscn_sim.mapping.balance import ChannelOrder, deal_order, dealt
 from gscn_sim.mapping.plan import Block, Plan, tile_array
-from gscn_sim.provenance import code_digest
+from gscn_sim.problem.geometry import Ints, Operands
+from gscn_sim.results.provenance import code_digest
+from gscn_sim.run.memo import Cache
 
 NO_VALUES = np.empty(0, np.float64)
 _COST_FREE = ("problem", "kind", "samples", "reason")

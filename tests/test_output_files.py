@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gscn_sim.output import plain, records, to_json, write_json, write_table, write_text
+from gscn_sim.files import plain, records, to_json, write_json, write_table, write_text
 from workloads import GscnError
 
 FRAME = pd.DataFrame({"layer": ["a", "b"], "cycles": [1, 2], "speedup": [1.5, np.nan]})

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gscn_sim.timeline import MAX_LANES, Timeline
+from gscn_sim.results.timeline import MAX_LANES, Timeline
 from workloads.errors import GscnError
 
 

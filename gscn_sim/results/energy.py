@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, fields
 
 from gscn_sim.config import Config
-from gscn_sim.records import Activity
-from gscn_sim.unit_costs import dram_pj_per_bit, power_law, value
+from gscn_sim.results.record import Activity
+from gscn_sim.results.unit_costs import dram_pj_per_bit, power_law, value
 
 _JOULES = 1e-12  # of a picojoule
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from gscn_sim.config import Config
-from gscn_sim.energy import energy_j
 from gscn_sim.gpu import layers_frame, network_backward, predict
-from gscn_sim.records import PhaseRecord, Slots
+from gscn_sim.results.energy import energy_j
+from gscn_sim.results.record import PhaseRecord, Slots
 from workloads import LayerShape, Phase
 from workloads.networks import conv_layers, network_layers, network_names
 

@@ -13,7 +13,7 @@ from gscn_sim.config import Config
 from gscn_sim.config.loader import flatten_config
 
 # What can change a result. Commands, claims, sweeps and reports only carry results around.
-_RESULT_FREE = ("cli", "claims", "sweep", "report", "output.py", "provenance.py")
+_RESULT_FREE = ("cli", "claims", "sweep", "report", "files.py", "provenance.py")
 _LIBRARIES = ("numpy", "scipy", "pandas", "numba", "simpy")
 
 

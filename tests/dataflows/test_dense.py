@@ -13,7 +13,7 @@ from oracles.cases import layers
 
 from gscn_sim import load_config, simulate
 from gscn_sim.errors import ConfigError
-from gscn_sim.layer_phase import simulate_phase
+from gscn_sim.run.pipeline import simulate_phase
 from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays
 
 IDEAL = {"dram.preset": "ideal", "network.operand_bytes_per_cycle": 0, "drain.entries_per_cycle": 0}

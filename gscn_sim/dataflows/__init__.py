@@ -1,0 +1,1 @@
+"""Which pairs of non-zeros a phase forms, and what that costs."""

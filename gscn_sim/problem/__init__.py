@@ -1,0 +1,1 @@
+"""What is to be computed: the geometry of a phase, and its operands."""

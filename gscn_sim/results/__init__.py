@@ -1,0 +1,1 @@
+"""What a run found: records, energy, tables, timeline, where it came from."""

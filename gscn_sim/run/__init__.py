@@ -1,0 +1,1 @@
+"""The road from a trace to records, and what goes along it."""
