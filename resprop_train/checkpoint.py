@@ -13,7 +13,7 @@ from resprop_train.errors import TrainError
 from resprop_train.trainer import Callback, EpochReport, Trainer
 from workloads.files import atomic_file
 
-VERSION = 1
+VERSION = 2
 MAY_DIFFER = ("max_steps", "evaluate_every")
 """Recipe settings that can change between the parts of a run without changing its weights."""
 
@@ -92,9 +92,9 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != "resprop-checkpoint":
             raise KeyError
-        if content["version"] > VERSION:
+        if content["version"] != VERSION:
             raise TrainError(
-                f"{path}: checkpoint version must be at most {VERSION}, got {content['version']}"
+                f"{path}: checkpoint version must be {VERSION}, got {content['version']}"
             )
     except OSError as error:
         raise TrainError(f"{path}: cannot read checkpoint: {error.strerror or error}") from None

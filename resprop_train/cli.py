@@ -19,14 +19,17 @@ def training_options(command: Any) -> Any:
     file, folder = click.Path(path_type=Path), click.Path(path_type=Path)
     options = [
         click.option("--model", default="resnet8", help="Network; an unknown name lists all."),
-        click.option("--dataset", default="digits", help="Data set; an unknown name lists all."),
+        click.option("--dataset", default="digits", help="Name (an unknown one lists all) or idx:DIR."),
         click.option("--data-folder", type=folder, help="Where a local data set is."),
         click.option("--preset", default="default", help="default, or paper: its SGD recipe."),
         click.option("--reuse-sparsity", type=float, default=0.9, help="Zeros wanted, 0 <= s < 1."),
         click.option("--layer", multiple=True, help="Another sparsity for a layer: NAME=VALUE."),
         click.option("--dense", is_flag=True, help="Train with ordinary back-propagation."),
+        click.option("--method", help="What is made sparse; an unknown name lists all."),
         click.option("--rule", help="Threshold rule; an unknown name lists all."),
         click.option("--warmup-epochs", type=float, help="Length of the gradual warm-up."),
+        click.option("--density-margin", type=float, help="Added to wanted densities below 1."),
+        click.option("--sample-groups", type=int, help="Parts of a batch with a reused sample."),
         click.option("--dense-edges", **flag, help="First and last step of an epoch ordinary."),
         click.option("--linear", **flag, help="Fully connected layers reuse gradients too."),
         click.option("--epochs", type=int, help="Length of training."),
@@ -203,6 +206,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 @click.option("--model", default="resnet8")
 @click.option("--dataset", default="digits")
 @click.option("--data-folder", type=click.Path(path_type=Path), help="Where a local data set is.")
+@click.option("--method", default="resprop", help="What is made sparse.")
 @click.option("--rule", default="mean-density", help="Threshold rule.")
 @click.option("--reuse-sparsity", default="0.5,0.7,0.8,0.9,0.95", help="Values, with commas.")
 @click.option("--warmup-epochs", type=float, default=9.0, help="Compared with no warm-up.")
@@ -211,7 +215,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 @click.option("--batch-size", type=int, default=128)
 @click.option("--learning-rate", type=float, default=0.1)
 @click.option("--clip-norm", type=float, help="Shorten longer gradients to this norm.")
+@click.option("--density-margin", type=float, default=0.0, help="Added to wanted densities.")
 @click.option("--seeds", type=int, default=5)
+@click.option("--first-seed", type=int, default=0)
+@click.option("--validation", is_flag=True, help="Judge by a fifth of the training pictures.")
+@click.option("--processes", type=int, default=1, help="Runs at a time, each in one thread.")
 @click.option("--device", default="auto")
 @click.option("--threads", type=int, help="CPU threads; without it as many as cores.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("results/study"))
@@ -221,6 +229,7 @@ def study(
     reuse_sparsity: str,
     device: str,
     threads: int | None,
+    processes: int,
     output: Path,
     **settings: Any,
 ) -> None:
@@ -243,6 +252,7 @@ def study(
             output,
             data_folder=data_folder,
             device=device,
+            processes=processes,
             report=lambda line: click.echo(line, err=True),
         )
         rows = compare(done)
@@ -250,14 +260,14 @@ def study(
     except OSError as error:
         raise TrainError(f"{output}: cannot write: {error.strerror or error}") from None
     click.echo(
-        f"data set   {'rule':25} wanted  warm-up  clip  seeds  density  work less  "
-        "points lost (95 %)"
+        f"data set   method             {'rule':20} wanted  warm-up  clip  seeds  density  "
+        "work less  points lost (95 %)"
     )
     for row in rows:
         clip_norm = "none" if row.clip_norm is None else f"{row.clip_norm:g}"
         click.echo(
-            f"{row.dataset:10} {row.rule:25} {row.reuse_sparsity:6.2f}  {row.warmup_epochs:7g}  "
-            f"{clip_norm:>4}  {row.seeds:5}  {row.mean_density:7.3f}  "
+            f"{row.dataset:10} {row.method:18} {row.rule:20} {row.reuse_sparsity:6.2f}  "
+            f"{row.warmup_epochs:7g}  {clip_norm:>4}  {row.seeds:5}  {row.mean_density:7.3f}  "
             f"{row.backward_work_reduction:8.2f}x  "
             f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
         )

@@ -77,6 +77,7 @@ class SparseBackward(torch.autograd.Function):
         reuse.tell(
             LayerEvent(
                 layer=reuse.name,
+                reuse=reuse,
                 activation=activation if sparse is None else sparse.activation,
                 weight=weight if sparse is None else sparse.weight,
                 gradient=gradient if sparse is None else sparse.gradient,
@@ -202,6 +203,7 @@ def watch_ordinary(
             reuse.tell(
                 LayerEvent(
                     layer=reuse.name,
+                    reuse=reuse,
                     activation=kept[0],
                     weight=kept[1],
                     gradient=gradient,
@@ -216,11 +218,14 @@ def watch_ordinary(
     output.register_hook(book)
 
 
-def tell_unneeded(reuse: Reuse, operator: Operator, activation: Tensor, weight: Tensor) -> None:
+def tell_unneeded(
+    reuse: Reuse, operator: Operator, activation: Tensor, weight: Tensor, *, backward: bool = True
+) -> None:
     """Tell observers of a pass without a backward convolution."""
     reuse.tell(
         LayerEvent(
             layer=reuse.name,
+            reuse=reuse,
             activation=activation.detach(),
             weight=weight.detach(),
             gradient=None,
@@ -228,5 +233,6 @@ def tell_unneeded(reuse: Reuse, operator: Operator, activation: Tensor, weight: 
             input_gradient=False,
             weight_gradient=False,
             step=None,
+            backward=backward,
         )
     )

@@ -283,7 +283,7 @@ def _apply(
 ) -> Tensor:
     if not (input.requires_grad or weight.requires_grad):
         if bias is None or not bias.requires_grad:
-            tell_unneeded(reuse, operator, input, weight)
+            tell_unneeded(reuse, operator, input, weight, backward=False)
             return operator.forward(input, weight, bias)
     output: Tensor = SparseBackward.apply(input, weight, bias, operator, reuse)
     return output
@@ -295,7 +295,7 @@ def _watch(
     if output.requires_grad:
         watch_ordinary(reuse, operator, input, weight, output)
     else:
-        tell_unneeded(reuse, operator, input, weight)
+        tell_unneeded(reuse, operator, input, weight, backward=False)
 
 
 def _autocast(input: Tensor, *others: Tensor | None) -> tuple[Any, ...]:

@@ -74,9 +74,11 @@ class LayerEvent:
 
     ``gradient`` is what both backward convolutions used; it is None, as ``step`` is, where no
     backward convolution was needed. ``input_gradient`` and ``weight_gradient`` say which were.
+    ``backward`` is False for a forward pass that no backward pass will follow.
     """
 
     layer: str
+    reuse: Reuse
     activation: Tensor
     weight: Tensor
     gradient: Tensor | None
@@ -84,6 +86,7 @@ class LayerEvent:
     input_gradient: bool
     weight_gradient: bool
     step: LayerStep | None
+    backward: bool = True
 
 
 class Observer(Protocol):
@@ -93,7 +96,7 @@ class Observer(Protocol):
         """A training forward pass begins."""
         ...
 
-    def on_pass(self, reuse: Reuse, event: LayerEvent) -> None:
+    def on_pass(self, event: LayerEvent) -> None:
         """A backward pass was done, or a forward pass that will have none."""
         ...
 
@@ -172,7 +175,7 @@ class Reuse:
         self._uses: OrderedDict[UseKey, Sparsifier] = OrderedDict()
         self._open: set[UseKey] = set()
         self._latest = self.method(self.tools)
-        self._last: LayerStep | None = None
+        self.unread: LayerStep | None = None
 
     @property
     def wanted(self) -> float:
@@ -202,9 +205,9 @@ class Reuse:
     @property
     def last(self) -> LayerStep | None:
         """The latest step; read from the device if it is there."""
-        if self._last is not None:
-            (self._last,) = read_steps([self._last])
-        return self._last
+        if self.unread is not None:
+            (self.unread,) = read_steps([self.unread])
+        return self.unread
 
     def open(self, activation: Tensor) -> Lease:
         """Begin a use: a forward pass that may have a backward pass."""
@@ -226,7 +229,7 @@ class Reuse:
         """Book the step and let the state keep what it needs for the next one."""
         if step.dense_because is not None:
             self.dense_steps[step.dense_because] += 1
-        self._last = step
+        self.unread = step
         self.steps += 1
         self.tools.draws.step = self.steps
         if gradient.shape[0] == 0:
@@ -237,7 +240,7 @@ class Reuse:
     def tell(self, event: LayerEvent) -> None:
         """Tell the observers of a pass."""
         for observer in self.observers:
-            observer.on_pass(self, event)
+            observer.on_pass(event)
         if self.observer is not None:
             self.observer(event)
 
@@ -322,6 +325,15 @@ def read_steps(steps: Iterable[LayerStep], *others: Tensor) -> list[Any]:
             change |= {"density": 1.0, "left": None, "dense_because": "overflow"}
         steps[index] = replace(steps[index], **change)
     return [*steps, *numbers[len(unread) :]]
+
+
+def last_steps(layers: Iterable[Reuse], *others: Tensor) -> tuple[tuple[LayerStep, ...], Any]:
+    """The latest steps of layers that had one, and the values of ``others``, read at once."""
+    layers = [layer for layer in layers if layer.unread is not None]
+    found = read_steps([layer.unread for layer in layers if layer.unread is not None], *others)
+    for layer, step in zip(layers, found, strict=False):
+        layer.unread = step
+    return tuple(found[: len(layers)]), found[len(layers) :]
 
 
 def _read_all(tensors: list[Tensor]) -> list[float]:
