@@ -24,10 +24,25 @@ from torch import nn
 import workloads
 from resprop_train.conversion import reuse_layers
 from resprop_train.errors import TrainError
+from resprop_train.following import Follower
 from resprop_train.recorded import Recorded, ordinary_layers
 from resprop_train.reuse import LayerEvent, LayerStep, Reuse, read_steps
 from resprop_train.traced import NotTraceable, label, to_layer
 from workloads.errors import TraceError
+
+
+class _Iteration:
+    """What was copied of one iteration so far, and why it cannot be kept, if it cannot."""
+
+    def __init__(self, number: int, in_place_of: int | None) -> None:
+        self.number = number
+        self.in_place_of = in_place_of
+        self.batch_size = 1
+        self.because: str | None = None
+        self.passes: list[tuple[int, int, int, Path]] = []
+        self.names: list[str] = []
+        self.steps: list[LayerStep] = []
+        self.uses: Counter[int] = Counter()
 
 
 class Recorder:
@@ -92,11 +107,10 @@ class Recorder:
         )
         self._spooled: list[tuple[int, int, int, Path]] = []
         self._batch_size: int | None = None
+        self._copies = 0
         self._disk_error: OSError | None = None
-        self._iteration: int | None = None
-        self._in_place_of: int | None = None
+        self._iteration: _Iteration | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._clear()
 
     @property
     def iterations(self) -> list[int]:
@@ -147,10 +161,15 @@ class Recorder:
         ``in_place_of`` is the iteration that was asked for, where that was an ordinary one.
         """
         self._disarm()
-        self._clear()
-        self._iteration, self._in_place_of = iteration, in_place_of
+        self._discard()
+        self._iteration = _Iteration(iteration, in_place_of)
         for reuse in self.layers.values():
             reuse.observers.append(self)
+
+    @property
+    def recording(self) -> bool:
+        """Whether an iteration is begun and not finished."""
+        return self._iteration is not None
 
     def finish(self, **metadata: Any) -> bool:
         """Keep the iteration; False if it is left out, for a reason that the summary gives.
@@ -158,28 +177,28 @@ class Recorder:
         ``metadata`` (such as the loss) is kept for the first recorded iteration.
         """
         self._disarm()
-        iteration, self._iteration = self._iteration, None
-        if iteration is None:
+        now = self._iteration
+        if now is None:
             return False
-        steps: list[LayerStep] = read_steps(self._steps)
-        because = self._because or _ordinary_because(steps, self._names, self.dense)
-        if because is None and not self._passes:
+        steps: list[LayerStep] = read_steps(now.steps)
+        because = now.because or _ordinary_because(steps, now.names, self.dense)
+        if because is None and not now.passes:
             because = "no backward pass was seen"
         if because is not None:
-            self.recorded.leave_out(iteration, because)
-            self._clear()
+            self.recorded.leave_out(now.number, because)
+            self._discard()
             return False
         if not self.recorded.batch_sizes:
-            self._metadata |= {"iteration": iteration} | metadata
-            self._batch_size = self._batch
-        self._spooled += self._passes
+            self._metadata |= {"iteration": now.number} | metadata
+            self._batch_size = now.batch_size
+        self._spooled += now.passes
         self.recorded.add(
-            iteration,
-            self._batch,
-            zip(self._names, steps, strict=True),
-            in_place_of=self._in_place_of,
+            now.number,
+            now.batch_size,
+            zip(now.names, steps, strict=True),
+            in_place_of=now.in_place_of,
         )
-        self._passes = []
+        self._iteration = None
         return True
 
     def on_forward(self) -> None:
@@ -194,40 +213,46 @@ class Recorder:
             self.recorded.unfit[name] = str(reason)
         except OSError as error:
             self._disk_error = error
-            self._because = f"cannot write trace: {error.strerror or error}"
+            self._leave_out(f"cannot write trace: {error.strerror or error}")
         except Exception as error:
-            self._because = self._because or f"layer {name!r}: {' '.join(str(error).split())}"
+            self._leave_out(f"layer {name!r}: {' '.join(str(error).split())}")
 
     def _observe(self, event: LayerEvent) -> None:
         name, reuse, step = event.layer, event.reuse, event.step
+        now = self._iteration
+        assert now is not None
         because = None if step is None else step.dense_because
-        if self._because or (because is not None and not self.dense):
-            self._because = self._because or _ordinary(name, str(because))
+        if because is not None and not self.dense:
+            self._leave_out(_ordinary(name, because))
+        if now.because is not None:
             return
-        assert self._iteration is not None
-        assert self._folder is not None
-        use = self._uses[id(reuse)] + 1
+        use = now.uses[id(reuse)] + 1
         layer = to_layer(
             event,
             name=name if use == 1 else f"{name}#{use}",
-            iteration=self._iteration,
+            iteration=now.number,
             samples=self.samples,
         )
         if not self.values:
             layer = dataclasses.replace(layer, stored_values={})
+        assert self._folder is not None
         path = Path(self._folder.name) / f"{self._copies}.pickle"
         with open(path, "wb") as file:  # our own file, read back by _write()
             pickle.dump(layer, file)
         self._copies += 1
-        self._uses[id(reuse)] = use
-        order = self._order[id(reuse)]
-        if not self._passes or order < self._passes[0][1]:
-            self._batch = event.activation.shape[0]
-        self._passes.append((self._iteration, order, use, path))
-        self._passes.sort()
+        now.uses[id(reuse)] = use
+        now.passes.append((now.number, self._order[id(reuse)], use, path))
+        now.passes.sort()
+        if now.passes[0][3] == path:  # of the first layer of the model
+            now.batch_size = event.activation.shape[0]
         if step is not None:
-            self._names.append(name)
-            self._steps.append(step)
+            now.names.append(name)
+            now.steps.append(step)
+
+    def _leave_out(self, because: str) -> None:
+        """The first reason is the one that is told."""
+        assert self._iteration is not None
+        self._iteration.because = self._iteration.because or because
 
     def _write(self) -> None:
         """Everything that was kept, in order of iteration and model."""
@@ -249,76 +274,14 @@ class Recorder:
         for reuse in self.layers.values():
             reuse.observers = [o for o in reuse.observers if o is not self]
 
-    def _clear(self) -> None:
+    def _discard(self) -> None:
         """Forget the passes of an iteration that is not kept."""
-        for _, _, _, path in getattr(self, "_passes", []):
+        for _, _, _, path in self._iteration.passes if self._iteration else ():
             path.unlink(missing_ok=True)
-        self._passes: list[tuple[int, int, int, Path]] = []
-        self._names: list[str] = []
-        self._steps: list[LayerStep] = []
-        self._uses: Counter[int] = Counter()
-        self._because: str | None = None
-        self._batch = 1
-        self._copies = getattr(self, "_copies", 0)
+        self._iteration = None
 
     def _cannot_write(self, error: OSError) -> TraceError:
         return TraceError(f"{self.path}: cannot write trace: {error.strerror or error}")
-
-
-class Follower:
-    """Tells iterations apart in anyone's loop and has the wanted ones recorded.
-
-    An iteration begins with the first training forward pass of a converted layer after a backward
-    pass. One that was asked for and turns out to be an ordinary one is replaced by the next.
-    """
-
-    def __init__(self, recorder: Recorder, wanted: Collection[int] | None) -> None:
-        self.recorder = recorder
-        self.wanted = None if wanted is None else sorted(set(wanted))
-        self.count = 0
-        self.pending: list[int] = []
-        self.open = False
-        self.went_back = False
-        for reuse in recorder.layers.values():
-            reuse.observers.insert(0, self)
-
-    def on_forward(self) -> None:
-        """Perhaps the beginning of an iteration."""
-        if self.open and not self.went_back:
-            return
-        self.end()
-        self.open, self.went_back = True, False
-        if self.wanted is None:
-            self.recorder.begin(self.count)
-        else:
-            if self.count in self.wanted:
-                self.pending.append(self.count)
-            if self.pending:
-                asked = self.pending[0]
-                moved = asked if asked != self.count else None
-                self.recorder.begin(self.count, in_place_of=moved)
-        self.count += 1
-
-    def on_pass(self, event: LayerEvent) -> None:
-        """A backward pass ends the forward part of an iteration."""
-        self.went_back = self.went_back or event.backward
-
-    def end(self) -> None:
-        """The iteration is over."""
-        if self.went_back:
-            self.recorder.recorded.seen += 1
-        if self.recorder._iteration is not None and self.recorder.finish() and self.pending:
-            self.pending.pop(0)
-        self.went_back = False
-
-    def leave(self) -> None:
-        """Look on no longer."""
-        for reuse in self.recorder.layers.values():
-            reuse.observers = [o for o in reuse.observers if o is not self]
-        self.recorder.recorded.asked = self.wanted
-        for iteration in self.wanted or ():
-            if iteration >= self.count:
-                self.recorder.recorded.never.append(iteration)
 
 
 @contextmanager

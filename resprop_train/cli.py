@@ -19,7 +19,9 @@ def training_options(command: Any) -> Any:
     file, folder = click.Path(path_type=Path), click.Path(path_type=Path)
     options = [
         click.option("--model", default="resnet8", help="Network; an unknown name lists all."),
-        click.option("--dataset", default="digits", help="Name (an unknown one lists all) or idx:DIR."),
+        click.option(
+            "--dataset", default="digits", help="Name (an unknown one lists all) or idx:DIR."
+        ),
         click.option("--data-folder", type=folder, help="Where a local data set is."),
         click.option("--preset", default="default", help="default, or paper: its SGD recipe."),
         click.option("--reuse-sparsity", type=float, default=0.9, help="Zeros wanted, 0 <= s < 1."),
@@ -187,6 +189,7 @@ def report(summary: dict[str, Any]) -> str:
             f"{trace['samples']} of {summary['batch_size']} samples, "
             f"{trace['size_bytes'] / 1e3:.0f} kB"
         )
+        lines += trace["notes"]
     return "\n".join(lines)
 
 
@@ -237,7 +240,8 @@ def study(
     import shlex
 
     from resprop_train.errors import TrainError
-    from resprop_train.study import carry_out, compare, plan, write_results
+    from resprop_train.study import carry_out, compare, plan
+    from resprop_train.study_results import write_results
 
     if threads is not None:
         set_threads(threads)

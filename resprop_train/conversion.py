@@ -107,7 +107,7 @@ def revert(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, ReSpropLayer):
             del module.reuse
-            module.__class__ = _change_class(module, original_class)
+            module.__class__ = _change_class(module, original_class)  # type: ignore[assignment]
     return model
 
 

@@ -1,13 +1,15 @@
 """Converted layers: the ordinary classes with another backward pass."""
 
-# TorchScript takes comments on types for types, so that mypy is told here.
-# mypy: disable-error-code="operator"
+# TorchScript takes comments on types for types, so that mypy is told here; torch's own classes have
+# the methods of their dimensions only.
+# mypy: disable-error-code="operator, attr-defined, arg-type"
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.jit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,7 +45,7 @@ class ReSpropLayer(nn.Module):
         return _rebuild, (original_class(type(self)),), self.__getstate__()
 
 
-class _ReSpropConvolution(ReSpropLayer):
+class _ReSpropConvolution(ReSpropLayer, nn.modules.conv._ConvNd):
     """What convolutions of all dimensions have in common."""
 
     # Autograd functions with a memory are not traced: torch.compile breaks the graph here.
@@ -111,7 +113,7 @@ class ReSpropConv3d(_ReSpropConvolution, nn.Conv3d):
     """A Conv3d that trains with a sparse backward pass; in evaluation mode it is ordinary."""
 
 
-class _ReSpropTransposed(ReSpropLayer):
+class _ReSpropTransposed(ReSpropLayer, nn.modules.conv._ConvTransposeNd):
     """What transposed convolutions of all dimensions have in common."""
 
     @torch.compiler.disable
@@ -281,17 +283,14 @@ def _forward_weight(reuse: Reuse, weight: Tensor) -> Tensor:
 def _apply(
     reuse: Reuse, operator: Operator, input: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    if not (input.requires_grad or weight.requires_grad):
-        if bias is None or not bias.requires_grad:
-            tell_unneeded(reuse, operator, input, weight, backward=False)
-            return operator.forward(input, weight, bias)
+    if not any(t is not None and t.requires_grad for t in (input, weight, bias)):
+        tell_unneeded(reuse, operator, input, weight, backward=False)
+        return operator.forward(input, weight, bias)
     output: Tensor = SparseBackward.apply(input, weight, bias, operator, reuse)
     return output
 
 
-def _watch(
-    reuse: Reuse, operator: Operator, input: Tensor, weight: Tensor, output: Tensor
-) -> None:
+def _watch(reuse: Reuse, operator: Operator, input: Tensor, weight: Tensor, output: Tensor) -> None:
     if output.requires_grad:
         watch_ordinary(reuse, operator, input, weight, output)
     else:

@@ -35,7 +35,7 @@ def watch_scalers() -> None:
         return scaled
 
     scale.watched = True  # type: ignore[attr-defined]
-    torch.amp.GradScaler.scale = scale  # type: ignore[method-assign, assignment]
+    torch.amp.GradScaler.scale = scale  # type: ignore[method-assign]
 
 
 def current_loss_scale() -> Number | None:

@@ -88,21 +88,17 @@ class Recorded:
 
     def summary(self) -> str:
         """All of it in a few lines."""
-        if not self.batch_sizes:
-            lines = [f"{self.path}: nothing recorded"]
-        else:
-            lines = [
-                f"{self.path}: {_count(len(self.batch_sizes), 'iteration')} "
-                f"({_list(self.batch_sizes)}), {_count(len(self.passes), 'layer')}, "
-                f"{self._kept()}"
-            ]
+        what = "nothing recorded"
+        if self.batch_sizes:
+            iterations = _count(len(self.batch_sizes), "iteration")
+            layers = _count(len(self.passes), "layer")
+            what = f"{iterations} ({_list(self.batch_sizes)}), {layers}, {self._kept()}"
+        lines = [f"{self.path}: {what}"]
         reached = self.reuse_sparsity
         if reached is not None:
             wanted = "" if self.wanted is None else f", {self.wanted:.3f} wanted"
             lines.append(f"  reuse sparsity {reached:.3f} reached{wanted}")
-            densities = sorted(
-                (d, n) for n in self.passes if (d := self.density(n)) is not None
-            )
+            densities = sorted((d, n) for n in self.passes if (d := self.density(n)) is not None)
             low, high = densities[0], densities[-1]
             lines.append(f"  density from {low[0]:.3f} ({low[1]}) to {high[0]:.3f} ({high[1]})")
         for asked, taken in self.moved.items():
@@ -112,9 +108,9 @@ class Recorded:
         reasons: dict[str, list[int]] = defaultdict(list)
         for iteration, because in self.left_out.items():
             reasons[because].append(iteration)
-        for because, iterations in reasons.items():
-            count = _count(len(iterations), "iteration")
-            lines.append(f"  left out, {count} ({_list(iterations)}): {because}")
+        for because, numbers in reasons.items():
+            count = _count(len(numbers), "iteration")
+            lines.append(f"  left out, {count} ({_list(numbers)}): {because}")
         for name, because in self.unfit.items():
             lines.append(f"  not recorded, {name}: {because}")
         idle = [n for n in self.layers if n not in self.passes and n not in self.unfit]

@@ -124,6 +124,7 @@ def _recorder(trainer: Trainer, recording: Recording, model: str) -> Recorder:
         recording.path,
         samples=recording.samples,
         values=recording.values,
+        quiet=True,
         network=model,
         dataset=trainer.dataset.name,
         reuse_sparsity=trainer.recipe.reuse_sparsity,
@@ -166,6 +167,7 @@ def summarise(trainer: Trainer, *, model: str, seconds: float) -> dict[str, Any]
         "batch_size": recipe.batch_size,
         "steps": trainer.step,
         "seed": recipe.seed,
+        "method": recipe.method,
         "rule": recipe.rule,
         "seconds": seconds,
         "loss": trainer.loss,
@@ -185,6 +187,7 @@ def describe(recorder: Recorder) -> dict[str, Any]:
         "layers": len(recorder.layers),
         "samples": recorder.samples,
         "size_bytes": recorder.path.stat().st_size,
+        "notes": recorder.summary().splitlines()[1:],
     }
 
 

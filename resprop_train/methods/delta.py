@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resprop_train.grouping import expand, split_groups, group_count
+from resprop_train.grouping import expand, group_count, split_groups
 from resprop_train.loss_scale import current_loss_scale
 from resprop_train.methods.base import Operands, SparseOperands, Sparsifier, Tools
 from resprop_train.scalars import Number, assign, choose, fraction, on_host

@@ -25,7 +25,7 @@ class Stochastic(ThresholdedDelta):
         """Kept is what exceeds t * u, u uniform in [0, 1), and is at least t then."""
         magnitude = delta.abs()
         kept = magnitude > self.tools.noise.like(delta) * threshold
-        magnitude.clamp_(min=threshold)  # type: ignore[call-overload]
+        magnitude.clamp_(min=threshold)
         delta.copy_(magnitude.copysign_(delta)).masked_fill_(~kept, 0)
 
 

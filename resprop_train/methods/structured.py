@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from resprop_train.errors import TrainError
 from resprop_train.methods.base import ExtraPhases, Operands, SparseOperands
 from resprop_train.methods.delta import ThresholdedDelta, count_nonzeros

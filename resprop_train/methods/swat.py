@@ -1,4 +1,4 @@
-"""SWAT (Raihan and Aamodt, NeurIPS 2020), its backward pass: the largest weights and activations."""
+"""The backward pass of SWAT (Raihan and Aamodt, NeurIPS 2020): top-k weights and activations."""
 
 from __future__ import annotations
 
