@@ -167,7 +167,8 @@ def _change_class(
     cls = type(module)
     if parametrize.is_parametrized(module) and cls.__name__.startswith("Parametrized"):
         content = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
-        return type(cls.__name__, (change(cls.__bases__[0]),), content)
+        below = change(cls.__bases__[0])
+        return type(f"Parametrized{below.__name__}", (below,), content)
     return change(cls)
 
 

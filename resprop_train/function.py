@@ -41,7 +41,7 @@ class SparseBackward(torch.autograd.Function):
         """The layer's ordinary output."""
         ctx.save_for_backward(activation, weight)
         ctx.operator, ctx.reuse = operator, reuse
-        ctx.lease = reuse.open(activation)
+        ctx.lease = reuse.open(activation, weight)
         return operator.forward(activation, weight, bias)
 
     @staticmethod
@@ -171,7 +171,7 @@ def watch_ordinary(
     output: Tensor,
 ) -> None:
     """Book the backward pass of an ordinary layer, whose output this is, as one that was off."""
-    lease = reuse.open(activation)
+    lease = reuse.open(activation, weight)
     flags = (activation.requires_grad, weight.requires_grad, False)
     # Held for an observer only: the graph has what it needs itself.
     watched = reuse.observers or reuse.observer is not None

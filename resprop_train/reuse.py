@@ -15,15 +15,16 @@ from resprop_train.methods import find_method
 from resprop_train.methods.base import SparseOperands, Sparsifier, Tools
 from resprop_train.operators import Operator
 from resprop_train.randomness import Draws, Noise
-from resprop_train.scalars import Number
+from resprop_train.scalars import Number, copied
 from resprop_train.threshold import make_rule
 from resprop_train.workspace import Workspace
 
 MOST_USES = 64
 """Uses of one layer that are kept apart; of more the one that was idle longest is forgotten."""
 
-UseKey = tuple[tuple[int, ...], int]
-"""The shape of one sample of the input, and how many graphs of that shape were open before."""
+UseKey = tuple[tuple[int, ...], bool, int]
+"""The shape of one sample of the input, whether the weights learn, and how many graphs of that kind
+were open before."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,11 +107,11 @@ class Lease:
 
     __slots__ = ("_open", "key")
 
-    def __init__(self, open_keys: set[UseKey], shape: tuple[int, ...]) -> None:
+    def __init__(self, open_keys: set[UseKey], shape: tuple[int, ...], learns: bool) -> None:
         index = 0
-        while (shape, index) in open_keys:
+        while (shape, learns, index) in open_keys:
             index += 1
-        self.key: UseKey = (shape, index)
+        self.key: UseKey = (shape, learns, index)
         self._open = open_keys
         open_keys.add(self.key)
 
@@ -126,8 +127,8 @@ class Reuse:
     """One layer's state: settings, and what each of its uses carries.
 
     A layer that is used several times in a step, or on several sizes, has a state for each: uses
-    are told apart by the input's shape (without the batch) and by how many graphs of that shape
-    wait for their backward pass.
+    are told apart by the input's shape (without the batch), by whether the weights learn, and by
+    how many graphs of that kind wait for their backward pass.
 
     Args:
         name: the layer's name in the model that was converted.
@@ -209,9 +210,9 @@ class Reuse:
             (self.unread,) = read_steps([self.unread])
         return self.unread
 
-    def open(self, activation: Tensor) -> Lease:
+    def open(self, activation: Tensor, weight: Tensor) -> Lease:
         """Begin a use: a forward pass that may have a backward pass."""
-        return Lease(self._open, tuple(activation.shape[1:]))
+        return Lease(self._open, tuple(activation.shape[1:]), weight.requires_grad)
 
     def use(self, key: UseKey) -> Sparsifier:
         """The state of a use; a new one where there is none."""
@@ -258,8 +259,8 @@ class Reuse:
             "steps": self.steps,
             "dense_steps": dict(self.dense_steps),
             "uses": [
-                {"shape": list(shape), "index": index, "state": state.state_dict()}
-                for (shape, index), state in self._uses.items()
+                {"shape": list(shape), "learns": learns, "index": index} | {"state": u.state_dict()}
+                for (shape, learns, index), u in self._uses.items()
             ],
         }
 
@@ -275,7 +276,8 @@ class Reuse:
         if (state.get("method"), state.get("rule")) != (self.method.name, self.rule_name):
             return
         for saved in state["uses"]:
-            self.use((tuple(saved["shape"]), saved["index"])).load_state_dict(saved["state"])
+            key = (tuple(saved["shape"]), saved["learns"], saved["index"])
+            self.use(key).load_state_dict(saved["state"])
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a file has no observers and no open graphs."""
@@ -294,10 +296,10 @@ def booked(
     return replace(
         step,
         density=sparse.density,
-        threshold=sparse.threshold,
+        threshold=copied(sparse.threshold),  # these two change in their place
         left=left,
         extra_samples=samples,
-        valid=sparse.valid,
+        valid=copied(sparse.valid),
         cosine=cosine,
     )
 

@@ -67,5 +67,10 @@ def assign(old: Number | None, new: Number) -> Number:
     return new
 
 
+def copied(x: Number) -> Number:
+    """The same number in memory of its own."""
+    return x.clone() if isinstance(x, Tensor) else x
+
+
 def _float_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64

@@ -151,7 +151,7 @@ class MeanDensity:
         """The carried-over threshold."""
         if self.value is None:
             first = _order_statistic(difference, density)
-            if isinstance(first, float) and not math.isfinite(first):
+            if on_host(difference) and not math.isfinite(read(difference.sum())):
                 return LOWEST  # an overflow is no step to start from
             self.value = clamp(first, LOWEST, HIGHEST)
         return self.value
@@ -207,12 +207,17 @@ class Quantile:
 
 
 def _order_statistic(difference: Tensor, density: float) -> Number:
-    """The magnitude that a fraction ``density`` of the elements exceeds, up to ties."""
+    """The magnitude that a fraction ``density`` of the elements exceeds, up to ties.
+
+    It is 0, so that nothing is dropped, where it is not finite: an overflow must stay visible.
+    """
     dropped = difference.numel() - round(density * difference.numel())
     if dropped == 0:
         return 0.0
     value = torch.kthvalue(difference.abs().flatten(), dropped).values
-    return read(value) if on_host(difference) else value.nan_to_num(nan=LOWEST)
+    if on_host(difference):
+        return number if math.isfinite(number := read(value)) else 0.0
+    return value.nan_to_num(nan=0.0, posinf=0.0)
 
 
 def order_statistic_per_sample(difference: Tensor, density: float) -> Tensor:
@@ -223,7 +228,7 @@ def order_statistic_per_sample(difference: Tensor, density: float) -> Tensor:
     if dropped == 0:
         values = samples.new_zeros(len(samples))
     else:
-        values = torch.kthvalue(samples, dropped, dim=1).values
+        values = torch.kthvalue(samples, dropped, dim=1).values.nan_to_num(nan=0.0, posinf=0.0)
     return values.reshape(-1, *[1] * (difference.dim() - 1))
 
 

@@ -21,8 +21,9 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.lower() in (".jpg", ".jpeg"):
         return
-    picture = _open(path)
-    if picture.mode in DEEP:
+    with _open(path) as picture:
+        deep = picture.mode in DEEP
+    if deep:
         read_picture(path)
 
 
@@ -36,11 +37,13 @@ def read_picture(path: Path) -> Any:
     """
     from PIL import Image
 
-    picture = _open(path)
     try:
-        if picture.mode not in DEEP:
-            return picture.convert("RGB")
-        values = np.asarray(picture)
+        with _open(path) as picture:
+            if picture.mode not in DEEP:
+                return picture.convert("RGB")
+            values = np.asarray(picture)
+    except TrainError:
+        raise
     except (OSError, ValueError, SyntaxError) as error:
         raise TrainError(f"{path}: not a readable picture: {error}") from None
     most = 1.0 if values.dtype.kind == "f" else float(SIXTEEN_BITS)

@@ -12,7 +12,7 @@ from torch import Tensor
 from resprop_train.grouping import expand, group_count, split_groups
 from resprop_train.loss_scale import current_loss_scale
 from resprop_train.methods.base import Operands, SparseOperands, Sparsifier, Tools
-from resprop_train.scalars import Number, assign, choose, fraction, on_host
+from resprop_train.scalars import Number, assign, choose, copied, fraction, on_host
 
 
 class ThresholdedDelta(Sparsifier):
@@ -88,13 +88,13 @@ class ThresholdedDelta(Sparsifier):
 
     def keep(self, gradient: Tensor) -> None:
         """A random sample of each group, as the reused gradient of the next step."""
+        self.loss_scale = _carried(current_loss_scale())
         if not self.reuses:
             return
         groups = group_count(len(gradient), self.tools.groups)
         picked = [self.tools.draws.pick(part) for part in split_groups(gradient, groups)]
         sample = picked[0] if len(picked) == 1 else torch.cat(picked)
         self.batch_size = len(gradient)
-        self.loss_scale = _copy(current_loss_scale())
         # An overflow under mixed precision must not live on into the next step.
         if on_host(sample):
             self.sample = sample if _is_finite(sample) else None
@@ -148,7 +148,7 @@ class ThresholdedDelta(Sparsifier):
         if self.sample is not None:
             most = torch.finfo(self.sample.dtype).max
             self.sample = (self.sample * ratio).clamp_(-most, most)
-        self.loss_scale = _copy(now)
+        self.loss_scale = copied(now)
 
 
 def count_nonzeros(flat: Tensor) -> int | Tensor:
@@ -168,5 +168,5 @@ def _is_single(threshold: Number) -> bool:
     return not isinstance(threshold, torch.Tensor) or threshold.dim() == 0
 
 
-def _copy(number: Number | None) -> Number | None:
-    return number.clone() if isinstance(number, Tensor) else number
+def _carried(number: Number | None) -> Number | None:
+    return None if number is None else copied(number)

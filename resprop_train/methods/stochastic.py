@@ -22,11 +22,11 @@ class Stochastic(ThresholdedDelta):
     reuses = False
 
     def drop(self, delta: Tensor, threshold: Number) -> None:
-        """Kept is what exceeds t * u, u uniform in [0, 1), and is at least t then."""
+        """What exceeds t * u, u uniform in [0, 1), is kept, and is at least t then."""
         magnitude = delta.abs()
-        kept = magnitude > self.tools.noise.like(delta) * threshold
+        dropped = magnitude <= self.tools.noise.like(delta) * threshold  # not what is no number
         magnitude.clamp_(min=threshold)
-        delta.copy_(magnitude.copysign_(delta)).masked_fill_(~kept, 0)
+        delta.copy_(magnitude.copysign_(delta)).masked_fill_(dropped, 0)
 
 
 class ReSpropStochastic(Stochastic):
