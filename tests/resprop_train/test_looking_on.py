@@ -1,4 +1,4 @@
-"""The recorder looks on: names, batch sizes, what it leaves out, and that it never stops training."""
+"""The recorder looks on: names, batch sizes, what it leaves out; it never stops training."""
 
 from __future__ import annotations
 
@@ -236,8 +236,7 @@ def test_why_nothing_was_recorded(tmp_path: Path) -> None:
         pytest.raises(TraceError, match="none of the iterations asked for came in 2 with a back"),
         resprop_train.record(model, tmp_path / "t.npz", iterations=[7]),
     ):
-        step(model, batch())
-        step(model, batch())
+        [step(model, batch()) for _ in range(2)]
     assert list(tmp_path.iterdir()) == []
 
 

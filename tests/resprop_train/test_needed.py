@@ -1,4 +1,4 @@
-"""Which gradients training computed: what is recorded, booked and worked for is what autograd did."""
+"""Which gradients training computed: recorded, booked and worked for is what autograd did."""
 
 from __future__ import annotations
 
