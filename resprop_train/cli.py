@@ -264,14 +264,15 @@ def study(
     except OSError as error:
         raise TrainError(f"{output}: cannot write: {error.strerror or error}") from None
     click.echo(
-        f"data set   method             {'rule':20} wanted  warm-up  clip  seeds  density  "
-        "work less  points lost (95 %)"
+        f"data set   {'rule':25} wanted  warm-up  clip  seeds  density  work less  "
+        f"{'points lost (95 %)':25} method"
     )
     for row in rows:
         clip_norm = "none" if row.clip_norm is None else f"{row.clip_norm:g}"
+        lost = f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
+        judged = "" if row.judged_on == "test" else f", judged on {row.judged_on}"
         click.echo(
-            f"{row.dataset:10} {row.method:18} {row.rule:20} {row.reuse_sparsity:6.2f}  "
-            f"{row.warmup_epochs:7g}  {clip_norm:>4}  {row.seeds:5}  {row.mean_density:7.3f}  "
-            f"{row.backward_work_reduction:8.2f}x  "
-            f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
+            f"{row.dataset:10} {row.rule:25} {row.reuse_sparsity:6.2f}  {row.warmup_epochs:7g}  "
+            f"{clip_norm:>4}  {row.seeds:5}  {row.mean_density:7.3f}  "
+            f"{row.backward_work_reduction:8.2f}x  {lost:25} {row.method}{judged}"
         )

@@ -113,7 +113,7 @@ def test_the_batch_sum_is_kept(method: str, groups: int) -> None:
     plain = pair("Conv2d", 0.9)[0]
     for step in range(3):
         x = integers(1, 3, 6, 5, seed=step).expand(5, -1, -1, -1)
-        g = integers(5, 32, 6, 5, seed=9 + step)
+        g = torch.randn(5, 32, 6, 5, generator=torch.Generator().manual_seed(step))
         expected, got = gradients(plain, x, g)[1], gradients(ours, x, g)[1]
         assert torch.allclose(expected, got, rtol=1e-4, atol=1e-3)
     (reuse,) = reuse_layers(ours).values()
@@ -128,7 +128,7 @@ def test_the_stochastic_threshold_has_no_bias(method: str) -> None:
     (reuse,) = reuse_layers(layer).values()
     state = reuse.latest
     difference = torch.randn(4, 8, 3, 3)
-    threshold, count = 1.5, 4000
+    threshold, count = 1.5, 1000
     total = torch.zeros_like(difference)
     for step in range(count):
         reuse.tools.draws.step = step
@@ -186,7 +186,7 @@ def test_nm_keeps_so_many_of_every_group_of_channels() -> None:
         gradients(layer, integers(4, 3, 6, 5, seed=1), torch.randn(4, 32, 6, 5))
     groups = (seen[0] != 0).unflatten(1, (2, 16)).sum(2)
     assert groups.unique().tolist() == [4]
-    with pytest.raises(TrainError, match="reuse_sparsity must be below 0.96875, got 0.99"):
+    with pytest.raises(TrainError, match=r"reuse_sparsity must be below 0\.96875, got 0\.99"):
         convert(nn.Conv2d(1, 1, 1), 0.99, method="resprop-nm")
 
 
@@ -227,7 +227,7 @@ def test_pruned_weights_take_part_in_no_pass() -> None:
     got = gradients(ours, x, g)
     assert torch.equal(of_input, got[0])
     assert torch.equal(of_weight * kept, got[1])
-    assert torch.equal(of_bias, got[2])
+    assert torch.allclose(of_bias, got[2], rtol=1e-4)  # summed in another order
     ours.eval()
     assert torch.equal(ours(x), plain(x))
     (reuse,) = reuse_layers(ours).values()
