@@ -49,6 +49,10 @@ class ThresholdRule(Protocol):
         """
         ...
 
+    def known(self) -> Number | None:
+        """The next threshold, if it does not depend on the difference."""
+        ...
+
     def observe(self, reached: Number, wanted: float) -> None:
         """Learn the density that the last threshold gave."""
         ...
@@ -78,6 +82,10 @@ class HalveDouble:
         self.value: Number = INITIAL_THRESHOLD
 
     def threshold(self, difference: Tensor, density: float) -> Number:
+        """The carried-over threshold."""
+        return self.value
+
+    def known(self) -> Number | None:
         """The carried-over threshold."""
         return self.value
 
@@ -156,6 +164,10 @@ class MeanDensity:
             self.value = clamp(first, LOWEST, HIGHEST)
         return self.value
 
+    def known(self) -> Number | None:
+        """The carried-over threshold, if there is one yet."""
+        return self.value
+
     def observe(self, reached: Number, wanted: float) -> None:
         """Integrate the relative error."""
         if self.value is not None:
@@ -191,6 +203,10 @@ class Quantile:
         if self.per_sample:
             return order_statistic_per_sample(difference, density)
         return _order_statistic(difference, density)
+
+    def known(self) -> Number | None:
+        """Never."""
+        return None
 
     def observe(self, reached: Number, wanted: float) -> None:
         """Nothing to learn."""

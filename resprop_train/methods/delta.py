@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resprop_train.fused import fused_delta
 from resprop_train.grouping import expand, group_count, split_groups
 from resprop_train.loss_scale import current_loss_scale
 from resprop_train.methods.base import Operands, SparseOperands, Sparsifier, Tools
@@ -23,6 +24,8 @@ class ThresholdedDelta(Sparsifier):
     """
 
     reuses: ClassVar[bool] = True
+    drops_plainly: ClassVar[bool] = True
+    """Whether what is dropped becomes zero, which a fused kernel can do."""
 
     def __init__(self, tools: Tools) -> None:
         super().__init__(tools)
@@ -45,28 +48,39 @@ class ThresholdedDelta(Sparsifier):
         gradient = operands.gradient
         self.follow_loss_scale()
         reused = self.reused(gradient)
-        delta, flat = self.difference(gradient, reused)
-        threshold: Number = 0.0 if density >= 1 else self.rule.threshold(delta, density)
-        # A reused gradient that overflowed is zero here: the delta is the whole gradient then.
-        self.drop(delta, threshold if isinstance(self.valid, float) else threshold * self.valid)
+        delta, flat = self.tools.workspace.like(gradient)
+        threshold: Number = 0.0
+        count: Tensor | int | None = None
+        known = 0.0 if density >= 1 else self.rule.known()
+        if known is not None and self.drops_plainly:
+            threshold = known
+            count = fused_delta(gradient, reused, self._effective(threshold), delta)
+        if count is None:
+            self.difference(gradient, reused, delta)
+            if density < 1:
+                threshold = self.rule.threshold(delta, density)
+            self.drop(delta, self._effective(threshold))
+            count = count_nonzeros(flat)
         return SparseOperands(
             gradient=delta,
             activation=operands.activation,
             weight=operands.weight,
             shared=self.shared(gradient, delta, reused),
-            density=fraction(count_nonzeros(flat), flat.numel()),
+            density=fraction(count, flat.numel()),
             threshold=threshold if _is_single(threshold) else threshold.mean(),  # type: ignore[union-attr]
             valid=self.valid,
         )
 
-    def difference(self, gradient: Tensor, reused: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The gradient minus the reused one, in shared memory; the same memory flat."""
-        delta, flat = self.tools.workspace.like(gradient)
+    def _effective(self, threshold: Number) -> Number:
+        """Zero where the reused gradient overflowed and is zero: the delta is all of G then."""
+        return threshold if isinstance(self.valid, float) else threshold * self.valid
+
+    def difference(self, gradient: Tensor, reused: Tensor | None, delta: Tensor) -> None:
+        """Write the gradient minus the reused one."""
         if reused is None:
             delta.copy_(gradient)
         else:
             torch.sub(gradient, expand(reused, len(gradient)), out=delta)
-        return delta, flat
 
     def drop(self, delta: Tensor, threshold: Number) -> None:
         """Set the small elements of the difference to zero, in place."""

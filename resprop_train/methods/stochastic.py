@@ -20,6 +20,7 @@ class Stochastic(ThresholdedDelta):
 
     name = "stochastic"
     reuses = False
+    drops_plainly = False
 
     def drop(self, delta: Tensor, threshold: Number) -> None:
         """What exceeds t * u, u uniform in [0, 1), is kept, and is at least t then."""

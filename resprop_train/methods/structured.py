@@ -37,7 +37,8 @@ class ReSpropStructured(ThresholdedDelta):
         gradient = operands.gradient
         self.follow_loss_scale()
         reused = self.reused(gradient)
-        delta, _ = self.difference(gradient, reused)
+        delta, _ = self.tools.workspace.like(gradient)
+        self.difference(gradient, reused, delta)
         axis = operands.channel_axis
         kept = max(round(GROUP * density), 1)
         for part in delta.split(GROUP, axis):
