@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test coverage check reproduce bench docs reference figures policies dist package-check sbom audit clean
+.PHONY: demo test coverage check reproduce bench docs reference figures policies steps dist package-check sbom audit clean
 
 demo: $(STAMP)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -61,6 +61,14 @@ figures: $(STAMP)
 # The tables of docs/explanation/policies.md, from simulated runs.
 policies: $(STAMP)
 	$(BIN)/python docs/measure_policies.py
+
+# The steps of known networks that come with the package, in workloads/data/steps.
+steps: $(STAMP)
+	set -e; for batch in 16 128; do \
+	for network in resnet34 resnet50 vgg16 vgg16-bn mobilenet "vit-tiny --linear"; do \
+	set -- $$network; $(BIN)/resprop-train step --model $$network --batch-size $$batch \
+	    -o workloads/data/steps/$$1_n$$batch.json.gz; \
+	done; done
 
 dist: $(STAMP)
 	$(BIN)/python release/build.py dist

@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 
 from gscn_sim import load_config, simulate
-from gscn_sim.dataflows.costs import block_costs
-from gscn_sim.mapping import choose_plan
-from gscn_sim.problem.geometry import make_operands, make_problem
+from gscn_sim.config.view import view
+from gscn_sim.dataflows.base import PeTiming
+from gscn_sim.problem.geometry import make_problem
+from gscn_sim.problem.operands import make_operands
+from gscn_sim.run.pipeline import costs_later, plan_phase
 from workloads import LayerShape, Phase, Trace, layer_from_arrays, save
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +61,9 @@ def test_products_a_second(row: dict[str, str], benchmark: Any) -> None:
     config = load_config("dnnsim-scnn", {"pe.accumulator_entries": int(row["accumulator_entries"])})
     problem = make_problem(shape, Phase.FORWARD, 1)
     operands = make_operands(layer, problem)
-    plan = choose_plan(problem, operands, config, layer.name)
-    benchmark.pedantic(block_costs, (plan, operands, config), rounds=5, warmup_rounds=1)
+    plan = plan_phase(layer, problem, operands, config)
+    costs = costs_later(plan, operands, view(PeTiming, config), config.policy.load_balance)
+    benchmark.pedantic(costs.result, rounds=5, warmup_rounds=1)
     products = int(row["useful_products"])
     per_second = products / benchmark.stats.stats.min
     slowest, fastest = DNNSIM_PER_SECOND

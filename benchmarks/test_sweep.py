@@ -18,6 +18,7 @@ from typing import Any
 
 from gscn_sim.sweep import Choices, Evaluation, Plan, Setting, Space, Workload, run_sweep
 from gscn_sim.sweep import sweep_table as table_of
+from gscn_sim.sweep.integrity import POINT_CELLS, member_digest, point_digest, sum_of
 from gscn_sim.sweep.points import Point
 from gscn_sim.sweep.schedulers import Processes
 from gscn_sim.sweep.schema import METRICS
@@ -134,8 +135,22 @@ def filled(path: Path, copies: int) -> None:
         )
         connection.execute(
             f"INSERT INTO members SELECT sweep, position + {copy * FREE_POINTS}, "
-            f"point + {copy * FREE_POINTS}, params FROM members WHERE position < {FREE_POINTS}"
+            f"point + {copy * FREE_POINTS}, params, '' FROM members WHERE position < {FREE_POINTS}"
         )
+    cells = ", ".join(POINT_CELLS)
+    for number, *row in connection.execute(f"SELECT id, {cells} FROM points").fetchall():
+        connection.execute("UPDATE points SET digest = ? WHERE id = ?", (point_digest(row), number))
+    places = connection.execute(
+        "SELECT sweep, position, key, code, params FROM members JOIN points ON id = point"
+    ).fetchall()
+    digests = [member_digest(*place) for place in places]
+    connection.executemany(
+        "UPDATE members SET digest = ? WHERE sweep = ? AND position = ?",
+        [(digest, *place[:2]) for digest, place in zip(digests, places, strict=True)],
+    )
+    connection.execute(
+        "UPDATE sweeps SET places = ?, digests = ?", (len(digests), sum_of(*digests))
+    )
     connection.commit()
     connection.close()
 

@@ -1,7 +1,10 @@
 from . import gpu as gpu
+from . import sweep as sweep
+from .api import Run as Run
+from .api import execute as execute
+from .api import simulate as simulate
+from .api import verify as verify
 from .config import Config as Config
 from .config import load_config as load_config
-from .run.functional import execute as execute
-from .run.simulate import Run as Run
-from .run.simulate import simulate as simulate
-from .run.verify import verify as verify
+from .run.memo import open_cache as open_cache
+from .version import __version__ as __version__

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from workloads.errors import GscnError
+from workloads.errors import GscnError, one_line
 from workloads.files import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FORMULA_STARTS = ("=", "+", "-", "@")
 TABLE_SUFFIXES = (".csv", ".parquet", ".json")
 
 
@@ -74,9 +75,33 @@ def write_table(
         return
     with whole_file(path) as file:
         if suffix == ".csv":
-            frame.to_csv(file, index=False, lineterminator="\n")
+            file.write(csv_text(frame).encode("utf-8", "backslashreplace"))
         else:
             frame.to_parquet(file, index=False, engine="pyarrow")
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """The table as CSV; a text that a spreadsheet would take for a formula begins with ``'``.
+
+    Unprintable characters are escaped.
+    """
+    safe = frame.copy(deep=False)
+    for name in safe.columns:
+        if not _numeric(safe[name]):
+            safe[name] = safe[name].map(_no_formula)
+    safe.columns = [_no_formula(str(name)) for name in safe.columns]
+    text: str = safe.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _numeric(column: pd.Series) -> bool:
+    return column.dtype.kind in "biufc"
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return one_line(f"'{value}" if value.startswith(FORMULA_STARTS) else value)
 
 
 def table_suffix(path: str | Path) -> str:

@@ -5,5 +5,6 @@ from .conversion import reuse_layers as reuse_layers
 from .conversion import revert as revert
 from .conversion import set_reuse as set_reuse
 from .recipe import Recipe as Recipe
+from .step import trace_step as trace_step
 from .trainer import Callback as Callback
 from .trainer import Trainer as Trainer

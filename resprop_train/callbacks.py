@@ -30,7 +30,7 @@ class ProgressBar(Callback):
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             console=Console(stderr=True),
         )
         self.task: TaskID | None = None

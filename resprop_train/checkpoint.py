@@ -1,19 +1,28 @@
-"""Checkpoints with everything a run depends on, written whole or not at all."""
+"""Checkpoints with everything a run depends on, written whole or not at all.
+
+A checkpoint is a file of ``torch.save`` (a zip file) whose comment, at its end, is the SHA-256 of
+all bytes before it. It is checked before anything is unpickled.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
 import pickle
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from resprop_train.errors import TrainError
 from resprop_train.trainer import Callback, EpochReport, Trainer
-from workloads.files import atomic_file
+from workloads.files import atomic_file, open_regular
 
 VERSION = 2
+MARK = b"resprop-checkpoint sha256 "
+TRAILER_BYTES = len(MARK) + 64
 MAY_DIFFER = ("max_steps", "evaluate_every")
 """Recipe settings that can change between the parts of a run without changing its weights."""
 
@@ -67,8 +76,44 @@ def save_checkpoint(trainer: Trainer, path: Path) -> None:
     try:
         with atomic_file(path) as file:
             torch.save(content, file)
+            _sign(file)
     except (OSError, RuntimeError) as error:
         raise TrainError(f"{path}: cannot write checkpoint: {_reason(error)}") from None
+
+
+def _sign(file: BinaryIO) -> None:
+    """Append the digest of all that has been written, as the comment of a zip file."""
+    file.seek(-2, os.SEEK_END)  # a zip file ends in the length of its comment, 0 so far
+    file.write(TRAILER_BYTES.to_bytes(2, "little"))
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    file.write(MARK + digest.hexdigest().encode())
+
+
+def _check_whole(file: BinaryIO, path: Path) -> None:
+    """Raise TrainError unless the file ends in the digest of what it holds."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes < TRAILER_BYTES:
+        raise TrainError(f"{path}: not a whole checkpoint of resprop-train")
+    digest = hashlib.sha256()
+    left = size_bytes - TRAILER_BYTES
+    while left > 0:
+        chunk = file.read(min(left, 1 << 20))
+        if not chunk:
+            break
+        digest.update(chunk)
+        left -= len(chunk)
+    trailer = file.read()
+    if not trailer.startswith(MARK):
+        raise TrainError(
+            f"{path}: not a whole checkpoint of resprop-train, or one of an earlier version, "
+            "without a digest"
+        )
+    if not hmac.compare_digest(trailer, MARK + digest.hexdigest().encode()):
+        raise TrainError(f"{path}: damaged: its content is not what its digest says")
+    file.seek(0)
 
 
 def _reason(error: BaseException) -> str:
@@ -89,7 +134,9 @@ def load_checkpoint(trainer: Trainer, path: Path) -> None:
             of processes or recipe; the trainer is unchanged then.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            _check_whole(file, path)
+            content = torch.load(file, map_location="cpu", weights_only=True)
         if content["format"] != "resprop-checkpoint":
             raise KeyError
         if content["version"] != VERSION:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from resprop_train.step_command import step
 from workloads.command import OneLineErrors
 
 
@@ -276,3 +277,6 @@ def study(
             f"{clip_norm:>4}  {row.seeds:5}  {row.mean_density:7.3f}  "
             f"{row.backward_work_reduction:8.2f}x  {lost:25} {row.method}{judged}"
         )
+
+
+main.add_command(step)

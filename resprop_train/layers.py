@@ -300,7 +300,7 @@ def _watch(reuse: Reuse, operator: Operator, input: Tensor, weight: Tensor, outp
 def _autocast(input: Tensor, *others: Tensor | None) -> tuple[Any, ...]:
     """Cast as autocast would have done for the ordinary layer."""
     device = input.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device):
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return (input, *others)
     dtype = torch.get_autocast_dtype(device)
     return tuple(

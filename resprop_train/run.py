@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+import workloads
 from resprop_train.callbacks import ProgressBar, RecordSteps, parse_steps
 from resprop_train.capture import Recorder
 from resprop_train.checkpoint import Checkpoints, load_checkpoint
@@ -21,6 +22,7 @@ from resprop_train.errors import TrainError
 from resprop_train.logs import Logs
 from resprop_train.models import MODELS, build_model
 from resprop_train.recipe import Recipe
+from resprop_train.step_of_run import step_of_run
 from resprop_train.trainer import Callback, Trainer, seeded_model
 
 
@@ -92,6 +94,7 @@ def train_once(
         lambda: build_model(model, channels=channels, size=size, classes=data.classes), recipe.seed
     )
     trainer = Trainer(network, data, recipe, device=where, callbacks=callbacks)
+    step = None if recording is None else step_of_run(trainer, model)
     if files.resume and files.checkpoint is not None and files.checkpoint.exists():
         load_checkpoint(trainer, files.checkpoint)
     started = time.perf_counter()
@@ -111,6 +114,8 @@ def train_once(
             if progress:
                 trainer.callbacks.append(stack.enter_context(ProgressBar()))
         trainer.run()
+    if recorder is not None and step is not None:
+        workloads.add_step(recorder.path, step)
     if trainer.ranks > 1:
         torch.distributed.destroy_process_group()
     return summarise(trainer, model=model, seconds=time.perf_counter() - started) | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from oracles.cases import machine_overrides
 from gscn_sim import load_config
 from gscn_sim.config import Config, DramConfig, PeConfig, dump_toml, preset_names
 from gscn_sim.config.fields import SIZE_LIMIT
-from gscn_sim.config.loader import dram_preset_names, flatten_config, parse_value
+from gscn_sim.config.loader import flatten_config
+from gscn_sim.config.overrides import dram_preset_names, parse_value
 from gscn_sim.errors import ConfigError
 from workloads.errors import GscnError
 
@@ -228,3 +230,41 @@ def test_sections_are_frozen_and_checked_when_made() -> None:
         config.pe.accumulator_banks = 3  # type: ignore[misc]
     with pytest.raises(ConfigError, match=r"pe\.accumulator_banks must be a positive int, got 0"):
         dataclasses.replace(config.pe, accumulator_banks=0)
+
+
+def test_replace_changes_keys_sections_or_the_name() -> None:
+    config = load_config("scnn", {"dram.preset": "hbm2"})
+    wide = config.replace({"pe.accumulator_banks": 64, "policy.halo": "serial"})
+    assert (wide.pe.accumulator_banks, wide.policy.halo, wide.name) == (64, "serial", "scnn")
+    assert wide.dram == config.dram
+    assert flatten_config(wide).items() - flatten_config(config).items() == {
+        ("pe.accumulator_banks", 64),
+        ("policy.halo", "serial"),
+    }
+    keywords = config.replace(pe={"accumulator_banks": "64"}, policy={"halo": "serial"})
+    assert keywords == wide
+    assert config.replace(pe=wide.pe, policy=wide.policy) == wide
+    assert config.replace(name="mine").name == "mine"
+    assert config.replace() == config
+    assert config.replace(dram={"preset": "ideal"}) == config.replace({"dram.preset": "ideal"})
+    assert (
+        config.replace({"dram.preset": "ideal"}).dram
+        == load_config("gscn", {"dram.preset": "ideal"}).dram
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "message"),
+    [
+        ([{"pe.bank": 3}], {}, "unknown key 'pe.bank'; keys of pe are"),
+        ([{"banks": 3}], {}, "unknown key 'banks'; sections are array, pe,"),
+        ([], {"pe": {"banks": 3}}, "unknown key 'pe.banks'; keys of pe are"),
+        ([], {"pe": 3}, "pe must be a PeConfig or map its keys to values, got int"),
+        ([3], {}, "overrides must map section.key to a value"),
+        ([{3: 3}], {}, "unknown key 3; sections are"),
+        ([{"pe.accumulator_banks": 0}], {}, "pe.accumulator_banks must be a positive int, got 0"),
+    ],
+)
+def test_replace_says_what_is_allowed(arguments, keywords, message) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config().replace(*arguments, **keywords)

@@ -4,12 +4,43 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
+import graphlib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("workloads", "gscn_sim", "resprop_train")
+# The road through gscn_sim: a module imports from its own floor's package and from lower floors.
+FLOORS = (
+    ("errors", "units", "files", "version", "stages"),
+    ("registry", "toml"),
+    ("presets", "data", "config"),
+    ("gpu",),
+    ("problem",),
+    ("kernels",),
+    ("mapping",),
+    ("dataflows",),
+    ("schedule",),
+    ("fabric",),
+    ("results",),
+    ("run",),
+    ("compare",),
+    ("sweep",),
+    ("report",),
+    ("api",),
+    ("claims",),
+    ("cli",),
+)
+# Imports that go up, until those modules are rebuilt; none may be added.
+UPWARDS = {
+    # The fabric needs a few methods of what records a timeline, not the class.
+    *(
+        (f"gscn_sim.fabric.{name}", "gscn_sim.results.timeline")
+        for name in ("dram", "drain", "pe", "top")
+    ),
+}
 FORBIDDEN_PACKAGES = {
     "workloads": {"gscn_sim", "resprop_train"},
     "gscn_sim": {"resprop_train"},
@@ -21,6 +52,8 @@ ONLY_IN = {
     "simpy": ("gscn_sim.fabric",),
     "numba": ("gscn_sim.kernels",),
 }
+# Imports that close a circle, until it is cut; none may be added.
+CIRCLES = {("gscn_sim.sweep.cluster", "gscn_sim.sweep.schedulers")}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -57,6 +90,55 @@ def test_imports_respect_the_floors(module: str, path: Path) -> None:
             assert any(module == a or module.startswith(a + ".") for a in allowed), (
                 f"{module} imports {library}, which belongs to {', '.join(allowed)}"
             )
+
+
+@functools.cache
+def gscn_imports() -> frozenset[tuple[str, str]]:
+    """(importer, imported) of the modules of gscn_sim, wherever in a module the import stands."""
+    known = {module for module, _ in modules()}
+    found = set()
+    for module, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {(module, alias.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = (f"{node.module}.{alias.name}" for alias in node.names)
+                found |= {(module, name if name in known else node.module) for name in names}
+    return frozenset(pair for pair in found if all(name.startswith("gscn_sim.") for name in pair))
+
+
+def room(module: str) -> str:
+    """The package, or the module at the top, that a module of gscn_sim is of."""
+    return module.split(".")[1]
+
+
+def test_every_room_has_a_floor() -> None:
+    placed = [name for floor in FLOORS for name in floor]
+    assert len(placed) == len(set(placed))
+    ours = {module for module, _ in modules() if module.startswith("gscn_sim.")}
+    assert {room(module) for module in ours} == set(placed)
+
+
+def test_nothing_inside_gscn_sim_imports_upwards() -> None:
+    level = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    upwards = {
+        (importer, imported)
+        for importer, imported in gscn_imports()
+        if room(importer) != room(imported) and level[room(importer)] <= level[room(imported)]
+    }
+    assert not upwards - UPWARDS, "imports from its own floor or above it"
+    assert not UPWARDS - upwards, "goes up no longer: take it off the list"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    below: dict[str, set[str]] = {}
+    assert gscn_imports() >= CIRCLES, "a circle no longer: take it off the list"
+    for importer, imported in gscn_imports() - CIRCLES:
+        below.setdefault(importer, set()).add(imported)
+    try:
+        tuple(graphlib.TopologicalSorter(below).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(reversed(error.args[1]))}")
 
 
 def test_every_folder_with_modules_is_a_package_to_install() -> None:

@@ -7,6 +7,10 @@ class GscnError(Exception):
     """Base of every error that a user's input can cause; command lines print it and exit with 2."""
 
 
+class GscnWarning(UserWarning):
+    """What a user should know although the result stands; command lines print it as one line."""
+
+
 class ShapeError(GscnError, ValueError):
     """A layer shape that no convolution can have, or an array that does not have its shape."""
 

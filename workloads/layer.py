@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard, get_args
+from functools import cached_property
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 from workloads.errors import LayerError, ShapeError, one_line
 from workloads.inference import infer_shape
 from workloads.masks import Mask
-from workloads.shape import LayerShape, Phase
+from workloads.phase import OPERANDS as OPERANDS
+from workloads.phase import Operand as Operand
+from workloads.phase import Phase
+from workloads.shape import LayerShape
 
-Operand = Literal["activation", "gradient", "weight"]
-OPERANDS: tuple[Operand, ...] = get_args(Operand)
 VALUE_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),
@@ -117,20 +120,27 @@ class Layer:
         assert mask is not None
         return mask.shape[0]
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the shape and the masks; neither of the name nor of the values."""
+        masks = [mask and mask.digest for mask in map(self.mask, OPERANDS)]
+        return hashlib.sha256(repr((self.shape, masks)).encode()).hexdigest()
+
     def phases(self) -> tuple[Phase, ...]:
         """Return the phases that training ran and whose operands were recorded, in enum order."""
-        forward = self.activation is not None
-        dgrad = self.gradient is not None and self.input_gradient
-        wgrad = self.gradient is not None and forward and self.weight_gradient
-        runs = {
-            Phase.FORWARD: forward,
-            Phase.DGRAD: dgrad,
-            Phase.WGRAD: wgrad,
-            Phase.PRE_DGRAD: dgrad,
-            Phase.PRE_WGRAD: wgrad,
+        trained = {
+            "gradient": True,
+            "activation": self.input_gradient,
+            "weight": self.weight_gradient,
         }
-        ran = {Phase.FORWARD, Phase.DGRAD, Phase.WGRAD, *self.extra_phases}
-        return tuple(phase for phase in Phase if runs[phase] and phase in ran)
+
+        def runs(phase: Phase) -> bool:
+            maps = {phase.stationary, phase.streamed} - {"weight"}  # a dense weight is not recorded
+            recorded = all(getattr(self, operand) is not None for operand in maps)
+            added = not phase.one_sample or phase in self.extra_phases
+            return recorded and trained[phase.result] and added
+
+        return tuple(phase for phase in Phase if runs(phase))
 
 
 def layer_from_arrays(

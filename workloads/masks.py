@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ class Mask:
 
     shape: tuple[int, ...]
     packed: NDArray[np.uint8] = field(repr=False)
+    _digest: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         size_bytes = packed_size_bytes(self.shape)
@@ -72,6 +74,14 @@ class Mask:
     def density(self) -> float:
         """Non-zero elements / all elements, 0 to 1."""
         return self.nonzeros / self.size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of shape and elements, worked out once."""
+        if not self._digest:
+            found = hashlib.sha256(repr(self.shape).encode() + self.packed.tobytes())
+            object.__setattr__(self, "_digest", found.hexdigest())
+        return self._digest
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mask):

@@ -100,6 +100,10 @@ class StoredLayers(StoredFile, LazyLayers):
                 return self._read(archive, chosen)
             return [self._read(archive, record) for record in chosen]
 
+    def keys(self) -> list[tuple[str, int]]:
+        """Name and iteration of each layer, from the file's metadata."""
+        return [(record.name, record.iteration) for record in self.records]
+
     def _read(self, archive: Archive, record: LayerRecord) -> Layer:
         masks = {}
         for operand, member in record.masks.items():

@@ -25,7 +25,8 @@ from workloads.layer import (
     parse_extra_phases,
 )
 from workloads.masks import packed_size_bytes
-from workloads.shape import LayerShape, Phase
+from workloads.phase import Phase
+from workloads.shape import LayerShape
 
 SHAPE_SIZES = ("C", "H", "W", "K", "R", "S", "groups")
 SHAPE_PAIRS = ("stride", "padding", "dilation")

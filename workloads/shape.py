@@ -1,32 +1,13 @@
-"""The shape of one convolution layer and the phases of training that run on it."""
+"""The shape of one convolution layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from workloads.errors import ShapeError
 
 MAX_DIMENSION = 1 << 24
 """Largest accepted size of one axis; the product of all may still be far larger."""
-
-
-class Phase(StrEnum):
-    """One pass over a layer: the forward convolution, its two gradients, and ReSprop's two extras.
-
-    ``pre_dgrad`` and ``pre_wgrad`` are the dense one-sample convolutions of the reused gradient.
-    """
-
-    FORWARD = "forward"
-    DGRAD = "dgrad"
-    WGRAD = "wgrad"
-    PRE_DGRAD = "pre_dgrad"
-    PRE_WGRAD = "pre_wgrad"
-
-    @property
-    def is_pre_phase(self) -> bool:
-        """Whether this is one of ReSprop's dense one-sample phases."""
-        return self in (Phase.PRE_DGRAD, Phase.PRE_WGRAD)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from workloads.errors import LayerError, StepError, one_line
 from workloads.layer import check_label, is_int
+from workloads.phase import Phase
 from workloads.shape import LayerShape
 
 Kind = Literal[
@@ -90,7 +91,8 @@ class Operation:
         module: path of the module whose operation it is, "" for the model's own and for none.
         use: which of the module's uses in the step, from 1; its backward pass has the same number.
         inputs, outputs: what is read and written; a tensor changed in place is in both.
-        layer: of a 2-D convolution, its dgrad and wgrad: the layer, as a trace describes it.
+        layer: of a convolution or fully connected layer, as a trace describes it.
+        layer_phase: which phase of that layer the operation is.
         macs: multiply-adds of convolutions and matrix products, 0 for the others.
         depends_on: earlier operations, by position, that must be over: what wrote its inputs, and
             what used the memory that it writes.
@@ -106,6 +108,7 @@ class Operation:
     inputs: tuple[TensorUse, ...] = ()
     outputs: tuple[TensorUse, ...] = ()
     layer: LayerShape | None = None
+    layer_phase: Phase | None = None
     macs: int = 0
     depends_on: tuple[int, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -115,12 +118,11 @@ class Operation:
         _label("name", self.name)
         if self.module != "":
             _label("module", self.module)
-        for what, value, allowed in (
-            ("phase", self.phase, STEP_PHASES),
-            ("kind", self.kind, KINDS),
-        ):
-            if value not in allowed:
-                raise StepError(f"{what} must be one of {', '.join(allowed)}, got {_shown(value)}")
+        _one_of("phase", self.phase, STEP_PHASES)
+        _one_of("kind", self.kind, KINDS)
+        if self.layer_phase is not None:
+            _one_of("layer_phase", self.layer_phase, tuple(Phase))
+            object.__setattr__(self, "layer_phase", Phase(self.layer_phase))
         _count("use", self.use, minimum=1)
         _count("macs", self.macs)
         if self.layer is not None and not isinstance(self.layer, LayerShape):
@@ -137,6 +139,11 @@ class Operation:
     def bytes_written(self) -> int:
         """Bytes of all outputs, each written once."""
         return sum(operand.size_bytes for operand in self.outputs)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a layer's operation (1 in a pre-phase); 0 for any other operation."""
+        return 0 if self.layer is None else self.macs // self.layer.dense_macs
 
     @property
     def elements(self) -> int:
@@ -212,6 +219,41 @@ class Step(StepMetadata):
         """Multiply-adds of all operations."""
         return sum(operation.macs for operation in self.operations)
 
+    def by_class(self) -> list[dict[str, Any]]:
+        """Return phase, kind, operations, macs, bytes_read and bytes_written, a row per class."""
+        keys = [(phase, kind) for phase in STEP_PHASES for kind in KINDS]
+        groups: dict[tuple[str, str], list[Operation]] = {key: [] for key in keys}
+        for operation in self.operations:
+            groups[operation.phase, operation.kind].append(operation)
+        return [
+            {
+                "phase": phase,
+                "kind": kind,
+                "operations": len(group),
+                "macs": sum(o.macs for o in group),
+                "bytes_read": sum(o.bytes_read for o in group),
+                "bytes_written": sum(o.bytes_written for o in group),
+            }
+            for (phase, kind), group in groups.items()
+            if group
+        ]
+
+    def without(self, kind: Kind) -> Step:
+        """Return the step without the operations of one kind; what they held back waits on theirs.
+
+        Without ``resprop`` the step of a converted model is the ordinary one.
+        """
+        kept: list[Operation] = []
+        waits: list[frozenset[int]] = []  # of each old operation: kept ones that must be over
+        for operation in self.operations:
+            before = frozenset().union(*(waits[i] for i in operation.depends_on))
+            if operation.kind == kind:
+                waits.append(before)
+                continue
+            waits.append(frozenset([len(kept)]))
+            kept.append(dataclasses.replace(operation, depends_on=tuple(sorted(before))))
+        return dataclasses.replace(self, operations=kept)
+
     @property
     def unpriced(self) -> dict[str, int]:
         """Names and counts of the operations that no rule prices, most frequent first."""
@@ -254,6 +296,11 @@ def _label(what: str, text: object) -> None:
         check_label(what, text)
     except LayerError as error:
         raise StepError(str(error)) from None
+
+
+def _one_of(what: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise StepError(f"{what} must be one of {', '.join(allowed)}, got {_shown(value)}")
 
 
 def _shown(value: object) -> str:

@@ -11,10 +11,10 @@ from workloads.records import canonical_json, check_keys, shape_from_json, shown
 from workloads.step import Operation, StepMetadata, TensorUse, check_order
 
 HEADER = {f.name for f in fields(StepMetadata)}
-_PLAIN = ("phase", "kind", "name", "module", "use", "macs", "attributes", "priced")
+_PLAIN = ("phase", "kind", "name", "module", "use", "layer_phase", "macs", "attributes", "priced")
 _DEFAULTS: dict[str, Any] = {
-    "module": "", "use": 1, "inputs": [], "outputs": [], "layer": None, "macs": 0,
-    "depends_on": [], "attributes": {}, "priced": True,
+    "module": "", "use": 1, "inputs": [], "outputs": [], "layer": None,
+    "layer_phase": None, "macs": 0, "depends_on": [], "attributes": {}, "priced": True,
 }  # fmt: skip
 _KEYS = {"phase", "kind", "name", *_DEFAULTS}
 Made = TypeVar("Made")

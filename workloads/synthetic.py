@@ -121,6 +121,10 @@ class SyntheticLayers(LazyLayers):
             return [self._layer(plan) for plan in self.plans[index]]
         return self._layer(self.plans[index])
 
+    def keys(self) -> list[tuple[str, int]]:
+        """Name and iteration of each layer: there is one iteration, 0."""
+        return [(plan.name, 0) for plan in self.plans]
+
     def _layer(self, plan: _Plan) -> Layer:
         return Layer(
             name=plan.name,

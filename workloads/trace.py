@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
@@ -72,7 +72,7 @@ class TraceMetadata:
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(TraceMetadata)}
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Trace(TraceMetadata):
     """Recorded layers, in order, with the metadata of their run.
 
@@ -101,6 +101,50 @@ class Trace(TraceMetadata):
         seen: set[tuple[int, str]] = set()
         for layer in layers:
             check_member(layer, self.batch_size, seen)
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Layer:
+        """The layer of a name: ``trace["conv1"]`` where it was first recorded, or
+        ``trace["conv1", 250]`` at iteration 250.
+
+        Raises:
+            TraceError: there is none.
+        """
+        name, iteration = key if isinstance(key, tuple) else (key, None)
+        recorded = layer_keys(self.layers)
+        for index, (found, when) in enumerate(recorded):
+            if found == name and iteration in (None, when):
+                return self.layers[index]
+        iterations = [when for found, when in recorded if found == name]
+        if iterations:
+            raise TraceError(
+                f"layer {name!r} was recorded at iterations "
+                f"{', '.join(map(str, iterations))}, not at {iteration}"
+            )
+        names = ", ".join(dict.fromkeys(found for found, _ in recorded))
+        raise TraceError(f"no layer {one_line(repr(name))[:80]}; layers are {names}")
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a layer of this name was recorded."""
+        return any(found == name for found, _ in layer_keys(self.layers))
+
+    def __iter__(self) -> Iterator[Layer]:
+        """The layers in order."""
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        """Number of layer records."""
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        """A few lines: where it comes from, how many layers it has."""
+        recorded = layer_keys(self.layers)
+        names = dict.fromkeys(name for name, _ in recorded)
+        iterations = len({iteration for _, iteration in recorded})
+        reuse = "" if self.reuse_sparsity is None else f", reuse sparsity {self.reuse_sparsity:g}"
+        return (
+            f"<Trace of {self.network}, batch {self.batch_size}{reuse}: {len(names)} layers, "
+            f"{iterations} iterations; trace[{next(iter(names))!r}] is a layer>"
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -131,6 +175,17 @@ class Trace(TraceMetadata):
 
 class LazyLayers(Sequence[Layer]):
     """Layers that are made when they are asked for, and were checked against each other before."""
+
+    def keys(self) -> list[tuple[str, int]]:
+        """Name and iteration of each layer, without making it where that can be avoided."""
+        return [(layer.name, layer.iteration) for layer in self]
+
+
+def layer_keys(layers: Sequence[Layer]) -> list[tuple[str, int]]:
+    """Name and iteration of each layer."""
+    if isinstance(layers, LazyLayers):
+        return layers.keys()
+    return [(layer.name, layer.iteration) for layer in layers]
 
 
 def check_member(layer: object, batch_size: int, seen: set[tuple[int, str]]) -> None:

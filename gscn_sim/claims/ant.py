@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean, geometric_mean
 from typing import Any
 
+from gscn_sim.api import Run
 from gscn_sim.claims.record import UNLIMITED, Row, Study, first_iteration, total_cycles
-from gscn_sim.run.simulate import Run
 from workloads import LayerShape, Trace
 from workloads.networks import conv_layers
 from workloads.synthetic import synthesize

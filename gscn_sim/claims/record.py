@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gscn_sim.api import Run, simulate
 from gscn_sim.config import Config, load_config
 from gscn_sim.run.memo import Cache
-from gscn_sim.run.simulate import Run, simulate
 from workloads import GscnError, Layer, Trace, load
 
 BACKWARD = ("dgrad", "wgrad", "pre_dgrad", "pre_wgrad")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gscn_sim.api import Run
 from gscn_sim.claims.record import UNLIMITED, Row, Study, total_cycles
-from gscn_sim.run.simulate import Run
 from workloads import LayerShape
 from workloads.networks import conv_layers
 from workloads.synthetic import Density, synthesize

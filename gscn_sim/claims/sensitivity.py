@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from gscn_sim.api import Run
 from gscn_sim.claims.gscn import CASES, denominators
 from gscn_sim.claims.record import Row, Study, first_iteration, summary_row, with_layers
-from gscn_sim.run.simulate import Run
 from workloads import Mask, Trace
 
 FAMILY = "sensitivity"

@@ -8,7 +8,7 @@ COMMANDS = {
     "run": ("gscn_sim.cli.run:run", "Simulate a trace and compare it with a GPU."),
     "trace": ("gscn_sim.cli.trace:trace", "Look at, check and make traces."),
     "config": ("gscn_sim.cli.config:config", "List designs and show their full configuration."),
-    "gpu": ("gscn_sim.gpu.cli:gpu", "Predict a GPU's times for a table of layers."),
+    "gpu": ("gscn_sim.cli.gpu:gpu", "Predict a GPU's times for a table of layers."),
     "verify": ("gscn_sim.cli.verify:verify", "Check the simulator on a trace's own layers."),
     "demo": ("gscn_sim.cli.demo:demo", "Train, record, simulate and compare, in two minutes."),
     "reproduce": (

@@ -125,7 +125,7 @@ def answer(
     """Print a table as people or machines want it, and write it whole if asked to."""
     from gscn_sim.cli.options import command_line
     from gscn_sim.cli.show import show_frame
-    from gscn_sim.files import records, to_json, write_table
+    from gscn_sim.files import csv_text, records, to_json, write_table
     from gscn_sim.results.provenance import code_digest, versions
 
     if output is not None:
@@ -134,7 +134,7 @@ def answer(
     if form == "json":
         click.echo(to_json(records(frame)))
     elif form == "csv":
-        click.echo(frame.to_csv(index=False, lineterminator="\n"), nl=False)
+        click.echo(csv_text(frame), nl=False)
     else:
         show_frame(title, brief)
 

@@ -96,8 +96,10 @@ def explained_keys(design: Config) -> list[dict[str, str]]:
 
 
 def _allowed(metadata: Mapping[str, Any]) -> str:
+    from gscn_sim.config.fields import allowed_values
+
     if "allowed" in metadata:
-        return " ".join(metadata["allowed"])
+        return " ".join(allowed_values(metadata))
     if "minimum" not in metadata:
         return "true false"
     return f"{metadata['minimum']:,} to {metadata['maximum']:,}"

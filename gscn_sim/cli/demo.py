@@ -13,6 +13,7 @@ import click
 from gscn_sim.cli.options import config_options, gpu_option, read_config, read_gpu, read_phases
 from workloads import GscnError
 
+TIDY_SECONDS = 10
 SHIPPED_TRACE = "resnet8_digits.npz"
 
 
@@ -36,12 +37,11 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     device, gpu_model = read_gpu(gpu)
 
     import workloads
-    from gscn_sim.cli.headline import headline
+    from gscn_sim.api import simulate
     from gscn_sim.cli.layers import show_run
     from gscn_sim.cli.run import save
     from gscn_sim.cli.show import progress
     from gscn_sim.files import make_folder
-    from gscn_sim.run.simulate import simulate
 
     out = make_folder(folder)
     trace = workloads.load(_trace(out, epochs))
@@ -57,10 +57,10 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
             progress=update,
             timeline=timeline,
         )
-    save(run, trace, str(out / "layers.csv"), ".csv")
-    save(run, trace, str(out / "run.json"), ".json")
+    save(run, str(out / "layers.csv"), ".csv")
+    save(run, str(out / "run.json"), ".json")
     show_run(run)
-    click.echo(headline(run))
+    click.echo(run.headline)
     written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"
     click.echo(f"\nIn {out}: {written}", err=True)
 
@@ -89,7 +89,21 @@ def _trace(out: Path, epochs: int) -> Path:
     arguments = [text for pair in options.items() for text in pair]
     click.echo(f"$ resprop-train {' '.join(arguments)}")
     start = "from resprop_train.cli import main; main()"
-    ended = subprocess.run([sys.executable, "-c", start, *arguments], check=False)
-    if ended.returncode:
-        raise GscnError(f"training ended with exit code {ended.returncode}; its message is above")
+    code = _ended(subprocess.Popen([sys.executable, "-c", start, *arguments]))
+    if code:
+        raise GscnError(f"training ended with exit code {code}; its message is above")
     return path
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the trainer; whatever ends this process ends it too, and lets it clean up."""
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(TIDY_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise

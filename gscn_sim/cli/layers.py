@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gscn_sim.cli.show import number, share, show_table, text
 
 if TYPE_CHECKING:
-    from gscn_sim.run.simulate import Run
+    from gscn_sim.compare.comparison import Comparison
 
 _SLOT_HEADINGS = (
     ("slots_useful", "useful"),
@@ -23,9 +23,10 @@ _SLOT_HEADINGS = (
 )
 
 
-def show_run(run: Run) -> None:
+def show_run(run: Comparison) -> None:
     """Print the layers, the summary and the slot breakdown on stdout."""
-    from gscn_sim.results.tables import SLOTS, layer_means
+    from gscn_sim.compare.tables import layer_means
+    from gscn_sim.results.tables import SLOTS
 
     layers = layer_means(run.table)
     unit, scale = ("us", 1e6) if layers["seconds"].max() < 1e-3 else ("ms", 1e3)
@@ -39,8 +40,7 @@ def show_run(run: Run) -> None:
     mean = f", mean of {iterations} recorded iterations" if iterations > 1 else ""
     head = run.records[0]
     about = (
-        f"{head.network} on {run.config.name}, batch {head.batch_size}{mean}; "
-        f"GPU: {run.gpu} ({run.gpu_model})"
+        f"{head.network} on {run.config.name}, batch {head.batch_size}{mean}; GPU: {run.gpu_name}"
     )
     show_table(
         about,
@@ -75,7 +75,7 @@ def show_run(run: Run) -> None:
     _show_denominators(summary, run)
 
 
-def _show_denominators(summary: list[dict[Hashable, Any]], run: Run) -> None:
+def _show_denominators(summary: list[dict[Hashable, Any]], run: Comparison) -> None:
     """The speed-up against each thing that a GPU's backward pass can mean."""
     rows = [row for row in summary if math.isfinite(row["gpu_whole_seconds"])]
     if not rows:

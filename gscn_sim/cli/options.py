@@ -112,9 +112,9 @@ def read_phases(text: str | None, trace: Trace) -> tuple[Phase, ...]:
         GscnError: an unknown or repeated phase.
     """
     if text is None:
-        reuses = bool(trace.reuse_sparsity or trace.reuse_sparsity_reached)
-        pre_phases = (Phase.PRE_DGRAD, Phase.PRE_WGRAD) if reuses else ()
-        return (Phase.DGRAD, Phase.WGRAD, *pre_phases)
+        from gscn_sim.run.simulate import backward_phases
+
+        return tuple(backward_phases(trace))
     names = [name.strip() for name in text.split(",")]
     for name in names:
         if name not in set(Phase):
@@ -130,15 +130,14 @@ def read_gpu(name: str) -> tuple[str, str]:
     Raises:
         GscnError: the device is unknown, or was not measured and its roofline is not asked for.
     """
-    from gscn_sim.gpu.device import find_device
-    from gscn_sim.gpu.prediction import fit_of
+    from gscn_sim.compare.gpu_times import check_gpu
 
     roofline, _, other = name.partition(":")
     if roofline == "roofline":
         device, model = other or DEFAULT_GPU, roofline
     else:
         device, model = name, "analytical"
-    fit_of(find_device(device), model)
+    check_gpu(device, model)
     return device, model
 
 

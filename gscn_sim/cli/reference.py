@@ -55,7 +55,8 @@ def config_reference() -> str:
     """The page of every configuration key and of what each preset changes, in Markdown."""
     from gscn_sim.cli.config import explained_keys
     from gscn_sim.config import Config, load_config, preset_names
-    from gscn_sim.config.loader import dram_preset_names, flatten_config
+    from gscn_sim.config.loader import flatten_config
+    from gscn_sim.config.overrides import dram_preset_names
 
     default = Config()
     parts = [CONFIG_HEAD]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,8 +21,7 @@ from gscn_sim.cli.options import (
 from workloads import GscnError
 
 if TYPE_CHECKING:
-    from gscn_sim.run.simulate import Run
-    from workloads import Trace
+    from gscn_sim.compare.comparison import Comparison
 
 FORMATS = ("table", "csv", "json")
 
@@ -70,9 +69,9 @@ def run(
     device, gpu_model = read_gpu(gpu)
 
     import workloads
+    from gscn_sim.api import simulate
     from gscn_sim.cli.show import progress
     from gscn_sim.run.memo import open_cache
-    from gscn_sim.run.simulate import simulate
 
     trace = workloads.load(path)
     chosen = read_phases(phases, trace)
@@ -93,8 +92,8 @@ def run(
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")
     if output is not None:
-        save(result, trace, output, file_format)
-    present(result, trace, "table" if form is None or output is not None else form)
+        save(result, output, file_format)
+    present(result, "table" if form is None or output is not None else form)
     if not quiet and result.recalled:
         click.echo("known from an earlier run (--cache off simulates again)", err=True)
     elif not quiet:
@@ -120,34 +119,12 @@ def output_format(output: str | None, form: str | None) -> str:
     return table_suffix(output)
 
 
-def run_document(result: Run, trace: Trace) -> dict[str, Any]:
-    """Everything about a run as one JSON document."""
-    from gscn_sim.cli.headline import headline
-    from gscn_sim.files import records
-    from gscn_sim.results.provenance import config_record, provenance
-    from gscn_sim.results.tables import headline_row, pe_busy_shares
-
-    facts = trace.metadata() | {"digest": trace.digest}
-    busy = pe_busy_shares(result)
-    phases = {
-        row["phase"]: row | {"pe_busy_share": busy.get(row["phase"])}
-        for row in records(result.summary)
-    }
-    summary = dict(headline_row(result.summary)) | {"headline": headline(result), "phases": phases}
-    gpu = f"{result.gpu} ({result.gpu_model})"
-    return {
-        "summary": summary,
-        "layers": records(result.table),
-        "config": config_record(result.config),
-        "provenance": provenance(facts, gpu=gpu, command=command_line()),
-    }
-
-
-def save(result: Run, trace: Trace, output: str, file_format: str) -> None:
+def save(result: Comparison, output: str, file_format: str) -> None:
     """Write the run's file; a CSV or Parquet table has its origin in a second file beside it."""
+    from gscn_sim.compare.document import run_document
     from gscn_sim.files import write_json, write_table
 
-    document = run_document(result, trace)
+    document = run_document(result, command=command_line())
     if file_format == ".json":
         write_json(output, document)
     else:
@@ -155,16 +132,16 @@ def save(result: Run, trace: Trace, output: str, file_format: str) -> None:
         write_table(output, result.table, document, suffix=file_format)
 
 
-def present(result: Run, trace: Trace, form: str) -> None:
+def present(result: Comparison, form: str) -> None:
     """Print a run on stdout; for machines, the headline goes to stderr."""
-    from gscn_sim.cli.headline import headline
     from gscn_sim.cli.layers import show_run
-    from gscn_sim.files import to_json
+    from gscn_sim.compare.document import run_document
+    from gscn_sim.files import csv_text, to_json
 
     if form == "table":
         show_run(result)
     elif form == "csv":
-        click.echo(result.table.to_csv(index=False, lineterminator="\n"), nl=False)
+        click.echo(csv_text(result.table), nl=False)
     else:
-        click.echo(to_json(run_document(result, trace)))
-    click.echo(headline(result), err=form != "table")
+        click.echo(to_json(run_document(result, command=command_line())))
+    click.echo(result.headline, err=form != "table")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.files import digits, whole_numbers
+from workloads.errors import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
             min_width=FOLD_WIDTH if side == "fold" else None,
         )
     for row in rows:
-        table.add_row(*(cell(row) for _, cell, _ in columns))
+        table.add_row(*(one_line(cell(row)) for _, cell, _ in columns))
     width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
     screen = io.StringIO()
     console = Console(file=screen, width=10_000, highlight=False, markup=False, emoji=False)
@@ -102,12 +103,12 @@ def progress(quiet: bool = False) -> Iterator[Callable[[int, int, str], None] | 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def update(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
+            bar.update(task, completed=done, total=total, description=one_line(what))
 
         yield update
 
@@ -116,7 +117,7 @@ def _cell(name: str) -> Callable[[Mapping[str, Any]], str]:
     def cell(row: Mapping[str, Any]) -> str:
         value = row[name]
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return str(value)
+            return one_line(value)
         return f"{value:,}" if isinstance(value, int) else digits(value)
 
     return cell

@@ -100,6 +100,7 @@ def sweep(
     """Simulate every design of a space on every TRACE; the same command resumes."""
     from gscn_sim.files import make_folder
     from gscn_sim.gpu.device import load_device
+    from gscn_sim.run.memo import open_cache
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
     from gscn_sim.sweep.schedulers import open_scheduler
     from gscn_sim.sweep.schema import METRICS
@@ -124,6 +125,7 @@ def sweep(
         seed=seed,
     )
     processes = workers or len(os.sched_getaffinity(0))
+    open_cache(cache)  # a folder that is refused is found out before any point runs
     evaluation = Evaluation(cache=cache)
 
     def say(text: str) -> None:
@@ -160,7 +162,7 @@ def read_plan(
     Raises:
         GscnError: nothing to vary, or an impossible space.
     """
-    from gscn_sim.config.loader import parse_value
+    from gscn_sim.config.overrides import parse_value
     from gscn_sim.sweep import Expression, Space, parse_param, read_space
 
     document, axes = read_space(space_file) if space_file is not None else ({}, [])

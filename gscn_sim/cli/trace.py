@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.cli.interop import export_shapes, import_trace
+from gscn_sim.cli.trace_step import add_step, show_step
 from workloads import GscnError
 
 if TYPE_CHECKING:
@@ -22,19 +23,24 @@ def trace() -> None:
 
 trace.add_command(import_trace)
 trace.add_command(export_shapes)
+trace.add_command(add_step)
 
 
 @trace.command()
 @click.argument("path", metavar="TRACE")
 @click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
-def info(path: str, form: str) -> None:
+@click.option("--step", "of_step", is_flag=True, help="The operations of its training step.")
+def info(path: str, form: str, of_step: bool) -> None:
     """Show what TRACE is and the shape and densities of each of its layers."""
     import workloads
     from gscn_sim.cli.show import number, show_table, text
-    from gscn_sim.files import to_json
+    from gscn_sim.files import csv_text, to_json
 
     loaded = workloads.load(path)
-    rows = [layer_facts(layer) for layer in loaded.layers]
+    if of_step:
+        show_step(loaded, form)
+        return
+    rows = [layer_facts(layer, loaded.batch_of(layer)) for layer in loaded.layers]
     facts = trace_facts(loaded)
     if form == "json":
         click.echo(to_json({"trace": facts, "layers": rows}))
@@ -42,7 +48,7 @@ def info(path: str, form: str) -> None:
     if form == "csv":
         import pandas as pd
 
-        click.echo(pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"), nl=False)
+        click.echo(csv_text(pd.DataFrame(rows)), nl=False)
         return
     for name, value in facts.items():
         click.echo(f"{name.replace('_', ' '):24}{value}")
@@ -148,10 +154,12 @@ def trace_facts(loaded: Trace) -> dict[str, Any]:
     versions = facts.pop("versions")
     if versions:
         facts["written_by"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+    if loaded.step is not None:
+        facts["step"] = f"{len(loaded.step.operations)} operations of {loaded.step.network}"
     return facts | {"digest": loaded.digest}
 
 
-def layer_facts(layer: Layer) -> dict[str, Any]:
+def layer_facts(layer: Layer, batch_size: int) -> dict[str, Any]:
     """One layer record's shape, samples and densities (1 for dense weights, NaN if not there)."""
     densities = {
         f"{operand}_density": mask.density if mask is not None else float("nan")
@@ -161,6 +169,7 @@ def layer_facts(layer: Layer) -> dict[str, Any]:
         "layer": layer.name,
         "iteration": layer.iteration,
         "shape": shape_text(layer),
+        "batch_size": batch_size,
         "samples": layer.n_samples,
         **densities,
         "weight_density": 1.0 if layer.weight is None else layer.weight.density,

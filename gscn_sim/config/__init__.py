@@ -12,7 +12,6 @@ from gscn_sim.config.sections import (
     NetworkConfig,
     PeConfig,
     PolicyConfig,
-    ignoring,
 )
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "PeConfig",
     "PolicyConfig",
     "dump_toml",
-    "ignoring",
     "load_config",
     "preset_names",
 ]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gscn_sim.errors import ConfigError
+from workloads.records import shown
 
 SIZE_LIMIT = 1 << 48
 
@@ -30,6 +32,18 @@ def choice(default: str, help: str, *allowed: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
 
 
+def named(default: str, help: str, names: Callable[[], tuple[str, ...]]) -> Any:
+    """A str field with one of the names that parts are registered under."""
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": names})
+
+
+def allowed_values(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a str field may be."""
+    allowed = metadata["allowed"]
+    found: tuple[str, ...] = allowed() if callable(allowed) else allowed
+    return found
+
+
 def switch(default: bool, help: str) -> Any:
     """A bool field."""
     return dataclasses.field(default=default, metadata={"help": help})
@@ -51,25 +65,31 @@ def check_fields(section: Any, prefix: str) -> None:
             _check_float(section, field.name, key, value, field.metadata)
         elif kind == "bool":
             if not isinstance(value, bool):
-                raise ConfigError(f"{key} must be true or false, got {value!r}")
-        elif value not in field.metadata["allowed"]:
-            allowed = ", ".join(field.metadata["allowed"])
-            raise ConfigError(f"{key} must be one of {allowed}; got {value!r}")
+                raise ConfigError(f"{key} must be true or false, got {shown(value)}")
+        elif not isinstance(value, str) or (
+            value != field.default and value not in allowed_values(field.metadata)
+        ):
+            allowed = ", ".join(allowed_values(field.metadata))
+            raise ConfigError(f"{key} must be one of {allowed}; got {shown(value)}")
 
 
 def _check_int(key: str, value: object, metadata: Any) -> None:
     low, high = metadata["minimum"], metadata["maximum"]
     kind = {0: "a non-negative int", 1: "a positive int"}.get(low, f"an int of at least {low}")
     if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"{key} must be {kind}, got {value!r}")
+        raise ConfigError(f"{key} must be {kind}, got {shown(value)}")
     if value > high:
-        raise ConfigError(f"{key} must be at most {high}, got {value}")
+        raise ConfigError(f"{key} must be at most {high}, got {shown(value)}")
 
 
 def _check_float(section: Any, name: str, key: str, value: object, metadata: Any) -> None:
     low, high = metadata["minimum"], metadata["maximum"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ConfigError(f"{key} must be a number between {low} and {high}, got {value!r}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or (isinstance(value, float) and not math.isfinite(value))
+    ):
+        raise ConfigError(f"{key} must be a number between {low} and {high}, got {shown(value)}")
     if not low <= value <= high:
-        raise ConfigError(f"{key} must be a number between {low} and {high}, got {value}")
+        raise ConfigError(f"{key} must be a number between {low} and {high}, got {shown(value)}")
     object.__setattr__(section, name, float(value))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from gscn_sim.config.fields import check_fields, choice, count, real, switch
+from gscn_sim.config.fields import check_fields, choice, count, named, real, switch
+from gscn_sim.config.names import dataflows_for, mapping_kinds
+from gscn_sim.config.overrides import flatten, make_sections, merge, parsed
 from gscn_sim.errors import ConfigError
-
-DATAFLOWS = ("cartesian", "anticipated", "dense")  # of every phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,9 +187,9 @@ class DramConfig:
 class DataflowConfig:
     """Which pairs of non-zeros a phase forms; pre-phases follow their phase."""
 
-    forward: str = choice("cartesian", "dataflow of forward", *DATAFLOWS, "auto")
-    dgrad: str = choice("cartesian", "dataflow of dgrad and pre_dgrad", *DATAFLOWS, "auto")
-    wgrad: str = choice("auto", "dataflow of wgrad and pre_wgrad", "positional", *DATAFLOWS, "auto")
+    forward: str = named("cartesian", "dataflow of forward", dataflows_for("forward"))
+    dgrad: str = named("cartesian", "dataflow of dgrad and pre_dgrad", dataflows_for("dgrad"))
+    wgrad: str = named("auto", "dataflow of wgrad and pre_wgrad", dataflows_for("wgrad"))
 
     def __post_init__(self) -> None:
         check_fields(self, "dataflow")
@@ -199,9 +199,7 @@ class DataflowConfig:
 class MappingConfig:
     """How a layer-phase is split over the PEs."""
 
-    kind: str = choice(
-        "auto", "what is split over PEs", "auto", "planar", "sample", "channel", "mixed"
-    )
+    kind: str = named("auto", "what is split over PEs", mapping_kinds)
     tile_rule: str = choice(
         "exact",
         "padded: tiles cut the padded input, accumulators leave out the halo, as DNNsim does",
@@ -273,6 +271,62 @@ class Config:
         """Products a second if every multiplier slot were useful."""
         return self.num_pes * self.multipliers * self.array.clock_ghz * 1e9
 
+    @property
+    def sections(self) -> dict[str, Any]:
+        """The sections by name, in order."""
+        return {name: getattr(self, name) for name in SECTIONS}
+
+    def replace(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        array: ArrayConfig | Mapping[str, Any] | None = None,
+        pe: PeConfig | Mapping[str, Any] | None = None,
+        buffer: BufferConfig | Mapping[str, Any] | None = None,
+        network: NetworkConfig | Mapping[str, Any] | None = None,
+        drain: DrainConfig | Mapping[str, Any] | None = None,
+        dram: DramConfig | Mapping[str, Any] | None = None,
+        dataflow: DataflowConfig | Mapping[str, Any] | None = None,
+        mapping: MappingConfig | Mapping[str, Any] | None = None,
+        policy: PolicyConfig | Mapping[str, Any] | None = None,
+    ) -> Config:
+        """The same machine but for some keys, or with another name.
+
+        ``config.replace({"pe.accumulator_banks": 64})`` and
+        ``config.replace(pe={"accumulator_banks": 64})`` are the same. Overrides are as in
+        :func:`gscn_sim.load_config`; ``dram={"preset": "hbm2"}`` replaces the whole memory. A whole
+        section may be given too.
+
+        Raises:
+            ConfigError: naming the key, the value and what is allowed.
+        """
+        given = {
+            "array": array,
+            "pe": pe,
+            "buffer": buffer,
+            "network": network,
+            "drain": drain,
+            "dram": dram,
+            "dataflow": dataflow,
+            "mapping": mapping,
+            "policy": policy,
+        }
+        changes = parsed(overrides)
+        for section, keys in given.items():
+            if isinstance(keys, SECTIONS[section]):
+                changes |= flatten({section: keys})
+            elif isinstance(keys, Mapping | None):
+                changes |= parsed({f"{section}.{key}": v for key, v in (keys or {}).items()})
+            else:
+                raise ConfigError(
+                    f"{section} must be a {SECTIONS[section].__name__} or map its keys to values, "
+                    f"got {type(keys).__name__}"
+                )
+        made = make_sections(SECTIONS, merge(flatten(self.sections), changes))
+        return Config(name=self.name if name is None else name, **made)
+
     def cycles(self, nanoseconds: float) -> int:
         """Whole cycles that cover a time (the clock's own rounding, once, at the boundary)."""
         return -int(-nanoseconds * self.array.clock_ghz // 1)
@@ -282,19 +336,8 @@ class Config:
         return cycles / (self.array.clock_ghz * 1e9)
 
 
-@lru_cache(maxsize=256)
-def ignoring(config: Config, *keys: str) -> Config:
-    """The configuration with its name, and each key or whole section given, at its default.
-
-    For what is found again by all of the configuration that it depends on.
-    """
-    plain = Config()
-    changes: dict[str, Any] = {"name": plain.name}
-    for key in keys:
-        section, _, name = key.partition(".")
-        value = getattr(plain, section)
-        if name:
-            current = changes.get(section, getattr(config, section))
-            value = replace(current, **{name: getattr(value, name)})
-        changes[section] = value
-    return replace(config, **changes)
+SECTIONS: dict[str, type] = {
+    f.name: f.default_factory  # type: ignore[misc]
+    for f in fields(Config)
+    if f.name != "name"
+}

@@ -1,1 +1,1 @@
-"""Which pairs of non-zeros a phase forms, and what that costs."""
+"""Which pairs of non-zeros a phase forms, what that costs, how values flow: a file each."""

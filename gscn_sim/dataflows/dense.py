@@ -11,44 +11,82 @@ from __future__ import annotations
 
 import numpy as np
 
-from gscn_sim.config import Config
-from gscn_sim.kernels.pairing import CYCLES, N_COUNTERS, PAIRS, REAL_PAIRS, STEPS, USEFUL
-from gscn_sim.mapping.plan import Block, Plan, Tile, area
-from gscn_sim.problem.geometry import Ints, Operands, Problem
+from gscn_sim.dataflows.base import BlockCosts, Dataflow, Floats, PeTiming
+from gscn_sim.dataflows.cartesian import CARTESIAN
+from gscn_sim.mapping.counts import Counts
+from gscn_sim.mapping.estimate import EstimatedMachine
+from gscn_sim.mapping.plan import Block, Plan
+from gscn_sim.mapping.tiles import Tile, area
+from gscn_sim.problem.geometry import Ints, Problem
+from gscn_sim.problem.operands import Operands
 from gscn_sim.units import ceil_div
 
 
-def dense_counters(plan: Plan, blocks: list[Block], config: Config) -> Ints:
+class Dense(Dataflow):
+    """Dot products over all elements, absent or not; costs in closed form."""
+
+    name = "dense"
+    mapping_kind = "planar"
+    shares_inputs = True
+
+    def steps(self, plan: Plan, counts: Counts, machine: EstimatedMachine) -> float:
+        """Those of the Cartesian product: its only plan needs no ranking."""
+        return CARTESIAN.steps(plan, counts, machine)
+
+    def operands(self, operands: Operands) -> Operands:
+        """No element is absent."""
+        return operands.without_zeros()
+
+    def costs(
+        self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
+    ) -> BlockCosts:
+        """The same for every sample."""
+        stationary, streamed = _entries(plan, blocks)
+        plane = plan.problem.stationary_plane
+        channels = np.array([[block.c1 - block.c0 for block in blocks]], np.int64)
+        return BlockCosts(
+            row_of=np.arange(len(blocks)),
+            counters=_counters(plan, timing, blocks),
+            stationary_entries=stationary,
+            streamed_entries=streamed,
+            plane_entries=channels * plane[0] * plane[1] * plan.problem.is_reduction,
+            channel_cycles={},
+            channel_entries={},
+        )
+
+    def execute(
+        self,
+        plan: Plan,
+        operands: Operands,
+        stationary: Floats,
+        streamed: Floats,
+        timing: PeTiming,
+    ) -> Floats:
+        """The same products as the Cartesian dataflow on the same plan; zeros add nothing."""
+        return CARTESIAN.execute(plan, operands, stationary, streamed, timing)
+
+
+def _counters(plan: Plan, timing: PeTiming, blocks: list[Block]) -> Ints:
     """Kernel counters [1, T, B, N_COUNTERS] of each block on each tile, in closed form.
 
     A product with a position outside the input takes its slot as fragmentation: it is never formed.
     """
+    from gscn_sim.kernels.pairing import CYCLES, N_COUNTERS, PAIRS, REAL_PAIRS, STEPS, USEFUL
+
     counters = np.zeros((1, len(plan.tiles), len(blocks), N_COUNTERS), np.int64)
-    cost = _wgrad if plan.problem.is_wgrad else _maps
+    cost = _summed if plan.problem.is_reduction else _map
     for t, tile in enumerate(plan.tiles):
-        steps, useful = cost(plan.problem, tile, config.multipliers)
+        steps, useful = cost(plan.problem, tile, timing.multipliers)
         for b, block in enumerate(blocks):
             times = block.o1 - block.o0
-            if plan.problem.is_wgrad:
+            if plan.problem.is_reduction:
                 times *= block.c1 - block.c0
             counters[0, t, b, [CYCLES, STEPS]] = times * steps
             counters[0, t, b, [USEFUL, PAIRS, REAL_PAIRS]] = times * useful
     return counters
 
 
-def dense_operands(operands: Operands) -> Operands:
-    """The operands as a machine without sparsity support sees them: no element is absent."""
-    return Operands(
-        stationary=np.ones_like(operands.stationary[:1]),
-        streamed=np.ones_like(operands.streamed[:1]),
-        list_of_channel=operands.list_of_channel,
-        group_of_list=operands.group_of_list,
-        is_dense=True,
-        dense_weights=operands.dense_weights,
-    )
-
-
-def dense_entries(plan: Plan, blocks: list[Block]) -> tuple[Ints, Ints]:
+def _entries(plan: Plan, blocks: list[Block]) -> tuple[Ints, Ints]:
     """Stationary and streamed elements [1, T, B] of each block on each tile."""
     problem = plan.problem
     stationary = np.zeros((1, len(plan.tiles), len(blocks)), np.int64)
@@ -58,12 +96,12 @@ def dense_entries(plan: Plan, blocks: list[Block]) -> tuple[Ints, Ints]:
         for b, block in enumerate(blocks):
             outputs = block.o1 - block.o0
             stationary[0, t, b] = (block.c1 - block.c0) * area(tile.stationary)
-            lists = 1 if problem.is_wgrad else per_group
+            lists = 1 if problem.is_reduction else per_group
             streamed[0, t, b] = outputs * lists * area(tile.streamed)
     return stationary, streamed
 
 
-def _maps(problem: Problem, tile: Tile, width: int) -> tuple[int, int]:
+def _map(problem: Problem, tile: Tile, width: int) -> tuple[int, int]:
     """Steps and products of one output channel in forward or dgrad, over the tile's own outputs."""
     channels = problem.stationary_channels // problem.groups
     (all_y, in_y), (all_x, in_x) = (_taps(problem, axis, tile) for axis in range(2))
@@ -84,7 +122,7 @@ def _taps(problem: Problem, axis: int, tile: Tile) -> tuple[list[int], list[int]
     return every, inside
 
 
-def _wgrad(problem: Problem, tile: Tile, width: int) -> tuple[int, int]:
+def _summed(problem: Problem, tile: Tile, width: int) -> tuple[int, int]:
     """Steps and products of one (output, input) channel pair in wgrad, over the tile's gradient."""
     height, breadth = problem.output_plane
     steps = ceil_div(area(tile.streamed), width) * height * breadth
@@ -101,3 +139,6 @@ def _meetings(problem: Problem, axis: int, tile: Tile) -> int:
         for p in range(tile.streamed[2 * axis], tile.streamed[2 * axis + 1])
         for r in range(kernel)
     )
+
+
+DENSE = Dense()

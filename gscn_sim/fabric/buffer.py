@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from functools import partial
 
 import simpy
 
@@ -20,7 +21,9 @@ class GlobalBuffer(Component):
     begins to arrive, and cannot end before all of it is there. As many fills are loaded ahead as
     the buffers hold; if they hold one, the next takes its place, channel by channel, during its
     last round. A gang's stream for a round may travel once all its PEs have begun the round before:
-    the FIFOs hold no more. Without room to read ahead it is asked for as the round begins.
+    the FIFOs hold no more. Without room to read ahead it is asked for as the round begins. What is
+    still on its way from memory is sent from its first byte on; it holds the network from then on
+    for as long as all its bytes take, and is there no earlier than the last of them.
     """
 
     def __init__(
@@ -74,12 +77,16 @@ class GlobalBuffer(Component):
             self.counters["write_bytes"] += dram_bytes
             self.counters["read_bytes"] += size_bytes
             load = self.dram.transfer(dram_bytes, write=False)
-            arrived = self.network.transfer(size_bytes)
-            self.arriving.decide(index, load.first_cycle)
-            self.filled.decide(index, max(load.done_cycle, arrived))
+            self.at(load.first_cycle, partial(self._send_fill, index, size_bytes, load.done_cycle))
             # The next request follows at the pace of the data: latency shows once, and the streams
             # do not queue behind many fills.
             yield from self.until(int(self.env.now) + load.done_cycle - load.first_cycle)
+
+    def _send_fill(self, index: int, size_bytes: int, read_cycle: int) -> None:
+        """Send a fill whose first byte is there, and whose last one will be at ``read_cycle``."""
+        sent = self.network.transfer(size_bytes)
+        self.arriving.decide(index, sent.first_cycle)
+        self.filled.decide(index, max(read_cycle, sent.done_cycle))
 
     def _room(self, gang: GangState, index: int) -> int | None:
         """The round a gang must have begun before this fill can take the place of an older one."""
@@ -96,17 +103,20 @@ class GlobalBuffer(Component):
         sizes_bytes = self._stream_dram_bytes[gang.path]
         if r >= len(sizes_bytes):
             return
-        done = int(self.env.now)
-        if sizes_bytes[r]:
-            self.counters["write_bytes"] += sizes_bytes[r]
-            done = self.dram.read(sizes_bytes[r], stream=gang.path)
-        gang.buffered.decide(r, done)
+        self.counters["write_bytes"] += sizes_bytes[r]
+        read = self.dram.transfer(sizes_bytes[r], write=False, stream=gang.path)
+        gang.buffering.decide(r, read.first_cycle)
+        gang.buffered.decide(r, read.done_cycle)
 
     def _send_stream(self, gang: GangState, r: int) -> None:
-        """Send the stream of a round to the PEs, behind the one before."""
-        sizes_bytes = self._stream_bytes[gang.path]
-        if r >= len(sizes_bytes):
+        """Send the stream of a round to the PEs once its first byte is there, in order."""
+        if r >= len(self._stream_bytes[gang.path]):
             return
-        self.counters["read_bytes"] += sizes_bytes[r]
-        arrived = max(gang.buffered[r], self.network.transfer(sizes_bytes[r]))
+        gang.sending_cycle = max(gang.sending_cycle, gang.buffering[r])
+        self.at(gang.sending_cycle, partial(self._stream, gang, r))
+
+    def _stream(self, gang: GangState, r: int) -> None:
+        size_bytes = self._stream_bytes[gang.path][r]
+        self.counters["read_bytes"] += size_bytes
+        arrived = max(gang.buffered[r], self.network.transfer(size_bytes).done_cycle)
         gang.streamed.decide(r, max(arrived, gang.streamed[r - 1]) if r else arrived)

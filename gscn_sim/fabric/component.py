@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import simpy
 
@@ -20,6 +20,16 @@ class Component:
         """Sleep until a cycle, if it is still to come."""
         if cycle > self.env.now:
             yield self.env.timeout(cycle - int(self.env.now))
+
+    def at(self, cycle: int, action: Callable[[], None]) -> None:
+        """Do something at a cycle: at once if that is now (or past)."""
+        delay = cycle - int(self.env.now)
+        if delay <= 0:
+            action()
+            return
+        due = self.env.timeout(delay)
+        assert due.callbacks is not None
+        due.callbacks.append(lambda _: action())
 
 
 class Calendar:

@@ -35,13 +35,7 @@ class Drain(Component):
 
         Rounds are asked for in order, with cycles that never fall.
         """
-        delay = drained_cycle - int(self.env.now)
-        if delay == 0:
-            self._write(r)
-            return
-        drained = self.env.timeout(delay)
-        assert drained.callbacks is not None
-        drained.callbacks.append(lambda _: self._write(r))
+        self.at(drained_cycle, lambda: self._write(r))
 
     def _write(self, r: int) -> None:
         size_bytes, now = self.sizes_bytes[r], int(self.env.now)

@@ -95,7 +95,8 @@ class ProcessingElements(Component):
                 np.add(start, busy if lockstep[r] < 0 else lockstep[r], out=computed)
             else:
                 self._compute_lists(gang.lists, r)
-            there = max(self.buffer.filled[fill[r]], state.streamed[r])
+            filled = yield from self.buffer.filled.cycle_of(fill[r])
+            there = max(filled, (yield from state.streamed.cycle_of(r)))
             serial, overlapped = (exchange[r], 0) if self.serial_exchange else (0, exchange[r])
             last = kernel.end_round(
                 moments, self.waits, busy, there, self.meets, serial, post[r] + overlapped,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gscn_sim.gpu.errors import GpuError
+from gscn_sim.toml import TomlError, parse_toml, read_toml
 
 SHIPPED = resources.files("gscn_sim.gpu") / "data" / "coefficients.toml"
 
@@ -154,10 +154,10 @@ def load_fits(path: Path | None = None) -> dict[str, Fit]:
 
 def _read(path: Path | None, key: str) -> dict[str, Any]:
     try:
-        text = SHIPPED.read_text() if path is None else path.read_text()
-        table = tomllib.loads(text)[key]
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise GpuError(f"cannot read coefficients {path}: {error}") from error
+        found = parse_toml(SHIPPED.read_text()) if path is None else read_toml(path)
+        table = found[key]
+    except TomlError as error:
+        raise GpuError(f"cannot read coefficients {path}: {error}") from None
     except KeyError as error:
         raise _not_a_fit(path, error) from error
     if not isinstance(table, dict):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from gscn_sim.gpu.errors import GpuError
-from workloads.errors import reason
+from gscn_sim.toml import TomlError, parse_toml, read_toml
+from workloads.errors import one_line
+from workloads.records import shown
 
 _DATA = resources.files("gscn_sim.gpu") / "data"
 NOT_DEVICES = frozenset({"coefficients"})
@@ -78,7 +79,7 @@ def load_device(name: str) -> Device:
     """
     if name not in device_names():
         raise GpuError(f"GPU device must be one of {', '.join(device_names())}, got {name!r}")
-    return _device(name, (_DATA / f"{name}.toml").read_text(), name)
+    return _device(name, parse_toml((_DATA / f"{name}.toml").read_text()), name)
 
 
 def find_device(name: str) -> Device:
@@ -90,22 +91,20 @@ def find_device(name: str) -> Device:
     if not name.endswith(".toml"):
         return load_device(name)
     try:
-        return _device(Path(name).stem, Path(name).read_text(), name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise GpuError(f"{name}: cannot be read as a device: {reason(error)}") from error
+        return _device(Path(name).stem, read_toml(name), name)
+    except TomlError as error:
+        raise GpuError(f"{name}: cannot be read as a device: {error}") from None
 
 
-def _device(name: str, text: str, where: str) -> Device:
+def _device(name: str, table: dict[str, Any], where: str) -> Device:
     known = {f.name: f for f in fields(Device) if f.name != "name"}
-    try:
-        table: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise GpuError(f"{where}: cannot be read as a device: {error}") from error
     needed = {key for key, f in known.items() if f.default is MISSING}
     if wrong := sorted((needed - table.keys()) | (table.keys() - known.keys())):
-        raise GpuError(f"{where}: a device has the keys {', '.join(known)}; check {wrong[0]}")
+        raise GpuError(
+            f"{where}: a device has the keys {', '.join(known)}; check {one_line(wrong[0])[:80]}"
+        )
     for key, value in table.items():
         types: Any = {"str": str, "int": int, "float": (int, float)}[str(known[key].type)]
         if not isinstance(value, types) or isinstance(value, bool):
-            raise GpuError(f"{where}: {key} must be of type {known[key].type}, got {value!r}")
+            raise GpuError(f"{where}: {key} must be of type {known[key].type}, got {shown(value)}")
     return Device(name=name, **table)

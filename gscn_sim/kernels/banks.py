@@ -7,7 +7,8 @@ of the absolute output (``channel``, ``y``, ``x``).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from gscn_sim.kernels.compiled import njit
 
 MODULO, XOR, CHANNEL, DNNSIM = range(4)
 BANK_HASHES = {"modulo": MODULO, "xor": XOR, "channel": CHANNEL, "dnnsim": DNNSIM}

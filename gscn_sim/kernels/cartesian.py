@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from gscn_sim.kernels.banks import output_tables
+from gscn_sim.kernels.compiled import njit
 from gscn_sim.kernels.lists import (
     classes_of,
     stationary_lists,

@@ -9,7 +9,7 @@ open another row). ``timing`` holds the constants, in the order of :data:`TIMING
 
 from __future__ import annotations
 
-from numba import njit
+from gscn_sim.kernels.compiled import njit
 
 FREE, OPENED, WRITING, PENDING = range(4)
 TIMING = (

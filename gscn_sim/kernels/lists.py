@@ -9,7 +9,8 @@ sum of two whole terms, one of each operand.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from gscn_sim.kernels.compiled import njit
 
 
 @njit(cache=True, nogil=True, inline="always")

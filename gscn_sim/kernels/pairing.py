@@ -10,7 +10,8 @@ entries, looked up in ``position_of`` (output position, or -1 outside the output
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from gscn_sim.kernels.compiled import njit
 
 CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS, SCAN_CYCLES = range(6)
 N_COUNTERS = 6

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from gscn_sim.kernels.banks import bank
+from gscn_sim.kernels.compiled import njit
 from gscn_sim.kernels.pairing import (
     CYCLES,
     PAIRS,

@@ -9,7 +9,7 @@ serial). ``waits[why, pe]`` adds up the cycles a PE was idle between them.
 
 from __future__ import annotations
 
-from numba import njit
+from gscn_sim.kernels.compiled import njit
 
 BEGAN, FED, START, COMPUTED, FINISHED, MET, END = range(7)
 OPERAND, OUTPUT, IMBALANCE = range(3)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from gscn_sim.results.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
+from gscn_sim.compare.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
+from gscn_sim.results.tables import DENSITIES
 from workloads import GscnError
 from workloads.errors import reason
 
@@ -62,38 +63,33 @@ def read_run(path: Path) -> RunSource:
     if not isinstance(document, dict) or any(key not in document for key in RUN_KEYS):
         raise GscnError(f"{path}: not a run; one has the keys {', '.join(RUN_KEYS)}")
     try:
-        phases = document["summary"]["phases"]
-        layers = layer_means(_numbers(document["layers"], LAYER_COLUMNS))
-        summary = _numbers(list(phases.values()), SUMMARY_COLUMNS)
-        return RunSource(
-            headline=str(document["summary"]["headline"]),
-            layers=layers,
-            summary=summary,
-            pe_busy={name: row.get("pe_busy_share") or [] for name, row in phases.items()},
-            config=dict(document["config"]),
-            provenance=dict(document["provenance"]),
-        )
+        return source_of_run(document)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise GscnError(f"{path}: not a whole run: {type(error).__name__}: {error}") from None
 
 
+def source_of_run(document: dict[str, Any]) -> RunSource:
+    """What the document of a run (:func:`gscn_sim.compare.document.run_document`) says."""
+    phases = document["summary"]["phases"]
+    layers = [dict.fromkeys(DENSITIES) | row for row in document["layers"]]  # not in version 0.1
+    return RunSource(
+        headline=str(document["summary"]["headline"]),
+        layers=layer_means(_numbers(layers, LAYER_COLUMNS)),
+        summary=_numbers(list(phases.values()), SUMMARY_COLUMNS),
+        pe_busy={name: row.get("pe_busy_share") or [] for name, row in phases.items()},
+        config=dict(document["config"]),
+        provenance=dict(document["provenance"]),
+    )
+
+
 def read_sweep(path: Path) -> SweepSource:
     """Read a store with the configurations of its points."""
-    from gscn_sim.sweep.store import connect, errors_explained, store_path
-    from gscn_sim.sweep.table import sweep_table
+    from gscn_sim.sweep.table import point_configs, sweep_table
 
     table = sweep_table(path)
     if table.empty:
         raise GscnError(f"{path}: no finished points")
-    file = store_path(path)
-    connection = connect(file)
-    try:
-        with errors_explained(file):
-            rows = connection.execute("SELECT digest, json FROM configs").fetchall()
-    finally:
-        connection.close()
-    configs = {digest: json.loads(text) for digest, text in rows}
-    return SweepSource(name=str(path), table=table, configs=configs)
+    return SweepSource(name=str(path), table=table, configs=point_configs(path))
 
 
 def _numbers(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pd.DataFrame:

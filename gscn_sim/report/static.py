@@ -13,9 +13,14 @@ from gscn_sim.results.tables import SLOTS
 from workloads import GscnError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
+# Names of layers are texts, whatever they hold.
+_STYLE = {"svg.hashsalt": "gscn-sim", "font.size": 8, "text.parse_math": False}
 # Fixed, so that the same data give the same file.
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
@@ -38,21 +43,56 @@ def write_plot(
         GscnError: the source has no such figure, the suffix is unknown, matplotlib is missing, or
             the file cannot be written.
     """
+    _suffix(path)
+    save_figure(draw(read_source(source), kind, x_metric=x_metric, y_metric=y_metric), path)
+
+
+def draw(
+    data: RunSource | SweepSource,
+    kind: str | None = None,
+    *,
+    x_metric: str = "area_mm2",
+    y_metric: str = "speedup",
+) -> Figure:
+    """The figure that :func:`write_plot` writes.
+
+    Raises:
+        GscnError: the source has no such figure, or matplotlib is missing.
+    """
+    mpl = _matplotlib()
+    from matplotlib.figure import Figure
+
+    drawing = _drawing(data, kind, x_metric, y_metric)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+        drawing(figure.add_subplot())
+    return figure
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure; the same figure gives the same file.
+
+    Raises:
+        GscnError: the suffix is unknown, or the file cannot be written.
+    """
+    suffix = _suffix(path)
+    with _matplotlib().rc_context(_STYLE), whole_file(path) as file:
+        figure.savefig(file, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
+
+
+def _suffix(path: str | Path) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise GscnError(f"{path}: a figure's name must end in {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def _matplotlib() -> ModuleType:
     try:
         import matplotlib as mpl
-        from matplotlib.figure import Figure
     except ImportError:
         raise GscnError("a figure needs matplotlib (pip install 'gscn-sim[report]')") from None
-    data = read_source(source)
-    draw = _drawing(data, kind, x_metric, y_metric)
-    with mpl.rc_context({"svg.hashsalt": "gscn-sim", "font.size": 8}):
-        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
-        draw(figure.add_subplot())
-        with whole_file(path) as file:
-            figure.savefig(file, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
+    return mpl
 
 
 def _drawing(

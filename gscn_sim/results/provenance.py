@@ -39,7 +39,7 @@ def config_record(config: Config) -> dict[str, Any]:
     return {"name": config.name, **flatten_config(config)}
 
 
-def provenance(trace: dict[str, Any], *, gpu: str, command: str | None) -> dict[str, Any]:
+def provenance(trace: dict[str, Any], *, gpu: str | None, command: str | None) -> dict[str, Any]:
     """What a saved table says about its origin beside the configuration; no times, no host."""
     return {
         "command": command,

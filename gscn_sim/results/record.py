@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from gscn_sim.errors import IdentityError
-from workloads import LayerShape, Phase
+from workloads import Layer, LayerShape, Phase
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +54,29 @@ class Activity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """Something that must hold whatever the machine is: what was expected, what was found."""
+
+    name: str
+    expected: int | str
+    got: int | str
+    holds: bool
+
+    @classmethod
+    def equal(cls, name: str, expected: int, got: int) -> Identity:
+        """That two counts are the same."""
+        return cls(name=name, expected=expected, got=got, holds=expected == got)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseRecord:
-    """One layer-phase of one recorded iteration on one machine."""
+    """One layer-phase of one recorded iteration on one machine.
+
+    Each PE computes for ``pe_busy_cycles``, waits for operands or output for ``pe_stalled_cycles``,
+    and is idle while others work for ``pe_idle_cycles``. The scheduled bytes are those that the
+    schedule says must move, in whole bursts. The densities are of the layer's recorded masks, None
+    for an operand that was not recorded.
+    """
 
     network: str
     iteration: int
@@ -76,7 +98,13 @@ class PhaseRecord:
     activity: Activity
     compute_bound_cycles: int
     dram_bound_cycles: int
+    scheduled_read_bytes: int
+    scheduled_write_bytes: int
     pe_busy_cycles: tuple[int, ...]
+    pe_stalled_cycles: tuple[int, ...]
+    pe_idle_cycles: tuple[int, ...]
+    activation_density: float | None = None
+    gradient_density: float | None = None
 
     @property
     def dram_read_bytes(self) -> int:
@@ -93,25 +121,59 @@ class PhaseRecord:
         """Useful slots / all slots."""
         return self.slots.useful / self.slots.total if self.slots.total else 0.0
 
+    def identities(self) -> tuple[Identity, ...]:
+        """What must add up in every record, as rows."""
+        cycles, slots = self.cycles, self.slots
+        total = self.num_pes * self.multipliers * cycles
+        least = min(fields(slots), key=lambda f: getattr(slots, f.name)).name
+        smallest = getattr(slots, least)
+        bound = max(self.compute_bound_cycles, self.dram_bound_cycles)
+        parts = (self.pe_busy_cycles, self.pe_stalled_cycles, self.pe_idle_cycles)
+        odd = next((sum(pe) for pe in zip(*parts, strict=True) if sum(pe) != cycles), cycles)
+        return (
+            Identity.equal("slots add up", total, slots.total),
+            Identity(
+                name="no negative slots",
+                expected=">= 0",
+                got=smallest if smallest >= 0 else f"{smallest} {least}",
+                holds=smallest >= 0,
+            ),
+            Identity.equal("useful products as in masks", self.useful_products, slots.useful),
+            Identity(
+                name="cycles not below bounds",
+                expected=f">= {bound}",
+                got=cycles,
+                holds=cycles >= bound,
+            ),
+            Identity.equal(
+                "DRAM bytes read as scheduled", self.scheduled_read_bytes, self.dram_read_bytes
+            ),
+            Identity.equal(
+                "DRAM bytes written as scheduled",
+                self.scheduled_write_bytes,
+                self.dram_write_bytes,
+            ),
+            Identity.equal("every PE busy, stalled or idle", cycles, odd),
+        )
+
     def check(self) -> None:
-        """Check the identities that every record must meet.
+        """Check the identities.
 
         Raises:
-            IdentityError: naming layer, phase and what does not add up.
+            IdentityError: naming layer, phase and the first that does not hold.
         """
-        where = f"{self.layer} {self.phase}"
-        total = self.num_pes * self.multipliers * self.cycles
-        if self.slots.total != total:
-            raise IdentityError(f"{where}: slots add up to {self.slots.total}, not to {total}")
-        for field in fields(self.slots):
-            if getattr(self.slots, field.name) < 0:
-                raise IdentityError(f"{where}: negative slots_{field.name}")
-        if self.slots.useful != self.useful_products:
-            raise IdentityError(
-                f"{where}: {self.slots.useful} useful slots, {self.useful_products} useful products"
-            )
-        if self.cycles < max(self.compute_bound_cycles, self.dram_bound_cycles):
-            raise IdentityError(
-                f"{where}: {self.cycles} cycles is below a bound (compute "
-                f"{self.compute_bound_cycles}, DRAM {self.dram_bound_cycles})"
-            )
+        for row in self.identities():
+            if not row.holds:
+                raise IdentityError(
+                    f"{self.layer} {self.phase}: {row.name}: expected {row.expected}, got {row.got}"
+                )
+
+
+def facts_of_layer(layer: Layer) -> dict[str, Any]:
+    """Fields of a record that are the recorded layer's own, whatever its phase costs."""
+    return {
+        "layer": layer.name,
+        "iteration": layer.iteration,
+        "activation_density": layer.activation and layer.activation.density,
+        "gradient_density": layer.gradient and layer.gradient.density,
+    }

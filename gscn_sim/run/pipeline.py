@@ -1,4 +1,8 @@
-"""One layer-phase: its plan, its kernels, its run on the fabric, its record and identities."""
+"""The road of one layer-phase: problem, plan, costs, schedule, fabric, record.
+
+Each step is a function of the one before and of its view of the configuration. ``caller`` calls
+them, and may remember what they returned (:mod:`gscn_sim.stages`).
+"""
 
 from __future__ import annotations
 
@@ -7,28 +11,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gscn_sim.config import Config, ignoring
-from gscn_sim.dataflows.costs import CostQuestion
-from gscn_sim.dataflows.dense import dense_operands
-from gscn_sim.errors import IdentityError
+from gscn_sim.config import Config
+from gscn_sim.config.view import view
+from gscn_sim.dataflows.base import BlockCosts, PeTiming, block_costs
+from gscn_sim.dataflows.registry import WantedDataflows, dataflow, dataflows_of
+from gscn_sim.errors import ConfigError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan, deal_units
-from gscn_sim.mapping.estimate import Estimator
-from gscn_sim.problem.geometry import (
-    Ints,
-    Operands,
-    Problem,
-    count_useful,
-    make_operands,
-    make_problem,
-)
-from gscn_sim.results.record import Activity, PhaseRecord, Slots
+from gscn_sim.mapping.choose import choose_plan
+from gscn_sim.mapping.counts import Counts
+from gscn_sim.mapping.deal import Dealt, deal_order, deal_units
+from gscn_sim.mapping.estimate import EstimatedMachine
+from gscn_sim.mapping.kinds import MappingSpace
+from gscn_sim.mapping.plan import Plan
+from gscn_sim.problem.geometry import Ints, Problem, make_problem
+from gscn_sim.problem.operands import Operands, count_useful, make_operands
+from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
-from gscn_sim.run.memo import Cache
-from gscn_sim.schedule.model import Schedule
-from gscn_sim.schedule.rounds import SCHEDULE_FREE, make_schedule
+from gscn_sim.schedule.make import make_schedule
+from gscn_sim.schedule.model import Movement, Schedule
+from gscn_sim.stages import Caller, Later, call
 from gscn_sim.units import ceil_div
 from workloads import Layer, Phase
 
@@ -48,36 +51,70 @@ class PreparedPhase:
 
 
 def prepare_phase(
-    layer: Layer, phase: Phase, config: Config, batch_size: int, cache: Cache
+    layer: Layer, phase: Phase, config: Config, batch_size: int, caller: Caller = call
 ) -> PreparedPhase:
     """Plan a layer-phase, run its kernels, and lay out its schedule."""
     problem = make_problem(layer.shape, phase, batch_size)
-    operands = cache.get((phase, layer), lambda: make_operands(layer, problem))
-    kept: list[Estimator] = cache.get(("estimator", phase, layer, batch_size), list)
-    plan = cache.get(
-        ("plan", phase, layer, batch_size, ignoring(config, *PLAN_FREE)),
-        lambda: choose_plan(problem, operands, config, layer.name, kept),
-    )
-    if plan.dataflow == "dense":
-        operands = dense_operands(operands)
-        useful = count_useful(problem, operands)
-    else:
-        useful = cache.get(("useful", phase, layer), lambda: count_useful(problem, operands))
-    question = CostQuestion(plan=plan, operands=operands, config=config)
-
-    def schedule() -> Schedule:
-        units = deal_units(plan, operands, config)
-        return make_schedule(plan, question.answer(cache), config, units)
-
+    operands = caller(make_operands, layer, problem)
+    plan = plan_phase(layer, problem, operands, config, caller)
+    flow = dataflow(plan.dataflow)
+    operands = flow.operands(operands)
+    load_balance = config.policy.load_balance
+    dealt = None
+    if problem.is_reduction:
+        dealt = Later(caller, deal_units, (plan, operands, load_balance))
+    costs = costs_later(plan, operands, view(PeTiming, config), load_balance, caller)
+    schedule = caller(_schedule, plan, costs, view(Movement, config), dealt, flow.shares_inputs)
     return PreparedPhase(
         problem=problem,
         operands=operands,
-        useful=useful,
+        useful=caller(count_useful, problem, operands),
         plan=plan,
-        schedule=cache.get(
-            (question.digest, plan.samples, batch_size, ignoring(config, *SCHEDULE_FREE)), schedule
-        ),
+        schedule=schedule,
     )
+
+
+def plan_phase(
+    layer: Layer, problem: Problem, operands: Operands, config: Config, caller: Caller = call
+) -> Plan:
+    """Choose the plan of a layer-phase.
+
+    Raises:
+        ConfigError: none is legal; the message names the layer and the phase.
+    """
+    try:
+        return caller(
+            choose_plan,
+            problem,
+            Counts(problem, operands, caller),
+            view(MappingSpace, config),
+            view(EstimatedMachine, config),
+            dataflows_of(problem.phase, view(WantedDataflows, config)),
+        )
+    except ConfigError as error:
+        raise ConfigError(f"layer {layer.name}, {problem.phase}: {error}") from None
+
+
+def costs_later(
+    plan: Plan, operands: Operands, timing: PeTiming, load_balance: str, caller: Caller = call
+) -> Later[BlockCosts]:
+    """What the plan's blocks cost, their channels dealt to PEs."""
+    order = deal_order(plan, operands, load_balance)
+    flow = dataflow(plan.dataflow)
+    arguments = (flow, plan.of_one_sample, operands, order, timing)
+    return Later(caller, block_costs, arguments, keep=flow.is_ours)
+
+
+def _schedule(
+    plan: Plan,
+    costs: Later[BlockCosts],
+    machine: Movement,
+    dealt: Later[Dealt] | None,
+    shares_inputs: bool,
+) -> Schedule:
+    """The schedule of a plan; what it needs is worked out on the way."""
+    units = None if dealt is None else dealt.result()
+    return make_schedule(plan, costs.result(), machine, units, shares_inputs)
 
 
 def finish_phase(
@@ -86,8 +123,14 @@ def finish_phase(
     prepared: PreparedPhase,
     config: Config,
     timeline: Timeline | None = None,
+    *,
+    checked: bool = True,
 ) -> tuple[PhaseRecord, float]:
-    """Run the fabric, check every identity; also return the seconds the fabric took."""
+    """Run the fabric, check every identity; also return the seconds the fabric took.
+
+    Raises:
+        IdentityError: one does not hold, and ``checked`` is not False.
+    """
     began = time.perf_counter()
     result = run_fabric(prepared.schedule, config, timeline)
     seconds = time.perf_counter() - began
@@ -96,17 +139,23 @@ def finish_phase(
         timeline.span("layer/phase", name, 0, result.cycles)
         timeline.origin_cycle = start + result.cycles
     record = _record(network, layer, prepared, result, config)
-    record.check()
-    _check_traffic(record, prepared.schedule, config)
+    if checked:
+        record.check()
     return record, seconds
 
 
 def simulate_phase(
-    network: str, layer: Layer, phase: Phase, config: Config, batch_size: int
+    network: str,
+    layer: Layer,
+    phase: Phase,
+    config: Config,
+    batch_size: int,
+    *,
+    checked: bool = True,
 ) -> PhaseRecord:
     """Simulate one layer-phase."""
-    prepared = prepare_phase(layer, phase, config, batch_size, Cache(memory_bytes=0))
-    return finish_phase(network, layer, prepared, config)[0]
+    prepared = prepare_phase(layer, phase, config, batch_size)
+    return finish_phase(network, layer, prepared, config, checked=checked)[0]
 
 
 def _record(
@@ -151,11 +200,11 @@ def _record(
         dram_read_bytes=result.dram_read_bytes,
         dram_write_bytes=result.dram_write_bytes,
     )
+    read_bytes, write_bytes = _scheduled_bytes(schedule, config)
     busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
     return PhaseRecord(
         network=network,
-        iteration=layer.iteration,
-        layer=layer.name,
+        **facts_of_layer(layer),
         phase=problem.phase,
         shape=layer.shape,
         dataflow=plan.dataflow,
@@ -173,23 +222,22 @@ def _record(
         activity=activity,
         compute_bound_cycles=max(busiest, ceil_div(useful, config.num_pes * multipliers)),
         dram_bound_cycles=bound_cycles(config, result.dram_read_bytes, result.dram_write_bytes),
+        scheduled_read_bytes=read_bytes,
+        scheduled_write_bytes=write_bytes,
         pe_busy_cycles=result.busy,
+        pe_stalled_cycles=tuple(
+            map(sum, zip(result.operand_wait, result.output_wait, strict=True))
+        ),
+        pe_idle_cycles=result.imbalance,
     )
 
 
-def _check_traffic(record: PhaseRecord, schedule: Schedule, config: Config) -> None:
-    """Bytes read and written must be what the schedule says must move, in whole bursts."""
+def _scheduled_bytes(schedule: Schedule, config: Config) -> tuple[int, int]:
+    """Bytes that the schedule says must be read and written, in whole bursts."""
     burst = config.dram.burst_bytes
     reads = int((-(-schedule.fill_dram_bytes // burst)).sum())
     writes = 0
     for gang in schedule.gangs:
         reads += int((-(-gang.stream_dram_bytes // burst)).sum())
         writes += int((-(-gang.output_bytes // burst)).sum())
-    for what, bursts, got in (
-        ("read", reads, record.dram_read_bytes),
-        ("written", writes, record.dram_write_bytes),
-    ):
-        if got != bursts * burst:
-            raise IdentityError(
-                f"{record.layer} {record.phase}: {got} bytes {what}, {bursts * burst} must move"
-            )
+    return reads * burst, writes * burst

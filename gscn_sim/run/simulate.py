@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.provenance import code_digest
-from gscn_sim.results.record import PhaseRecord
+from gscn_sim.results.record import PhaseRecord, facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.memo import Cache
 from workloads import Layer, Phase, Trace
@@ -31,7 +31,7 @@ LOOK_AHEAD = 3  # layer-phases prepared ahead of the fabric; bounds memory
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Simulation:
     """The result of :func:`simulate`: records, the machine, and facts about the trace.
 
     ``simpy_share`` is the part of the run's time that the discrete-event fabric took; ``recalled``
@@ -42,10 +42,9 @@ class Run:
     config: Config
     network: str
     trace_digest: str
+    trace_metadata: Mapping[str, Any] = field(hash=False)
     batch_size: int
     reuse_sparsity: float | None
-    gpu: str
-    gpu_model: str
     simpy_share: float = field(compare=False)
     recalled: bool = field(default=False, compare=False)
 
@@ -59,79 +58,59 @@ class Run:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The network per phase, and the whole backward pass with and without pre-phases."""
-        from gscn_sim.results.tables import summary_table
+        from gscn_sim.results.tables import layer_means, summary_of
 
-        return summary_table(self)
+        return summary_of(layer_means(self.table))
 
 
 def simulate(
     trace: Trace,
     config: Config,
-    phases: Sequence[str] = ("dgrad", "wgrad"),
+    phases: Sequence[str] | None = None,
     *,
     batch_size: int | None = None,
-    gpu: str = "gtx-1080ti",
-    gpu_model: str = "analytical",
     workers: int = 2,
     progress: Progress | None = None,
     timeline: str | Path | None = None,
     cache: Cache | None = None,
     recall: bool = False,
-) -> Run:
+) -> Simulation:
     """Simulate phases of every layer record of a trace.
 
-    A batch larger than what was recorded repeats the recorded samples in order.
-
-    Args:
-        phases: names of :class:`workloads.Phase`. A phase that a layer cannot run because training
-            never runs it (dgrad of the first layer) is left out.
-        batch_size: samples of an iteration; the trace's own by default.
-        workers: threads for the kernels, 0 for none beside the caller's; results do not depend on
-            it.
-        progress: called with (done, total, what) before each layer record and at the end.
-        cache: where to look up what earlier runs have worked out (:func:`open_cache`); results do
-            not depend on it.
-        recall: whether to look up the whole run there too, and to keep it; not with a timeline.
-        timeline: file to write a trace-event timeline of the sampled PEs, drains and DRAM to.
-
-    Raises:
-        ConfigError: an unknown phase, a batch size below 1, or a mapping that does not fit.
-        TraceError: the trace cannot be read.
-        DeadlockError, IdentityError: the simulation itself went wrong.
+    Arguments and errors are those of :func:`gscn_sim.simulate`, which compares with a GPU too.
     """
-    wanted = parse_phases(phases)
+    wanted = backward_phases(trace) if phases is None else parse_phases(phases)
     batch = trace.batch_size if batch_size is None else batch_size
     if batch < 1:
         raise ConfigError(f"batch size must be a positive int, got {batch}")
     cache = cache or Cache(memory_bytes=0)
-    simulated: list[Run] = []
+    computed: list[Simulation] = []
 
-    def compute() -> Run:
+    def compute() -> Simulation:
         began = time.perf_counter()
         records, fabric_seconds = _run(
             trace, config, wanted, batch, workers, progress, timeline, cache
         )
-        run = Run(
+        found = Simulation(
             records=tuple(records),
             config=config,
             network=trace.network,
             trace_digest=trace.digest,
+            trace_metadata=trace.metadata(),
             batch_size=batch,
             reuse_sparsity=trace.reuse_sparsity,
-            gpu=gpu,
-            gpu_model=gpu_model,
             simpy_share=fabric_seconds / max(time.perf_counter() - began, 1e-9),
         )
-        simulated.append(run)
-        return run
+        computed.append(found)
+        return found
 
     if not recall or timeline is not None:
         return compute()
     facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch)
-    run: Run = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
+    found: Simulation = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
     if progress:
         progress(len(trace.layers), len(trace.layers), "")
-    return run if simulated else replace(run, gpu=gpu, gpu_model=gpu_model, recalled=True)
+    return found if computed else replace(found, recalled=True)
 
 
 def _run(
@@ -159,7 +138,7 @@ def _run(
         ):
             if prepared is None:  # a dense phase of a shape that has been simulated
                 first = dense[_dense_key(layer, phase)]
-                records.append(replace(first, layer=layer.name, iteration=layer.iteration))
+                records.append(replace(first, **facts_of_layer(layer)))
                 continue
             record, seconds = finish_phase(
                 trace.network, layer, prepared.result(), config, recorder
@@ -226,8 +205,15 @@ class _Caller(Executor):
 
 def _dense_key(layer: Layer, phase: Phase) -> object:
     """What a pre-phase's cost depends on: it is dense but for the weights."""
-    weight = layer.weight if phase is Phase.PRE_DGRAD else None
+    weight = layer.weight if "weight" in (phase.stationary, phase.streamed) else None
     return phase, layer.shape, weight
+
+
+def backward_phases(trace: Trace) -> list[Phase]:
+    """The phases of a backward pass: ReSprop's pre-phases too if the trace reuses gradients."""
+    reuses = bool(trace.reuse_sparsity or trace.reuse_sparsity_reached)
+    pre_phases = [Phase.PRE_DGRAD, Phase.PRE_WGRAD] if reuses else []
+    return [Phase.DGRAD, Phase.WGRAD, *pre_phases]
 
 
 def parse_phases(names: Sequence[str]) -> list[Phase]:

@@ -7,8 +7,37 @@ each of the gang's PEs. Rounds with the same *fill* work on the same stationary 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from gscn_sim.config.view import key
 from gscn_sim.problem.geometry import Ints
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Movement:
+    """All of a machine's configuration that schedules depend on: what moves, and at what rate."""
+
+    value_bytes: int = key("pe.value_bytes")
+    index_bits: int = key("pe.index_bits")
+    stationary_buffer_bytes: int = key("pe.stationary_buffer_bytes")
+    buffer_bytes: int = key("buffer.size_bytes")
+    rounds_ahead: int = key("buffer.rounds_ahead")
+    partial_sums_per_cycle: int = key("network.partial_sums_per_cycle")
+    drain_entries_per_cycle: int = key("drain.entries_per_cycle")
+    tile_rule: str = key("mapping.tile_rule")
+    barrier: str = key("policy.barrier")
+
+    def entry_bytes(self, entries: Any) -> Any:
+        """Bytes of compressed entries: a value and a zero-run length each."""
+        bits = 8 * self.value_bytes + self.index_bits
+        return -(-entries * bits // 8)
+
+    def drain_cycles(self, entries: Ints) -> Ints:
+        """Cycles in which a PE post-processes partial sums; 0 if that never limits."""
+        rate = self.drain_entries_per_cycle
+        return -(-entries // rate) if rate else np.zeros_like(entries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +112,12 @@ class Schedule:
     counters: Ints
     stationary_reads: int
     streamed_reads: int
+
+
+def fill_owners(gangs: list[Gang], fills: int) -> Ints:
+    """[fills] the gang that alone uses each fill, or -1 if several do."""
+    owners = np.full(fills, -2, np.int64)  # -2: nobody yet
+    for number, gang in enumerate(gangs):
+        used = np.unique(gang.fill)
+        owners[used] = np.where(owners[used] == -2, number, -1)
+    return owners

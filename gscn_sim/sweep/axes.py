@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gscn_sim.config.loader import parse_value
+from gscn_sim.config.overrides import parse_value
 from gscn_sim.sweep.errors import SpaceError
+from workloads.errors import one_line
+from workloads.records import shown
 
 Value = bool | int | float | str
 MAX_VALUES = 100_000
@@ -26,7 +28,13 @@ class Choices:
             raise SpaceError(f"{self.key}: no values")
         for value in self.options:
             if not isinstance(value, Value):
-                raise SpaceError(f"{self.key}: a value must be a number, text or bool, not {value}")
+                raise SpaceError(
+                    f"{self.key}: a value must be a number, text or bool, not {shown(value)}"
+                )
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SpaceError(f"{self.key}: a number must be finite, not {value}")
+        if len(self.options) > MAX_VALUES:
+            raise SpaceError(f"{self.key}: {len(self.options)} values; at most {MAX_VALUES}")
         if len(set(map(repr, self.options))) < len(self.options):
             raise SpaceError(f"{self.key}: a value is listed twice")
 
@@ -55,18 +63,22 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
-        bounds = (self.low, self.high)
-        if any(isinstance(v, bool) or not isinstance(v, int | float) for v in bounds) or not all(
-            map(math.isfinite, bounds)
-        ):
-            raise SpaceError(f"{self.key}: a range goes from one number to another, got {bounds}")
+        if not (_number(self.low) and _number(self.high)):
+            raise SpaceError(
+                f"{self.key}: a range goes from one number to another, got "
+                f"{shown(self.low)} and {shown(self.high)}"
+            )
         if self.low > self.high:
             raise SpaceError(f"{self.key}: empty range from {self.low} to {self.high}")
         if self.log and self.low <= 0:
             raise SpaceError(f"{self.key}: a log range must start above 0, got {self.low}")
         if self.count is not None and (not _whole(self.count) or not 1 <= self.count <= MAX_VALUES):
-            raise SpaceError(f"{self.key}: count must be 1 to {MAX_VALUES}, got {self.count}")
-        if self.step is not None and (self.log or self.count is not None or not self.step > 0):
+            raise SpaceError(
+                f"{self.key}: count must be 1 to {MAX_VALUES}, got {shown(self.count)}"
+            )
+        if self.step is not None and (
+            self.log or self.count is not None or not _number(self.step) or self.step <= 0
+        ):
             raise SpaceError(f"{self.key}: step must be positive, without count and log")
 
     @property
@@ -134,10 +146,11 @@ def parse_axis(key: str, spec: Any) -> Axis:
     unknown = set(spec) - {"min", "max", "count", "step", "log"}
     if unknown or not {"min", "max"} <= set(spec):
         raise SpaceError(
-            f"{key}: a range has min, max and may have count, step, log; got {', '.join(spec)}"
+            f"{key}: a range has min, max and may have count, step, log; "
+            f"got {one_line(', '.join(spec))[:80]}"
         )
     if not isinstance(spec.get("log", False), bool):
-        raise SpaceError(f"{key}: log must be true or false, got {spec['log']!r}")
+        raise SpaceError(f"{key}: log must be true or false, got {shown(spec['log'])}")
     return Range(
         key=key,
         low=spec["min"],
@@ -156,19 +169,25 @@ def parse_param(text: str) -> Axis:
     """
     key, equals, spec = (part.strip() for part in text.partition("="))
     if not equals or not key or not spec:
-        raise SpaceError(f"--param must be KEY=V1,V2,... or KEY=LOW:HIGH, got {text!r}")
+        raise SpaceError(f"--param must be KEY=V1,V2,... or KEY=LOW:HIGH, got {shown(text)}")
     values = [parse_value(part.strip()) for part in spec.split(",")]
     if "" in values:
-        raise SpaceError(f"--param {key}: an empty value in {spec!r}")
+        raise SpaceError(f"--param {key}: an empty value in {shown(spec)}")
     if len(values) > 1 or ":" not in spec or key in ("trace", "config"):
         return Choices(key=key, options=tuple(values))
     parts = [part.strip() for part in spec.split(":")]
     log = parts[-1] == "log"
     numbers = [parse_value(part) for part in (parts[:-1] if log else parts)]
     if len(numbers) not in (2, 3):
-        raise SpaceError(f"--param {key}: a range is LOW:HIGH[:COUNT][:log], got {spec!r}")
+        raise SpaceError(f"--param {key}: a range is LOW:HIGH[:COUNT][:log], got {shown(spec)}")
     count = numbers[2] if len(numbers) == 3 else None
     return Range(key=key, low=numbers[0], high=numbers[1], count=count, log=log)
+
+
+def _number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1 << 63 if isinstance(value, int) else math.isfinite(value)
 
 
 def _whole(value: object) -> bool:

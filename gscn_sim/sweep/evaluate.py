@@ -17,7 +17,7 @@ from gscn_sim.sweep.store import Outcome
 from workloads import GscnError, Phase, Trace, load
 
 if TYPE_CHECKING:
-    from gscn_sim.run.simulate import Run
+    from gscn_sim.compare.comparison import Comparison
 
 Metrics = dict[str, float | str]
 Evaluate = Callable[[Point], Metrics]
@@ -34,23 +34,23 @@ class Evaluation:
     cache: str | None = None
 
     def __call__(self, point: Point) -> Metrics:
+        from gscn_sim.compare.comparison import Comparison
         from gscn_sim.run.simulate import simulate
 
         assert point.config is not None
-        run = simulate(
+        found = simulate(
             _trace(point.workload.path, point.workload.digest),
             point.config,
             phases=tuple(Phase(name) for name in point.setting.phases),
             batch_size=point.workload.batch_size,
-            gpu=point.setting.gpu,
-            gpu_model=point.setting.gpu_model,
             workers=0,
             cache=_cache(self.cache),
         )
-        return metrics(run)
+        gpu = {"gpu": point.setting.gpu, "gpu_model": point.setting.gpu_model}
+        return metrics(Comparison(simulation=found, **gpu))
 
 
-def metrics(run: Run) -> Metrics:
+def metrics(run: Comparison) -> Metrics:
     """The metrics of a run: its headline row, the backward pass alone, and the design's cost."""
     from gscn_sim.results.energy import area_mm2
     from gscn_sim.results.tables import headline_row

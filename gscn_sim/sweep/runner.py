@@ -259,6 +259,8 @@ def _is_allowed(space: Space, params: Mapping[str, Any]) -> bool:
 
 def _notices(store: Store, sweep: int, plan: Plan) -> Iterator[str]:
     """What a resumed sweep should know before it goes on."""
+    if store.mended:
+        yield f"{store.path}: {store.mended}; what is damaged or missing runs again"
     if store.other_code(sweep):
         yield "the simulator has changed since this sweep last ran: its points are run again"
     for workload in plan.workloads:

@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from gscn_sim.kernels.place import code_folders
 from gscn_sim.sweep.errors import ClusterError
 from gscn_sim.sweep.evaluate import Evaluate, outcome
 from gscn_sim.sweep.points import Point, Workload
@@ -75,6 +76,7 @@ class Processes:
         self.evaluate, self.workers = evaluate, workers
 
     def results(self, points: Iterator[Point]) -> Results:
+        code_folders()  # chosen here, all workers use the same
         suspects: list[Point] = []
         pool = self._pool(self.workers)
         flying: dict[Future[Outcome], Point] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # Metrics of a finished point, in the order of the exported table; all numbers but the last two.
 METRICS = (
@@ -16,6 +16,11 @@ METRICS = (
     *("on_chip_bytes", "total_multipliers", "num_pes", "dram_gbps"),
 )
 TEXT_METRICS = ("scope", "limited_by")
+# What else a point's row says, in the order of its digest.
+POINT_TEXTS = (
+    *("key", "code", "status", "error", "network", "trace", "trace_digest", "batch_size"),
+    *("phases", "gpu", "gpu_model", "config_digest", "versions", *TEXT_METRICS),
+)
 
 _METRIC_COLUMNS = ",\n    ".join(
     [f"{name} REAL" for name in METRICS] + [f"{name} TEXT" for name in TEXT_METRICS]
@@ -27,9 +32,17 @@ CREATE TABLE sweeps (
     id INTEGER PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,
     command TEXT,
-    description TEXT NOT NULL
+    description TEXT NOT NULL,
+    places INTEGER NOT NULL DEFAULT 0,
+    digests TEXT NOT NULL DEFAULT '{"0" * 32}'
 );
-CREATE TABLE owners (id TEXT PRIMARY KEY, host TEXT, pid INTEGER, heartbeat REAL NOT NULL);
+CREATE TABLE owners (
+    id TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started TEXT NOT NULL,
+    beats INTEGER NOT NULL
+);
 CREATE TABLE points (
     id INTEGER PRIMARY KEY,
     key TEXT NOT NULL,
@@ -48,6 +61,7 @@ CREATE TABLE points (
     versions TEXT NOT NULL,
     runs INTEGER NOT NULL DEFAULT 1,
     elapsed_seconds REAL,
+    digest TEXT,
     {_METRIC_COLUMNS},
     UNIQUE (key, code)
 );
@@ -56,6 +70,7 @@ CREATE TABLE members (
     position INTEGER NOT NULL,
     point INTEGER NOT NULL REFERENCES points (id),
     params TEXT NOT NULL,
+    digest TEXT NOT NULL,
     PRIMARY KEY (sweep, position)
 ) WITHOUT ROWID;
 """

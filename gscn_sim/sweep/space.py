@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import itertools
 import math
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from gscn_sim.errors import ConfigError
 from gscn_sim.sweep.axes import Axis, Choices, Value, parse_axis
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.expressions import Expression
-from workloads.errors import reason
+from gscn_sim.toml import TomlError, read_toml
+from workloads.records import shown
 
 MAX_GRID = 1_000_000
 CONFIG_KEY = "config"
@@ -135,11 +135,9 @@ def read_space(path: str | Path) -> tuple[dict[str, Any], list[Axis]]:
             ``constraints``, ``config``, ``traces``, ``batch``.
     """
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: cannot be read: {reason(error)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SpaceError(f"{path}: not valid TOML: {error}") from None
+        document = read_toml(path)
+    except TomlError as error:
+        raise SpaceError(f"{path}: {error}") from None
     kinds = {
         "axes": dict,
         "derived": dict,
@@ -150,14 +148,17 @@ def read_space(path: str | Path) -> tuple[dict[str, Any], list[Axis]]:
     }
     for key, value in document.items():
         if key not in kinds:
-            raise SpaceError(f"{path}: unknown key {key!r}; there are {', '.join(kinds)}")
+            raise SpaceError(f"{path}: unknown key {shown(key)}; there are {', '.join(kinds)}")
         if not isinstance(value, kinds[key]):
             raise SpaceError(f"{path}: {key} must be a {_TOML_NAMES[kinds[key]]}")
     axes = [parse_axis(key, spec) for key, spec in _flat(document.pop("axes", {})).items()]
     document["derived"] = _flat(document.get("derived", {}))
     for text in (*document.get("constraints", ()), *document["derived"].values()):
         if not isinstance(text, str):
-            raise SpaceError(f"{path}: an expression must be a text, got {text!r}")
+            raise SpaceError(f"{path}: an expression must be a text, got {shown(text)}")
+    for name in document.get("traces", ()):
+        if not isinstance(name, str) or "\0" in name:
+            raise SpaceError(f"{path}: a trace must be the path of a file, got {shown(name)}")
     return document, axes
 
 
@@ -191,7 +192,9 @@ def _changed(config: Config, values: Mapping[str, Any]) -> Config:
 def _truth(expression: Expression, config: Config) -> bool:
     value = expression.value(config)
     if not isinstance(value, bool):
-        raise SpaceError(f"{expression.text!r}: a constraint must be true or false, not {value!r}")
+        raise SpaceError(
+            f"{expression.text!r}: a constraint must be true or false, not {shown(value)}"
+        )
     return value
 
 
@@ -199,4 +202,4 @@ def _unknown_key(key: str, known: Sequence[str]) -> str:
     section = key.partition(".")[0]
     near = difflib.get_close_matches(key, known, n=3) or [k for k in known if k.startswith(section)]
     hint = "near it: " + ", ".join(near) if near else "'gscn-sim config show' lists them"
-    return f"unknown key {key!r}; {hint}"
+    return f"unknown key {shown(key)}; {hint}"

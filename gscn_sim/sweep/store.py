@@ -1,19 +1,14 @@
 """The results of sweeps in one SQLite file that several processes may write to at once.
 
-A point is claimed before it runs and finished in one transaction after. Whoever claims also keeps a
-heartbeat; the claims of a process that has died are free again. The file is in WAL mode: a kill at
-any moment loses no finished point.
+A point is claimed before it runs and finished in one transaction after; the claims of a process
+that has died are free again (:mod:`gscn_sim.sweep.owners`). The file is in WAL mode: a kill at any
+moment loses no finished point. Every row carries a digest; damaged ones are never results, and
+whoever opens the store to write runs their points again.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-import sqlite3
-import threading
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gscn_sim.config.loader import flatten_config
-from gscn_sim.sweep.errors import StoreError
+from gscn_sim.sweep.integrity import POINT_CELLS, member_digest, point_digest, sum_of, without
+from gscn_sim.sweep.opening import errors_explained, open_to_write
+from gscn_sim.sweep.owners import Owner
 from gscn_sim.sweep.points import Point, digest
-from gscn_sim.sweep.schema import METRICS, SCHEMA, SCHEMA_VERSION, TEXT_METRICS
+from gscn_sim.sweep.schema import METRICS, TEXT_METRICS
+from workloads.errors import one_line
 
-HEARTBEAT_SECONDS = 2.0
-DEAD_AFTER_SECONDS = 20.0
 FILE_NAME = "sweep.sqlite"
 Claim = Literal["mine", "finished", "other"]
+_CELLS = ", ".join(POINT_CELLS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,27 +40,26 @@ class Outcome:
 class Store:
     """One store, open for one writer: a context manager.
 
+    ``mended`` says what was damaged in it and will run again; empty if nothing was.
+
     Raises:
-        StoreError: no store, a damaged or foreign file, another version's, a full disk.
+        StoreError: a foreign file, another version's, a full disk.
     """
 
     def __init__(self, path: str | Path, *, code: str, versions: Mapping[str, str]) -> None:
         self.path = Path(path)
         self.code, self.versions = code, json.dumps(dict(versions))
-        self.owner = uuid.uuid4().hex
-        self.stop = threading.Event()
-        self.connection = connect(self.path, create=True)
+        self.connection, self.mended = open_to_write(self.path)
+        self.me = Owner(self.path)
+        self.owner = self.me.id
         with self._transaction():
-            self._beat(self.connection)
-        self.heart = threading.Thread(target=self._heartbeat, daemon=True)
-        self.heart.start()
+            self.me.begin(self.connection)
 
     def __enter__(self) -> Store:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop.set()
-        self.heart.join()
+        self.me.end()
         try:
             with self._transaction():
                 self.connection.execute(
@@ -78,11 +74,16 @@ class Store:
         """The number of a sweep with this description, which is entered if it is new."""
         key = digest(description)
         text = json.dumps(description, allow_nan=False)
+        command = None if command is None else one_line(command)
         with self._transaction():
-            self.connection.execute(
+            entered = self.connection.execute(
                 "INSERT OR IGNORE INTO sweeps (digest, command, description) VALUES (?, ?, ?)",
                 (key, command, text),
             )
+            if entered.rowcount:
+                self.connection.execute(
+                    "UPDATE meta SET value = (SELECT count(*) FROM sweeps) WHERE name = 'sweeps'"
+                )
             found = self.connection.execute("SELECT id FROM sweeps WHERE digest = ?", (key,))
             return int(found.fetchone()[0])
 
@@ -95,27 +96,23 @@ class Store:
         key = point.key
         with self._transaction():
             row = self.connection.execute(
-                "SELECT id, status, owner FROM points WHERE key = ? AND code = ?", (key, self.code)
+                f"SELECT id, status, owner, digest, {_CELLS} FROM points "
+                "WHERE key = ? AND code = ?",
+                (key, self.code),
             ).fetchone()
             claim: Claim = "mine"
             if row is None:
-                number = self._insert(key, point)
+                number = self._enter(key, point)
             else:
-                number, status, owner = row
-                if status == "done" or (status == "failed" and not retry_failed):
+                number, status, owner, written = row[:4]
+                whole = written is not None and written == point_digest(row[4:])
+                if whole and (status == "done" or (status == "failed" and not retry_failed)):
                     claim = "finished"
-                elif status == "running" and owner != self.owner and self._alive(owner):
+                elif status == "running" and owner != self.owner and self._lives(owner):
                     claim = "other"
                 else:
-                    self.connection.execute(
-                        "UPDATE points SET status = 'running', owner = ?, error = NULL, "
-                        "runs = runs + 1 WHERE id = ?",
-                        (self.owner, number),
-                    )
-            self.connection.execute(
-                "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?)",
-                (sweep, point.position, number, json.dumps(point.params)),
-            )
+                    self._enter(key, point, number)
+            self._place(sweep, point, number)
         return claim
 
     def finish(self, point: Point, outcome: Outcome) -> None:
@@ -123,30 +120,39 @@ class Store:
         metrics = outcome.metrics or {}
         names = (*METRICS, *TEXT_METRICS)
         assignments = ", ".join(f"{name} = ?" for name in names)
+        key = (point.key, self.code)
         with self._transaction():
             self.connection.execute(
                 f"UPDATE points SET status = ?, error = ?, elapsed_seconds = ?, owner = NULL, "
                 f"{assignments} WHERE key = ? AND code = ?",
                 (
                     "failed" if outcome.metrics is None else "done",
-                    outcome.error or None,
+                    one_line(outcome.error) or None,
                     outcome.elapsed_seconds,
                     *(metrics.get(name) for name in names),
-                    point.key,
-                    self.code,
+                    *key,
                 ),
+            )
+            written = self.connection.execute(
+                f"SELECT {_CELLS} FROM points WHERE key = ? AND code = ?", key
+            ).fetchone()
+            self.connection.execute(
+                "UPDATE points SET digest = ? WHERE key = ? AND code = ?",
+                (point_digest(written), *key),
             )
 
     def result(self, point: Point) -> dict[str, Any] | None:
         """The metrics of a point that is done, None if it failed or has not ended."""
-        names = (*METRICS, *TEXT_METRICS)
         with errors_explained(self.path):
             row = self.connection.execute(
-                f"SELECT {', '.join(names)} FROM points "
+                f"SELECT digest, {_CELLS} FROM points "
                 "WHERE key = ? AND code = ? AND status = 'done'",
                 (point.key, self.code),
             ).fetchone()
-        return None if row is None else dict(zip(names, row, strict=True))
+        if row is None or row[0] != point_digest(row[1:]):
+            return None
+        cells = dict(zip(POINT_CELLS, row[1:], strict=True))
+        return {name: cells[name] for name in (*METRICS, *TEXT_METRICS)}
 
     def other_code(self, sweep: int) -> list[str]:
         """Digests of other versions of the simulator that entered points of this sweep."""
@@ -163,55 +169,76 @@ class Store:
         with errors_explained(self.path):
             row = self.connection.execute(
                 "SELECT count(*) FROM points WHERE trace = ? AND trace_digest != ?",
-                (trace, trace_digest),
+                (one_line(trace), trace_digest),
             ).fetchone()
         return int(row[0])
 
-    def _insert(self, key: str, point: Point) -> int:
+    def _enter(self, key: str, point: Point, number: int | None = None) -> int:
+        """Write that a point runs here, into a new row or, all of it, into that of a number."""
         config_digest = None
         if point.config is not None:
             values = {"name": point.config.name, **flatten_config(point.config)}
             config_digest = digest(values)
             self.connection.execute(
-                "INSERT OR IGNORE INTO configs VALUES (?, ?)", (config_digest, json.dumps(values))
+                "INSERT OR REPLACE INTO configs VALUES (?, ?)", (config_digest, json.dumps(values))
             )
         workload, setting = point.workload, point.setting
-        cursor = self.connection.execute(
-            "INSERT INTO points (key, code, status, owner, network, trace, trace_digest, "
-            "batch_size, phases, gpu, gpu_model, config_digest, versions) "
-            "VALUES (?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(key, self.code, self.owner),
-                *(workload.network, workload.path, workload.digest, workload.batch_size),
-                *(",".join(setting.phases), setting.gpu, setting.gpu_model),
-                *(config_digest, self.versions),
-            ),
+        cells = {
+            "key": key,
+            "code": self.code,
+            "status": "running",
+            "owner": self.owner,
+            "error": None,
+            "digest": None,
+            "network": workload.network,
+            "trace": one_line(workload.path),
+            "trace_digest": workload.digest,
+            "batch_size": workload.batch_size,
+            "phases": ",".join(setting.phases),
+            "gpu": setting.gpu,
+            "gpu_model": setting.gpu_model,
+            "config_digest": config_digest,
+            "versions": self.versions,
+        }
+        if number is None:
+            marks = ", ".join("?" for _ in cells)
+            cursor = self.connection.execute(
+                f"INSERT INTO points ({', '.join(cells)}) VALUES ({marks})", tuple(cells.values())
+            )
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid
+        assignments = ", ".join(f"{name} = ?" for name in cells)
+        self.connection.execute(
+            f"UPDATE points SET {assignments}, runs = runs + 1 WHERE id = ?",
+            (*cells.values(), number),
         )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+        return number
 
-    def _alive(self, owner: str | None) -> bool:
-        row = self.connection.execute(
-            "SELECT host, pid, heartbeat FROM owners WHERE id = ?", (owner,)
+    def _place(self, sweep: int, point: Point, number: int) -> None:
+        """Give a point its place in a sweep, and keep the sweep's sum of digests."""
+        params = json.dumps(point.params)
+        mine = member_digest(sweep, point.position, point.key, self.code, params)
+        place = (sweep, point.position)
+        before = self.connection.execute(
+            "SELECT digest, point, params FROM members WHERE sweep = ? AND position = ?", place
         ).fetchone()
-        if row is None or time.time() - row[2] > DEAD_AFTER_SECONDS:
-            return False
-        return row[0] != socket.gethostname() or Path(f"/proc/{row[1]}").exists() or _no_proc()
-
-    def _heartbeat(self) -> None:
-        while not self.stop.wait(HEARTBEAT_SECONDS):
-            try:
-                connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-                self._beat(connection)
-                connection.close()
-            except sqlite3.Error:  # the next beat may succeed; a full disk is said elsewhere
-                continue
-
-    def _beat(self, connection: sqlite3.Connection) -> None:
-        connection.execute(
-            "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)",
-            (self.owner, socket.gethostname(), os.getpid(), time.time()),
+        if before == (mine, number, params):
+            return
+        (total,) = self.connection.execute(
+            "SELECT digests FROM sweeps WHERE id = ?", (sweep,)
+        ).fetchone()
+        if before is not None:
+            total = without(total, before[0])
+        self.connection.execute(
+            "INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", (*place, number, params, mine)
         )
+        self.connection.execute(
+            "UPDATE sweeps SET places = places + ?, digests = ? WHERE id = ?",
+            (before is None, sum_of(total, mine), sweep),
+        )
+
+    def _lives(self, owner: str | None) -> bool:
+        return self.me.lives(self.connection, owner)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -230,82 +257,3 @@ def store_path(path: str | Path) -> Path:
     """The store of a sweep's folder, or the path itself if it is a file."""
     path = Path(path)
     return path / FILE_NAME if path.is_dir() else path
-
-
-def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open a store, checked.
-
-    Raises:
-        StoreError: no store, a damaged or foreign file, or a store of another version.
-    """
-    if not create and not path.is_file():
-        raise StoreError(f"{path}: no such store; 'gscn-sim sweep ... -o DIR' makes one")
-    with errors_explained(path):
-        connection = sqlite3.connect(
-            path, timeout=60, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _use_wal(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("BEGIN IMMEDIATE" if create else "BEGIN")
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if create and not tables:
-                _create(connection)
-            _check_version(connection, path)
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. SQLite does not wait for locks here as it does elsewhere."""
-    for attempts_left in reversed(range(200)):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or not attempts_left:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _create(connection: sqlite3.Connection) -> None:
-    for statement in SCHEMA.split(";\n"):
-        connection.execute(statement)
-    connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(SCHEMA_VERSION),))
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute(
-        "SELECT count(*) FROM sqlite_master WHERE name = 'meta' AND type = 'table'"
-    ).fetchone()[0]
-    row = (
-        connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
-        if found
-        else None
-    )
-    if row is None:
-        raise StoreError(f"{path}: is an SQLite file, but no store of sweeps")
-    if row[0] != str(SCHEMA_VERSION):
-        raise StoreError(
-            f"{path}: is a store of version {row[0]}; this program reads version {SCHEMA_VERSION}"
-        )
-
-
-@contextmanager
-def errors_explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one line each."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: {error}; what was finished is kept") from None
-    except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path}: damaged or no store of sweeps: {error}") from None
-
-
-def _no_proc() -> bool:
-    """Where the system does not list its processes, only the heartbeat tells."""
-    return not Path("/proc").is_dir()

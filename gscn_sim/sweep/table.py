@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,19 @@ import numpy as np
 import pandas as pd
 
 from gscn_sim.sweep.errors import SpaceError, StoreError
+from gscn_sim.sweep.integrity import POINT_CELLS, Cells, Row
+from gscn_sim.sweep.opening import read_store
+from gscn_sim.sweep.points import digest
 from gscn_sim.sweep.schema import METRICS, TEXT_METRICS
-from gscn_sim.sweep.store import connect, errors_explained, store_path
+from gscn_sim.sweep.store import store_path
+from workloads.errors import GscnWarning
 
 _POINT = ("network", "batch_size", "phases", "gpu", "gpu_model", "status", "error")
 _ORIGIN = ("trace", "trace_digest", "config_digest", "code")
 COLUMNS = (*_POINT[:5], *METRICS, *TEXT_METRICS, "status", "error", *_ORIGIN)
 _TEXTS = tuple(name for name in COLUMNS if name not in (*METRICS, "config_digest"))
+_TEXT_PLACES = [POINT_CELLS.index(name) for name in _TEXTS]
+_RESERVED = frozenset(("sweep", "point", *COLUMNS))
 
 
 def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
@@ -31,41 +39,66 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
         StoreError: no such store or sweep, or a damaged one.
     """
     file = store_path(path)
-    metrics = ", ".join(f"points.{name}" for name in METRICS)
-    told_names = ", ".join(f"points.{name}" for name in _TEXTS)
-    source = (
-        "FROM members JOIN points ON points.id = members.point WHERE status != 'running' "
-        + ("AND sweep = ? " if sweep is not None else "")
-        + "ORDER BY sweep, position"
-    )
-    chosen = () if sweep is None else (sweep,)
-    connection = connect(file)
-    try:
-        with errors_explained(file):
-            connection.execute("BEGIN")  # both queries see the same points
-            known = [number for (number,) in connection.execute("SELECT id FROM sweeps")]
-            if sweep is not None and sweep not in known:
-                raise StoreError(f"{file}: no sweep {sweep}; there are {known}")
-            numbers = connection.execute(f"SELECT {metrics} {source}", chosen)
-            values = np.fromiter(itertools.chain.from_iterable(numbers), float)
-            rows = connection.execute(
-                f"SELECT sweep, position, config_digest, params, json_array({told_names}) {source}",
-                chosen,
-            ).fetchall()
-    finally:
-        connection.close()
-    # One array of numbers, one parse of all params, and each combination of texts once: several
-    # times faster than a table of objects whose types pandas has to find out.
-    columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) or [()] * 5
-    sweeps, points, digests, params, texts = columns
-    frame = pd.DataFrame({"sweep": sweeps, "point": points, "config_digest": digests})
-    axes = pd.DataFrame(json.loads(f"[{','.join(params)}]"), index=frame.index)
+    content = read_store(file, sweep)
+    if sweep is not None and sweep not in content.sweeps:
+        raise StoreError(f"{file}: no sweep {sweep}; there are {content.sweeps}")
+    rows, params, odd = [], [], []
+    for row in content.rows:
+        if row.finished and row.cells is not None:
+            found = _axes(row.params)
+            if found is None:
+                odd.append((row.sweep, row.position))
+            else:
+                rows.append(row)
+                params.append(found)
+    damage = replace(content.damage, rows=(*content.damage.rows, *odd))
+    if damage:
+        warnings.warn(
+            f"{file}: {damage}, left out here; the command of the sweep runs them again",
+            GscnWarning,
+            stacklevel=2,
+        )
+    # One array of numbers, and each combination of texts once: several times faster than a table
+    # of objects whose types pandas has to find out.
+    frame = pd.DataFrame({"sweep": [r.sweep for r in rows], "point": [r.position for r in rows]})
+    first = len(POINT_CELLS) - len(METRICS)
+    numbers = itertools.chain.from_iterable(cells[first:] for cells in map(_cells, rows))
+    values = np.fromiter((math.nan if n is None else n for n in numbers), float)
+    axes = pd.DataFrame(params, index=frame.index)
+    texts = [tuple(cells[place] for place in _TEXT_PLACES) for cells in map(_cells, rows)]
     combinations = {text: code for code, text in enumerate(dict.fromkeys(texts))}
-    told = pd.DataFrame([json.loads(text) for text in combinations], columns=list(_TEXTS))
+    told = pd.DataFrame(list(combinations), columns=list(_TEXTS))
     codes = [combinations[text] for text in texts]
     frame[list(_TEXTS)] = told.take(codes).set_axis(frame.index)
+    frame["config_digest"] = [_config_digest(row) for row in rows]
     frame[list(METRICS)] = values.reshape(-1, len(METRICS))
     return pd.concat([frame[["sweep", "point"]], axes, frame[list(COLUMNS)]], axis=1)
+
+
+def _cells(row: Row) -> Cells:
+    assert row.cells is not None
+    return row.cells
+
+
+def _config_digest(row: Row) -> str | None:
+    found: str | None = _cells(row)[POINT_CELLS.index("config_digest")]
+    return found
+
+
+def _axes(text: str) -> dict[str, Any] | None:
+    """The values of a point's axes; None if they cannot be what was written."""
+    try:
+        params = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(params, dict) or not _RESERVED.isdisjoint(params):
+        return None
+    plain = all(isinstance(value, bool | int | float | str) for value in params.values())
+    return (
+        params
+        if plain and all(abs(v) < 1 << 63 for v in params.values() if type(v) is int)
+        else None
+    )
 
 
 def axis_names(frame: pd.DataFrame) -> list[str]:
@@ -83,23 +116,36 @@ def point_config(path: str | Path, point: int, sweep: int | None = None) -> dict
         StoreError: no such point.
     """
     file = store_path(path)
-    connection = connect(file)
-    try:
-        with errors_explained(file):
-            rows = connection.execute(
-                "SELECT sweep, json FROM members JOIN points ON points.id = members.point "
-                "JOIN configs ON configs.digest = config_digest WHERE position = ?",
-                (point,),
-            ).fetchall()
-    finally:
-        connection.close()
-    found = [text for number, text in rows if sweep in (None, number)]
+    content = read_store(file)
+    digests = {
+        _config_digest(row)
+        for row in content.rows
+        if row.cells is not None and row.position == point and sweep in (None, row.sweep)
+    }
+    found = [name for name in digests if name is not None and name in content.configs]
     if not found:
         raise StoreError(f"{file}: no point {point} with a configuration")
-    if len(set(found)) > 1:
+    if len(found) > 1:
         raise StoreError(f"{file}: point {point} is in several sweeps; name one")
-    config: dict[str, Any] = json.loads(found[0])
+    config = _configuration(found[0], content.configs[found[0]])
+    if config is None:
+        raise StoreError(f"{file}: the configuration of point {point} is damaged")
     return config
+
+
+def point_configs(path: str | Path) -> dict[str, dict[str, Any]]:
+    """The full configurations of a store by their digests; damaged ones are left out."""
+    found = {d: _configuration(d, text) for d, text in read_store(store_path(path)).configs.items()}
+    return {key: config for key, config in found.items() if config is not None}
+
+
+def _configuration(written: str, text: str) -> dict[str, Any] | None:
+    """A configuration of this digest; None if it is not what was written."""
+    try:
+        config = json.loads(text)
+        return config if isinstance(config, dict) and digest(config) == written else None
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def finished(frame: pd.DataFrame, where: str | None = None) -> pd.DataFrame:

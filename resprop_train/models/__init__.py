@@ -7,8 +7,10 @@ from collections.abc import Callable
 from torch import nn
 
 from resprop_train.errors import TrainError
+from resprop_train.models.mobilenet import MobileNet
 from resprop_train.models.resnet import cifar_resnet, imagenet_resnet
 from resprop_train.models.vgg import VGG
+from resprop_train.models.vit import VisionTransformer
 from resprop_train.models.wide_resnet import WideResNet
 
 LARGE_SIZE = 96
@@ -34,6 +36,20 @@ def _vgg(norm: bool) -> Builder:
     )
 
 
+def _tiny_vit(channels: int, size: int, classes: int) -> nn.Module:
+    """The tiny size of DeiT (Touvron et al., 2021), a smaller one for small pictures."""
+    large = size >= LARGE_SIZE
+    return VisionTransformer(
+        channels=channels,
+        classes=classes,
+        size=size,
+        patch=max(1, size // (14 if large else 7)),
+        width=192 if large else 64,
+        depth=12 if large else 4,
+        heads=3 if large else 4,
+    )
+
+
 MODELS: dict[str, Builder] = {
     "resnet8": _cifar(8),
     "resnet20": _cifar(20),
@@ -46,6 +62,10 @@ MODELS: dict[str, Builder] = {
     "wrn-28-10": lambda channels, size, classes: WideResNet(
         depth=28, widen=10, channels=channels, classes=classes
     ),
+    "mobilenet": lambda channels, size, classes: MobileNet(
+        channels=channels, classes=classes, large=size >= LARGE_SIZE
+    ),
+    "vit-tiny": _tiny_vit,
 }
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import workloads
-from gscn_sim.results.tables import LAYER_COLUMNS
+from gscn_sim.compare.tables import LAYER_COLUMNS
 
 SMALL = ("--gpu", "roofline", "--set", "array.pe_rows=2", "--set", "array.pe_cols=2", "-q")
 

@@ -22,7 +22,15 @@ GIVEN = ("pip", "onnx", "npy", "sweep")
 
 
 @pytest.mark.parametrize(
-    "page", ["own-network", "own-memory", "add-a-gpu", "import-a-network", "read-the-timeline"]
+    "page",
+    [
+        "own-network",
+        "own-memory",
+        "add-a-gpu",
+        "import-a-network",
+        "read-the-timeline",
+        "record-a-step",
+    ],
 )
 def test_blocks_run_as_printed(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

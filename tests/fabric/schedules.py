@@ -55,8 +55,10 @@ def make_schedule(
 
 
 @st.composite
-def schedules(draw: st.DrawFn, uneven: bool = False, listed: bool = False) -> Schedule:
-    """Up to three gangs of up to three PEs; fills shared by all gangs or each gang's own.
+def schedules(
+    draw: st.DrawFn, uneven: bool = False, listed: bool = False, most_gangs: int = 3
+) -> Schedule:
+    """Up to ``most_gangs`` gangs of up to three PEs; fills shared by all gangs or each gang's own.
 
     With ``uneven``, computing takes a random number of up to 10^6 cycles, so that two gangs hardly
     ever do something in the same cycle but at the start. With ``listed`` some gangs have streamed
@@ -67,7 +69,7 @@ def schedules(draw: st.DrawFn, uneven: bool = False, listed: bool = False) -> Sc
     gangs: list[Gang] = []
     owner: list[int] = []
     pes = 0
-    for number in range(draw(st.integers(1, 3))):
+    for number in range(draw(st.integers(1, most_gangs))):
         rounds = draw(st.integers(1, 6))
 
         def row(top: int, rounds: int = rounds) -> list[int]:

@@ -69,6 +69,72 @@ def test_events_happen_as_soon_as_the_rules_allow(
     assert {number: got[number] for number in expected.pes} == expected.pes
 
 
+@settings(max_examples=200)
+@given(
+    schedule=schedules(most_gangs=1),  # of two that ask in the same cycle either may be first
+    rate=st.sampled_from((1, 3, 7, 64)),
+    overlap=st.booleans(),
+    barrier=st.sampled_from(("group", "none")),
+)
+def test_a_network_that_limits_serves_in_order(
+    schedule: Schedule, rate: int, overlap: bool, barrier: str
+) -> None:
+    config = machine(
+        drain__overlap=overlap, policy__barrier=barrier, network__operand_bytes_per_cycle=rate
+    )
+    result = run_fabric(schedule, config)
+    rules = Rules(
+        rounds_ahead=schedule.rounds_ahead,
+        staging_rounds=config.drain.staging_rounds,
+        accumulator_sets=2 if overlap else 1,
+        meets=barrier == "group",
+        serial_exchange=False,
+    )
+    expected = settle(schedule, rules, rate)
+    assert result.cycles == expected.cycles
+    per_pe = (result.busy, result.operand_wait, result.output_wait, result.imbalance)
+    got = dict(enumerate(zip(*per_pe, strict=True)))
+    assert {number: got[number] for number in expected.pes} == expected.pes
+
+
+def test_bytes_are_sent_when_they_are_there() -> None:
+    """A stream of 640 bytes at 1 byte a cycle, from the buffer and from a slow memory.
+
+    From the buffer it is there at 640. Memory moves its ten bursts, in 8 cycles each, over cycles
+    15-95, behind nothing: it is sent from the first one, at 23, to 663, though all of it is in the
+    buffer at 95.
+    """
+    slow = machine(network__operand_bytes_per_cycle=1, **SLOW_MEMORY)
+    resident = make_gang(0, [[1]], stream_bytes=[640])
+    there = run_fabric(make_schedule([resident], [0]), slow)
+    assert (there.cycles, there.operand_wait[0]) == (640, 640 - 1)
+    read = make_gang(0, [[1]], stream_bytes=[640], stream_dram_bytes=[640])
+    late = run_fabric(make_schedule([read], [0]), slow)
+    assert (late.cycles, late.operand_wait[0]) == (23 + 640, 23 + 640 - 1)
+
+
+def test_a_network_faster_than_its_data_waits_for_the_last_byte() -> None:
+    """64 bytes a cycle: ten bursts take ten cycles of the network but arrive until 95."""
+    read = make_gang(0, [[1]], stream_bytes=[640], stream_dram_bytes=[640])
+    config = machine(network__operand_bytes_per_cycle=64, **SLOW_MEMORY)
+    assert run_fabric(make_schedule([read], [0]), config).cycles == 95
+
+
+def test_nobody_queues_behind_bytes_that_are_still_in_memory() -> None:
+    """Gang 0's stream of 640 bytes comes from memory, from 23 on; gang 1's 20 bytes are there.
+
+    At 1 byte a cycle gang 1's travel first, over 0-20, though gang 0 asked before it; gang 0's take
+    23-663. With 30 bytes of gang 1 the network is free at 30 only, and gang 0's take 30-670.
+    """
+    for resident, last in ((20, 663), (30, 670)):
+        first = make_gang(0, [[1]], stream_bytes=[640], stream_dram_bytes=[640])
+        second = make_gang(1, [[1]], stream_bytes=[resident])
+        schedule = make_schedule([first, second], [0])
+        result = run_fabric(schedule, machine(network__operand_bytes_per_cycle=1, **SLOW_MEMORY))
+        assert result.operand_wait[:2] == (last - 1, resident - 1)
+        assert result.cycles == last
+
+
 @settings(max_examples=150)
 @given(
     schedule=schedules(),

@@ -21,8 +21,9 @@ STEP = {
 }
 OPERATION = {
     *("phase", "kind", "name", "module", "use", "inputs", "outputs", "layer", "macs"),
-    *("depends_on", "attributes", "priced"),
+    *("depends_on", "attributes", "priced", "layer_phase"),
 }
+PHASES = {"forward", "dgrad", "wgrad", "pre_dgrad", "pre_wgrad"}
 STEP_PHASES = {"forward", "backward", "optimizer"}
 KINDS = {
     *("convolution", "matmul", "normalisation", "activation", "addition", "pooling", "loss"),
@@ -204,6 +205,7 @@ def is_operation(o: Any, position: int) -> bool:
         and isinstance(o.get("priced", True), bool)
         and isinstance(o.get("attributes", {}), dict)
         and (layer is None or operand_shapes(layer, 1) is not None)
+        and (o.get("layer_phase") is None or o["layer_phase"] in list(PHASES))
         and isinstance(o.get("depends_on", []), list)
         and all(whole(i, 0, position - 1) for i in o.get("depends_on", []))
         and all(is_tensors(o.get(key, [])) for key in ("inputs", "outputs"))

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from mutations import HOSTILE, hostile, spoil, spoiled
 
 from gscn_sim.cli import main
+from gscn_sim.cli.gpu import _read_table
 from gscn_sim.config import Config, load_config
 from gscn_sim.config.loader import dump_toml, flatten_config
-from gscn_sim.gpu.cli import _read_table
 from gscn_sim.gpu.layers import DEFAULTS, REQUIRED, checked_layers
 from gscn_sim.sweep.axes import Choices, parse_param
 from gscn_sim.sweep.expressions import Expression

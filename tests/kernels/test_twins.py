@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from oracles.cartesian import Convolution, Cost, Machine, cartesian_group
 from oracles.cases import layers, pe_overrides
 from oracles.positional import positional_group, stored_entries
+from road import costs_in_order
 
 from gscn_sim.config import Config, load_config
-from gscn_sim.dataflows.costs import BlockCosts, block_costs
+from gscn_sim.dataflows.base import BlockCosts
 from gscn_sim.errors import ConfigError
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping import Block, Plan, choose_plan
-from gscn_sim.problem.geometry import make_operands, make_problem
+from gscn_sim.mapping.plan import Block, Plan
+from gscn_sim.problem.geometry import make_problem
+from gscn_sim.problem.operands import make_operands
+from gscn_sim.run.pipeline import plan_phase
 from workloads import Layer, Phase, layer_from_arrays
 
 
@@ -39,10 +42,11 @@ def blocks_of(plan: Plan) -> list[Block]:
     return [b for split in plan.blocks_of_split for row in split for b in row if b is not None]
 
 
-def kernel_answer(costs: BlockCosts, sample: int, t: int, block: Block) -> Cost:
-    b = costs.index[block]
+def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Block) -> Cost:
+    b = int(costs.row_of[plan.distinct_blocks.index(block)])
     counters = costs.counters[sample, t, b]
     by_channel = costs.channel_cycles.get(b)
+    reads = costs.stationary_entries if costs.stationary_reads is None else costs.stationary_reads
     return Cost(
         cycles=int(counters[CYCLES]),
         steps=int(counters[STEPS]),
@@ -51,6 +55,7 @@ def kernel_answer(costs: BlockCosts, sample: int, t: int, block: Block) -> Cost:
         real_pairs=int(counters[REAL_PAIRS]),
         scan_cycles=int(counters[SCAN_CYCLES]),
         stationary_entries=int(costs.stationary_entries[sample, t, b]),
+        stationary_reads=int(reads[sample, t, b]),
         streamed_entries=int(costs.streamed_entries[sample, t, b]),
         channel_cycles=() if by_channel is None else tuple(by_channel[sample, t].tolist()),
     )
@@ -61,13 +66,13 @@ def prepare(layer: Layer, phase: str, overrides: dict[str, Any]) -> tuple[Config
     problem = make_problem(layer.shape, Phase(phase), layer.n_samples)
     operands = make_operands(layer, problem)
     try:
-        plan = choose_plan(problem, operands, config, layer.name)
+        plan = plan_phase(layer, problem, operands, config)
     except ConfigError:  # the smallest tile needs more accumulators
         config = load_config(
             "gscn", {"policy.barrier": "input_channel", **overrides, "pe.accumulator_entries": 4096}
         )
-        plan = choose_plan(problem, operands, config, layer.name)
-    return config, plan, block_costs(plan, operands, config)
+        plan = plan_phase(layer, problem, operands, config)
+    return config, plan, costs_in_order(plan, operands, config)
 
 
 @pytest.mark.parametrize("dataflow", ["cartesian", "anticipated"])
@@ -122,7 +127,7 @@ def test_cartesian_and_anticipated(
                     )
                 if phase == "wgrad" or tile.is_empty:
                     expected.channel_cycles = ()
-                got = kernel_answer(costs, sample, t, block)
+                got = kernel_answer(plan, costs, sample, t, block)
                 if tile.is_empty:
                     got.channel_cycles = ()
                 assert got == expected, (tile, block)
@@ -140,7 +145,10 @@ def check_list_lengths(conv: Convolution, plan: Plan, costs: BlockCosts, index_b
             )
             for c in range(block.c0, block.c1)
         ]
-        assert costs.channel_entries[costs.index[block]].tolist() == expected
+        assert (
+            costs.channel_entries[int(costs.row_of[plan.distinct_blocks.index(block)])].tolist()
+            == expected
+        )
 
 
 def check_positional(layer: Layer, overrides: dict[str, Any]) -> None:
@@ -166,7 +174,7 @@ def check_positional(layer: Layer, overrides: dict[str, Any]) -> None:
                 expected.stationary_entries = stored_entries(
                     activation[sample] != 0, tile.stationary, channels, config.pe.index_bits
                 )
-                assert kernel_answer(costs, sample, t, block) == expected, (tile, block)
+                assert kernel_answer(plan, costs, sample, t, block) == expected, (tile, block)
 
 
 @settings(max_examples=120)
@@ -236,7 +244,7 @@ def test_a_group_that_repeats_costs_the_same_each_time() -> None:
         conv, (0, 20), (0, 6), tile.stationary, tile.streamed, tile.reached, machine_of(config)
     )
     assert len(set(expected.channel_cycles)) > 1  # the queues are fuller after the first
-    assert kernel_answer(costs, 0, 0, block) == expected
+    assert kernel_answer(plan, costs, 0, 0, block) == expected
 
 
 @pytest.mark.parametrize("phase", ["dgrad", "wgrad"])
@@ -266,4 +274,6 @@ def test_pre_phases_cost_what_the_dense_layer_costs(
     assert plan.tiles == same_plan.tiles
     for t in range(len(plan.tiles)):
         for block in blocks_of(plan):
-            assert kernel_answer(costs, 0, t, block) == kernel_answer(expected, 0, t, block)
+            assert kernel_answer(plan, costs, 0, t, block) == kernel_answer(
+                same_plan, expected, 0, t, block
+            )

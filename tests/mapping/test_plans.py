@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.cases import machine_overrides, shapes
 from oracles.products import meetings
+from road import all_legal_plans, plan_of
 
 from gscn_sim.config import load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.mapping import PLAN_FREE, Plan, choose_plan
-from gscn_sim.mapping.choose import dataflows_of, legal_plans
-from gscn_sim.problem.geometry import Problem, make_operands, make_problem
+from gscn_sim.mapping.plan import Plan
+from gscn_sim.problem.geometry import Problem, make_problem
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 PHASES = (Phase.FORWARD, Phase.DGRAD, Phase.WGRAD)
@@ -71,7 +71,7 @@ def check_plan(plan: Plan, entries: int, num_pes: int) -> None:
             assert len(row) == plan.inputs
             assert any(row)
     # Outputs are written back once.
-    if not problem.is_wgrad:
+    if not problem.is_reduction:
         owned = Counter(at for tile in plan.tiles for at in area(tile.owned))
         assert set(owned.values()) == {1}
         assert len(owned) == problem.output_plane[0] * problem.output_plane[1]
@@ -79,7 +79,7 @@ def check_plan(plan: Plan, entries: int, num_pes: int) -> None:
         assert channels == Counter(range(problem.output_channels))
     # Accumulators hold what the products reach.
     for block in blocks:
-        inputs = block.c1 - block.c0 if problem.is_wgrad else 1
+        inputs = block.c1 - block.c0 if problem.is_reduction else 1
         for tile in plan.tiles:
             if plan.tile_rule == "exact":
                 held = (block.o1 - block.o0) * inputs * tile.reached_outputs
@@ -114,8 +114,7 @@ def test_plans_cover_the_work_once(
 ) -> None:
     config = load_config("gscn", machine)
     problem = make_problem(shape, phase, batch)
-    for dataflow in dataflows_of(problem, config):
-        plans = list(legal_plans(problem, config, dataflow))
+    for plans in all_legal_plans(problem, config):
         if plans:
             plan = plans[picked % len(plans)]
             check_plan(plan, config.pe.accumulator_entries, config.num_pes)
@@ -134,8 +133,6 @@ def test_the_error_names_the_least_that_fits(
     shape: LayerShape, phase: Phase, kind: str, rule: str, grid: tuple[int, int]
 ) -> None:
     layer = dense_layer(shape)
-    problem = make_problem(shape, phase, 1)
-    operands = make_operands(layer, problem)
 
     def choose(entries: int) -> Plan:
         config = load_config(
@@ -148,7 +145,7 @@ def test_the_error_names_the_least_that_fits(
                 "array.pe_cols": grid[1],
             },
         )
-        return choose_plan(problem, operands, config, "conv1")
+        return plan_of(layer, phase, config, 1)
 
     try:
         choose(1)
@@ -169,13 +166,10 @@ def test_the_error_names_the_least_that_fits(
 
 def test_planar_splits_only_the_plane() -> None:
     shape = LayerShape(C=4, H=8, W=8, K=16, R=3, S=3, padding=(1, 1))
-    problem = make_problem(shape, Phase.FORWARD, 4)
-    operands = make_operands(dense_layer(shape), problem)
+    layer = dense_layer(shape)
     grid = {"array.pe_rows": 2, "array.pe_cols": 4}
     plans = {
-        kind: choose_plan(
-            problem, operands, load_config("gscn", {**grid, "mapping.kind": kind}), "l"
-        )
+        kind: plan_of(layer, Phase.FORWARD, load_config("gscn", {**grid, "mapping.kind": kind}), 4)
         for kind in ("planar", "sample", "channel", "mixed")
     }
     assert plans["planar"].label == "n1 2x4 o1"
@@ -201,8 +195,7 @@ def test_auto_uses_the_machine_on_small_planes() -> None:
     shape = LayerShape(C=64, H=7, W=7, K=64, R=3, S=3, padding=(1, 1))
     layer = sparse_layer(shape)
     for phase in (Phase.DGRAD, Phase.WGRAD):
-        problem = make_problem(shape, phase, 16)
-        plan = choose_plan(problem, make_operands(layer, problem), load_config("gscn"), "l")
+        plan = plan_of(layer, phase, load_config("gscn"), 16)
         assert plan.num_pes_used >= 160, plan.label
         assert re.fullmatch(r"mixed, best of \d+ by estimate \(\d+ cycles\)", plan.reason)
 
@@ -221,18 +214,15 @@ def test_keys_that_no_plan_depends_on() -> None:
         "drain.staging_rounds": 1,
         "policy.halo": "serial",
     }
-    assert set(other) == set(PLAN_FREE)
     for phase in (Phase.DGRAD, Phase.WGRAD):
-        problem = make_problem(shape, phase, 16)
-        operands = make_operands(layer, problem)
         for dataflow in ("auto", "cartesian"):
             base = {"dataflow.wgrad": dataflow}
             plain = load_config("gscn", base)
-            plan = choose_plan(problem, operands, plain, "l")
+            plan = plan_of(layer, phase, plain, 16)
             for key, value in other.items():
                 config = load_config("gscn", base | {key: value})
                 assert config != plain
-                found = choose_plan(problem, operands, config, "l")
+                found = plan_of(layer, phase, config, 16)
                 facts = ("label", "reason", "block_outputs", "block_inputs", "dataflow")
                 assert [getattr(found, f) for f in facts] == [getattr(plan, f) for f in facts], key
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles.cases import shapes
 
-from gscn_sim.mapping.plan import cut, held_outputs, reach, window
+from gscn_sim.mapping.tiles import cut, held_outputs, reach, window
 from gscn_sim.problem.geometry import make_problem
 from workloads import LayerShape, Phase
 

@@ -42,6 +42,7 @@ class Cost:
     real_pairs: int = 0
     scan_cycles: int = 0
     stationary_entries: int = 0
+    stationary_reads: int = 0
     streamed_entries: int = 0
     channel_cycles: tuple[int, ...] = ()
 
@@ -170,6 +171,7 @@ def cartesian_group(
             sta = conv.stationary_list(c, cls, stationary, machine.index_bits)
             stream = conv.streamed_list(c, cls, streamed, outputs, machine.index_bits)
             cost.stationary_entries += len(sta)
+            cost.stationary_reads += len(sta)
             list_of = c if conv.phase != "wgrad" else c // per_group
             if (list_of, cls) not in seen:
                 seen.add((list_of, cls))

@@ -42,6 +42,7 @@ def positional_group(
             bits = [int(gradient[k, p, q]) for k in range(*outputs)]
             along_k = compress(bits, [(0, 0, k) for k in range(*outputs)], machine.index_bits)
             cost.streamed_entries += len(along_k)
+            cost.stationary_reads += len(window) if along_k else 0
             for a in range(0, len(window), machine.stationary_vector):
                 for b in range(0, len(along_k), machine.streamed_vector):
                     step = Step()

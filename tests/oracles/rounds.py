@@ -1,16 +1,21 @@
 """When each round of a schedule begins and ends, without events: times grow until they fit.
 
-For a machine whose memory and network never limit. Every rule says that something happens no
-earlier than something else, plus a duration; the smallest times that meet all rules are what
-happens.
+For a machine whose memory never limits. Every rule says that something happens no earlier than
+something else, plus a duration; the smallest times that meet all rules are what happens. A network
+that limits serves what has been asked for in order; who asks first depends on the times, so both
+are worked out in turn until neither changes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
 
 from gscn_sim.schedule.model import Schedule
+
+Asked = defaultdict[tuple[object, ...], int]
 
 
 @dataclass
@@ -32,9 +37,48 @@ class Times:
     pes: dict[int, tuple[int, int, int, int]]
 
 
-def settle(schedule: Schedule, rules: Rules) -> Times:
-    """Raise times until all rules hold."""
-    t: defaultdict[tuple[object, ...], int] = defaultdict(int)
+def settle(schedule: Schedule, rules: Rules, rate: int = 0) -> Times:
+    """Times that meet all rules on a network of ``rate`` bytes a cycle (0: no limit)."""
+    network: dict[tuple[object, ...], tuple[int, int]] = {}
+    while True:
+        t = meet_rules(schedule, rules, network)
+        again = serve(schedule, t, rate)
+        if again == network or not rate:
+            return account(schedule, t)
+        network = again
+
+
+def serve(schedule: Schedule, t: Asked, rate: int) -> dict[tuple[object, ...], tuple[int, int]]:
+    """First and last cycle of every transfer, in the order in which they are asked for.
+
+    In the same cycle: fills that need no room, streams, fills for which room was made.
+    """
+    sizes = {("fill", i): size for i, size in enumerate(schedule.fill_bytes.tolist())}
+    order: list[tuple[tuple[int, ...], tuple[object, ...]]] = []
+    for i, owner in enumerate(schedule.fill_owner.tolist()):
+        asked = t["asked", "fill", i]
+        order.append(((asked, 2 * t["waits", i], owner, i), ("fill", i)))
+    for g, gang in enumerate(schedule.gangs):
+        for r, size in enumerate(gang.stream_bytes.tolist()):
+            sizes["stream", g, r] = size
+            order.append(((t["asked", "stream", g, r], 1, g, r), ("stream", g, r)))
+    free = Fraction(0)
+    found = {}
+    for (asked, *_), what in sorted(order):
+        if not sizes[what] or not rate:
+            found[what] = (asked, asked)
+            continue
+        begin = max(free, Fraction(asked))
+        free = begin + Fraction(sizes[what], rate)
+        found[what] = (floor(begin), ceil(free))
+    return found
+
+
+def meet_rules(
+    schedule: Schedule, rules: Rules, network: dict[tuple[object, ...], tuple[int, int]]
+) -> Asked:
+    """Raise times until all rules hold, given when the network delivers what."""
+    t: Asked = defaultdict(int)
     changed = True
 
     def at_least(key: tuple[object, ...], *bounds: int) -> None:
@@ -63,18 +107,26 @@ def settle(schedule: Schedule, rules: Rules) -> Times:
                         rooms.append(t["started", g, rounds[place - held + 1]])
                     elif place >= 1 and held == 1:  # the one before is in its last round
                         rooms.append(t["started", g, rounds[place] - 1])
-            at_least(("filled", fill), latest[owner], *rooms)
-            latest[owner] = t["filled", fill]
+            at_least(("asked", "fill", fill), latest[owner], *rooms)
+            at_least(("waits", fill), int(bool(rooms)))
+            latest[owner] = t["asked", "fill", fill]
+            asked = t["asked", "fill", fill]
+            first, last = network.get(("fill", fill), (asked, asked))
+            at_least(("arriving", fill), first)
+            at_least(("filled", fill), last)
         for g, gang in enumerate(schedule.gangs):
             for r in range(gang.rounds):
                 before, ahead = ("started", g, r - 1), ("started", g, r - rules.rounds_ahead)
                 at_least(("buffered", g, r), t["buffered", g, r - 1], t[ahead])
-                at_least(
-                    ("streamed", g, r), t["streamed", g, r - 1], t[before], t["buffered", g, r]
-                )
+                now = ("started", g, r)
+                stream = ("asked", "stream", g, r)
+                at_least(stream, t["buffered", g, r], t[before if rules.rounds_ahead else now])
+                _, last = network.get(("stream", g, r), (0, t[stream]))
+                at_least(("streamed", g, r), t["streamed", g, r - 1], last)
                 filled = t["filled", int(gang.fill[r])]
+                arriving = t["arriving", int(gang.fill[r])]
                 for i in range(len(gang.pes)):
-                    at_least(("ready", g, i, r), t["end", g, i, r - 1], filled)
+                    at_least(("ready", g, i, r), t["end", g, i, r - 1], arriving)
                     at_least(
                         ("start", g, i, r),
                         t["ready", g, i, r],
@@ -98,7 +150,12 @@ def settle(schedule: Schedule, rules: Rules) -> Times:
                     begin = max(t["drained", g, i, r - 1], t["end", g, i, r])
                     at_least(("drained", g, i, r), begin + drain + exchange - serial)
                     at_least(("written", g, r), t["drained", g, i, r], t["written", g, r - 1])
-    cycles = max(t.values(), default=0)
+    return t
+
+
+def account(schedule: Schedule, t: Asked) -> Times:
+    """The cycles in all, and where those of each PE went."""
+    cycles = max((cycle for (what, *_), cycle in t.items() if what != "waits"), default=0)
     ends = [
         t["end", g, i, gang.rounds - 1]
         for g, gang in enumerate(schedule.gangs)

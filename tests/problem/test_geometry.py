@@ -9,7 +9,8 @@ from oracles.cases import layers, shapes
 from oracles.products import meetings, useful_products
 
 from gscn_sim.errors import ConfigError
-from gscn_sim.problem.geometry import count_useful, make_operands, make_problem
+from gscn_sim.problem.geometry import make_problem
+from gscn_sim.problem.operands import count_useful, make_operands
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 

@@ -54,6 +54,8 @@ def test_convolutions_are_those_of_the_layer_table(name: str, table: str, size: 
         ("resnet20", 32, 10, 0.27),
         ("resnet56", 32, 10, 0.85),
         ("wrn-28-10", 32, 10, 36.5),
+        ("mobilenet", 224, 1000, 4.23),  # Howard et al. 2017: 4.2
+        ("vit-tiny", 224, 1000, 5.72),  # DeiT-Ti, Touvron et al. 2021: 5.7
     ],
 )
 def test_parameter_counts(name: str, size: int, classes: int, millions: float) -> None:

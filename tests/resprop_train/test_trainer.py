@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from resprop_train.errors import TrainError
 from resprop_train.logs import Logs
 from resprop_train.recipe import PRESETS, Recipe
 from resprop_train.trainer import Callback, StepReport, Trainer
+
+DAMAGES = int(os.environ.get("DAMAGES", "60"))
 
 
 def dataset(count: int = 40) -> Dataset:
@@ -252,6 +255,36 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
     torch.save({"weights": 1}, tmp_path / "foreign")
     with pytest.raises(TrainError, match="not a whole checkpoint"):
         load_checkpoint(trainer(), tmp_path / "foreign")
+
+
+def test_no_damage_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "run.ckpt"
+    save_checkpoint(trainer(), path)
+    assert torch.load(path, weights_only=True)["version"] == 2  # a plain file of torch.save still
+    whole = path.read_bytes()
+    random = np.random.default_rng(6)
+    for number in range(DAMAGES):
+        damaged = bytearray(whole)
+        start = int(random.integers(len(whole)))
+        match number % 4:
+            case 0:
+                damaged[start] ^= 1 << int(random.integers(8))
+            case 1:
+                damaged += b"x"
+            case 2:
+                del damaged[start : start + 5]
+            case 3:
+                damaged[start : start + 9] = random.bytes(len(damaged[start : start + 9]))
+        path.write_bytes(damaged)
+        fresh = trainer()
+        before = weights(fresh)
+        with pytest.raises(TrainError, match=r"damaged|not a whole checkpoint"):
+            load_checkpoint(fresh, path)
+        assert torch.equal(weights(fresh), before)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(TrainError, match="cannot read checkpoint: is not a regular file"):
+        load_checkpoint(trainer(), path)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_older_one(

@@ -14,7 +14,6 @@ import pytest
 
 from gscn_sim import load_config
 from gscn_sim.kernels.pairing import PAIRS, REAL_PAIRS, STEPS, USEFUL
-from gscn_sim.run.memo import Cache
 from gscn_sim.run.pipeline import prepare_phase
 from gscn_sim.schedule.model import Schedule
 from workloads import Layer, Phase, layer_from_arrays
@@ -42,7 +41,7 @@ LARGE_BUFFER, NO_BUFFER = {"buffer.size_bytes": 1 << 20}, {"buffer.size_bytes": 
 
 def schedule(layer: Layer, phase: Phase, overrides: dict[str, Any]) -> Schedule:
     config = load_config("gscn", MACHINE | overrides)
-    return prepare_phase(layer, phase, config, 3, Cache(memory_bytes=0)).schedule
+    return prepare_phase(layer, phase, config, 3).schedule
 
 
 def forward_layer() -> Layer:
@@ -279,6 +278,25 @@ def test_wgrad(buffer: dict[str, int], again: int) -> None:
     assert gang.output_bytes.tolist() == [12, 12]
     assert found.stationary_reads == 3 * 25 + 2
     assert found.streamed_reads == 2 * 21
+
+
+@pytest.mark.parametrize(
+    ("accumulators", "reads"),
+    [
+        # All filters in a group. Channel 0: 9 positions of sample 0 have 4 activations each in
+        # their window, one of sample 1 has 4; channel 1: one position of sample 0 has one.
+        (12, 2 * (9 * 4 + 1) + 4),
+        # Filters 0 and 1 as before; filter 2 fetches the window of position 0, 0 of sample 0 again.
+        (8, 2 * (9 * 4 + 1) + 4 + 2 * (4 + 1)),
+    ],
+)
+def test_windows_that_overlap_are_fetched_once_for_each(accumulators: int, reads: int) -> None:
+    """Positional wgrad fetches a window at each position that has a gradient, and only there."""
+    positional = {"dataflow.wgrad": "positional", "pe.accumulator_entries": accumulators}
+    found = schedule(wgrad_layer(), Phase.WGRAD, positional)
+    assert found.stationary_reads == reads
+    cartesian = schedule(wgrad_layer(), Phase.WGRAD, positional | {"dataflow.wgrad": "cartesian"})
+    assert found.fill_bytes.tolist() == cartesian.fill_bytes.tolist()
 
 
 @pytest.mark.parametrize(

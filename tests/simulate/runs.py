@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import road
 from oracles.products import useful_products
 
 from gscn_sim import load_config, simulate
-from gscn_sim.mapping import Plan, choose_plan
-from gscn_sim.problem.geometry import make_operands, make_problem
+from gscn_sim.mapping.plan import Plan
 from gscn_sim.results.record import PhaseRecord
 from workloads import Layer, Phase, Trace, layer_from_arrays
 
@@ -57,10 +57,7 @@ def toy_layer(name: str = "conv1", **given_values: Any) -> Layer:
 
 
 def plan_of(layer: Layer, phase: str, overrides: dict[str, Any], batch: int) -> Plan:
-    problem = make_problem(layer.shape, Phase(phase), batch)
-    return choose_plan(
-        problem, make_operands(layer, problem), load_config("gscn", overrides), layer.name
-    )
+    return road.plan_of(layer, Phase(phase), load_config("gscn", overrides), batch)
 
 
 def ungrouped(layer: Layer) -> bool:

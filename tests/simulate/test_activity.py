@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles.cases import layers
 from runs import BYTES, KINDS, plan_of, run, ungrouped
 
-from gscn_sim.mapping import Block, Plan
+from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.results.record import PhaseRecord
 from workloads import Layer
 
@@ -74,6 +74,19 @@ def test_maps(phase: str, maps_fit: bool, layer: Layer, kind: str, batch: int) -
     assert activity.partial_sums_exchanged == outputs * halo
 
 
+def entries_of_windows(layer: Layer, activation: np.ndarray, gradient: np.ndarray) -> int:
+    """Activations [C, H, W] in the windows of all positions that have gradients [K, P, Q]."""
+    shape, found = layer.shape, 0
+    for p, q in zip(*gradient.any(0).nonzero(), strict=True):
+        for r in range(shape.R):
+            for s in range(shape.S):
+                h = p * shape.stride[0] - shape.padding[0] + r * shape.dilation[0]
+                w = q * shape.stride[1] - shape.padding[1] + s * shape.dilation[1]
+                if 0 <= h < shape.H and 0 <= w < shape.W:
+                    found += np.count_nonzero(activation[:, h, w])
+    return found
+
+
 @pytest.mark.parametrize("dataflow", ["cartesian", "positional"])
 @settings(max_examples=40)
 @given(
@@ -83,6 +96,8 @@ def test_maps(phase: str, maps_fit: bool, layer: Layer, kind: str, batch: int) -
 )
 def test_wgrad(dataflow: str, layer: Layer, kind: str, batch: int) -> None:
     """Each accumulator group reads its channels' activations, and is sent its gradients.
+
+    With the positional dataflow it reads a window at each position that has a gradient.
 
     Each part of the batch has a sum of every weight: all are drained, all but one travel.
     """
@@ -98,8 +113,18 @@ def test_wgrad(dataflow: str, layer: Layer, kind: str, batch: int) -> None:
         for n in range(batch)
         for b in blocks_of(plan)
     ]
+    fetched = [
+        (
+            layer.values("activation")[n % layer.n_samples, b.c0 : b.c1],
+            gradient[n % layer.n_samples, b.o0 : b.o1],
+        )
+        for n in range(batch)
+        for b in blocks_of(plan)
+    ]
     check_what_every_phase_counts(record)
     reads = sum(np.count_nonzero(entries) for entries, _ in own)
+    if dataflow == "positional":
+        reads = sum(entries_of_windows(layer, *operands) for operands in fetched)
     assert activity.stationary_read_bytes == ENTRY_BYTES * reads
     writes = sum(np.count_nonzero(entries) for _, entries in own)
     assert activity.streamed_write_bytes == ENTRY_BYTES * writes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -12,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.cases import layers, machine_overrides
+from road import all_legal_plans
 from runs import KINDS, PHASES, expected_useful, run, toy_layer
 
-from gscn_sim import layer_phase, load_config
+from gscn_sim import load_config, verify
 from gscn_sim.errors import ConfigError, IdentityError
 from gscn_sim.fabric.top import FabricResult, run_fabric
-from gscn_sim.mapping.choose import dataflows_of, legal_plans
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.results.record import PhaseRecord, Slots
-from workloads import Layer, LayerShape, Phase, layer_from_arrays
+from gscn_sim.run import pipeline
+from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays
 
 IDEAL_MEMORY = {"dram.preset": "ideal"}
 
@@ -69,7 +71,7 @@ def test_identities_hold_or_the_machine_is_refused(
 ) -> None:
     config = load_config("gscn", overrides)
     problem = make_problem(layer.shape, Phase(phase), batch)
-    if not any(list(legal_plans(problem, config, flow)) for flow in dataflows_of(problem, config)):
+    if not any(all_legal_plans(problem, config)):
         with pytest.raises(ConfigError, match=r"no tile fits: pe\.accumulator_entries must be"):
             run(layer, phase, overrides, batch)
         return
@@ -117,23 +119,50 @@ def test_hard_layers(name: str, gradient_density: float) -> None:
             assert record.cycles > 0  # zeros are written
 
 
-def test_a_record_that_does_not_add_up_is_no_result() -> None:
+def one_more(values: tuple[int, ...]) -> tuple[int, ...]:
+    return (values[0] + 1, *values[1:])
+
+
+def test_each_identity_fails_alone_when_it_is_broken() -> None:
     record = run(toy_layer(), "dgrad", {}, 2)
-    slots = record.slots
-    wrong = {
-        "slots add up to": replace(record, slots=replace(slots, redundant=slots.redundant + 1)),
-        "negative slots_placeholder": replace(
-            record,
-            slots=replace(slots, placeholder=-1, imbalance=slots.imbalance + slots.placeholder + 1),
+    slots, activity = record.slots, record.activity
+    taken = slots.placeholder + 1  # from the placeholders, given to the idle ones
+    negative = replace(slots, placeholder=-1, imbalance=slots.imbalance + taken)
+    moved = {
+        name: replace(activity, **{name: getattr(activity, name) + 64})
+        for name in ("dram_read_bytes", "dram_write_bytes")
+    }
+    broken = {
+        "slots add up": replace(record, slots=replace(slots, redundant=slots.redundant + 1)),
+        "no negative slots": replace(record, slots=negative),
+        "useful products as in masks": replace(record, useful_products=slots.useful + 1),
+        "cycles not below bounds": replace(record, compute_bound_cycles=record.cycles + 1),
+        "DRAM bytes read as scheduled": replace(record, activity=moved["dram_read_bytes"]),
+        "DRAM bytes written as scheduled": replace(record, activity=moved["dram_write_bytes"]),
+        "every PE busy, stalled or idle": replace(
+            record, pe_idle_cycles=one_more(record.pe_idle_cycles)
         ),
-        "useful slots": replace(record, useful_products=record.useful_products + 1),
-        "below a bound": replace(record, compute_bound_cycles=record.cycles + 1),
     }
     record.check()
+    assert [row.name for row in record.identities()] == list(broken)
+    assert all(row.holds for row in record.identities())
     assert replace(record, slots=Slots()).utilization == 0.0  # no cycle, no slot
-    for message, bad in wrong.items():
-        with pytest.raises(IdentityError, match=f"conv1 dgrad: .*{message}"):
+    for name, bad in broken.items():
+        assert [row.name for row in bad.identities() if not row.holds] == [name]
+        (row,) = (row for row in bad.identities() if row.name == name)
+        text = re.escape(f"conv1 dgrad: {name}: expected {row.expected}, got {row.got}")
+        with pytest.raises(IdentityError, match=f"^{text}$"):
             bad.check()
+
+
+def test_the_message_names_the_slots_and_the_pe_that_are_wrong() -> None:
+    record = run(toy_layer(), "dgrad", {}, 2)
+    negative = replace(record, slots=replace(record.slots, placeholder=-1))
+    (got,) = (row.got for row in negative.identities() if row.name == "no negative slots")
+    assert got == "-1 placeholder"
+    for part in ("pe_busy_cycles", "pe_stalled_cycles", "pe_idle_cycles"):
+        odd = replace(record, **{part: one_more(getattr(record, part))})
+        assert odd.identities()[-1].got == record.cycles + 1
 
 
 @pytest.mark.parametrize(
@@ -147,8 +176,12 @@ def test_bytes_that_no_schedule_moves_are_an_error(
         return replace(result, **{more: getattr(result, more) + 64})
 
     must = getattr(run(toy_layer(), "dgrad", IDEAL_MEMORY, 2), more)
-    monkeypatch.setattr(layer_phase, "run_fabric", fabric)
-    with pytest.raises(
-        IdentityError, match=f"conv1 dgrad: {must + 64} bytes {what}, {must} must move"
-    ):
+    monkeypatch.setattr(pipeline, "run_fabric", fabric)
+    message = f"conv1 dgrad: DRAM bytes {what} as scheduled: expected {must}, got {must + 64}"
+    with pytest.raises(IdentityError, match=message):
         run(toy_layer(), "dgrad", IDEAL_MEMORY, 2)
+    toy = Trace(network="toy", batch_size=2, layers=[toy_layer()])
+    checks = verify(toy, load_config("gscn", IDEAL_MEMORY), phases=["dgrad"])
+    (failed,) = checks[~checks["passed"]].to_dict(orient="records")
+    assert failed["check"] == f"DRAM bytes {what} as scheduled"
+    assert (failed["expected"], failed["got"]) == (must, must + 64)

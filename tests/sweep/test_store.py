@@ -6,6 +6,7 @@ import threading
 import pytest
 from fake_points import SETTING, WORKLOADS
 
+import gscn_sim.sweep.owners as owners
 from gscn_sim.config import load_config
 from gscn_sim.sweep import Point, point_config, sweep_table
 from gscn_sim.sweep.errors import StoreError
@@ -88,17 +89,41 @@ def test_the_claims_of_one_that_leaves_are_free(tmp_path):
         assert second.claim(sweep, point()) == "mine"
 
 
-def test_a_silent_owner_elsewhere_counts_as_dead(tmp_path):
+def test_another_process_of_the_same_number_is_not_the_owner(tmp_path):
     with store(tmp_path) as first:
         sweep = first.sweep_id({}, None)
         first.claim(sweep, point())
         connection = sqlite3.connect(tmp_path / "s.sqlite")
-        connection.execute("UPDATE owners SET host = 'elsewhere', pid = 4194305")
-        connection.commit()
         with store(tmp_path) as second:
             assert second.claim(sweep, point()) == "other"
-            connection.execute("UPDATE owners SET heartbeat = heartbeat - 60 WHERE pid = 4194305")
+            connection.execute("UPDATE owners SET started = '1' WHERE id = ?", (first.owner,))
             connection.commit()
+            assert second.claim(sweep, point()) == "mine"
+        connection.close()
+
+
+def test_a_silent_owner_elsewhere_counts_as_dead(tmp_path, monkeypatch):
+    """By how long its count has stood still here, whatever any clock says."""
+    now = [1000.0]
+    monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(owners.time, "time", lambda: pytest.fail("clocks are not compared"))
+    with store(tmp_path) as first:
+        sweep = first.sweep_id({}, None)
+        first.claim(sweep, point())
+        first.me.end()
+        connection = sqlite3.connect(tmp_path / "s.sqlite")
+        connection.execute("UPDATE owners SET host = 'elsewhere', pid = 1")
+        connection.commit()
+        with store(tmp_path) as second:
+            second.me.end()
+            assert second.claim(sweep, point()) == "other"
+            now[0] += 15
+            connection.execute("UPDATE owners SET beats = beats + 1 WHERE host = 'elsewhere'")
+            connection.commit()
+            assert second.claim(sweep, point()) == "other"
+            now[0] += 15
+            assert second.claim(sweep, point()) == "other"
+            now[0] += 6
             assert second.claim(sweep, point()) == "mine"
         connection.close()
 
@@ -186,7 +211,7 @@ def test_another_version_is_refused(tmp_path):
     connection.execute("UPDATE meta SET value = '99'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="is a store of version 99; this program reads version 1"):
+    with pytest.raises(StoreError, match="is a store of version 99; this program reads version 2"):
         store(tmp_path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.files import atomic_file
+from workloads.files import atomic_file, private_folder, read_regular
 
 
 @pytest.fixture(params=["unnamed", "named"], autouse=True)
@@ -142,3 +142,45 @@ def test_long_names(tmp_path: Path) -> None:
     with atomic_file(path) as file:
         file.write(b"new")
     assert listing(tmp_path) == {path.name: b"new"}
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 1234, 4321)
+    with atomic_file(path) as file:
+        file.write(b"new")
+    status = path.stat()
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(status.st_mode) == mode
+    assert os.geteuid() != 0 or (status.st_uid, status.st_gid) == (1234, 4321)
+
+
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular(tmp_path / "file", 5) == b"12345"
+    (tmp_path / "link").symlink_to("file")
+    assert read_regular(tmp_path / "link") == b"12345"
+    with pytest.raises(OSError, match="must be at most 4 bytes, is 5"):
+        read_regular(tmp_path / "file", 4)
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path / "pipe", "is not a regular file"),
+        (Path("/dev/zero"), "is not a regular file"),
+        (tmp_path, "is a folder, not a file"),
+        (tmp_path / "none", "No such file"),
+    ):
+        with pytest.raises(OSError, match=message):
+            read_regular(path)
+    # Files of the system say that they hold nothing, and do.
+    with pytest.raises(OSError, match="must be at most 1 bytes, grows"):
+        read_regular("/proc/self/status", 1)
+
+
+def test_private_folders(tmp_path: Path) -> None:
+    folder = private_folder(tmp_path / "a" / "b")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert private_folder(folder) == folder

@@ -79,6 +79,7 @@ def small_step() -> Step:
                 inputs=(image, weight),
                 outputs=(output,),
                 layer=SMALL,
+                layer_phase=Phase.FORWARD,
                 macs=4 * SMALL.dense_macs,
             ),
             Operation(phase="forward", kind="activation", name="relu", inputs=(output,),

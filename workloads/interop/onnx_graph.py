@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workloads.errors import GscnError, LayerError, one_line, reason
+from workloads.files import read_regular
+from workloads.interop.onnx_bounds import check_expansion
 from workloads.layer import check_label
 from workloads.shape import LayerShape
 
@@ -25,6 +27,7 @@ REFUSED = (
     *("QLinearMatMul", "Einsum", "Attention", "RNN", "LSTM", "GRU"),
     *("If", "Loop", "Scan", "SequenceMap"),  # whose inner graphs stay unread
 )
+MAX_FILE_BYTES = 1 << 31  # protobuf's own limit
 AUTO_PADS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 
 Sizes = list[int | None]
@@ -71,10 +74,13 @@ def _load(path: str | Path) -> ModelProto:
     except ImportError:
         raise GscnError(f"{path}: ONNX needs onnx (pip install 'gscn-sim[onnx]')") from None
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_model_from_string(read_regular(path, MAX_FILE_BYTES))
+        check_expansion(model)
         if model.functions:
             model = inliner.inline_local_functions(model)
         return shape_inference.infer_shapes(model, data_prop=True)
+    except LayerError as error:
+        raise LayerError(f"{path}: {error}") from None
     except (OSError, ValueError, RuntimeError, ProtobufError, InferenceError) as error:
         raise LayerError(f"{path}: cannot be read as ONNX: {reason(error)[:200]}") from None
 

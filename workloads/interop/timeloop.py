@@ -11,7 +11,7 @@ from typing import Any
 
 from workloads.errors import GscnError, LayerError
 from workloads.layer import Layer, Operand
-from workloads.shape import Phase
+from workloads.phase import Phase
 
 OUTPUTS: dict[Phase, Operand] = {
     Phase.FORWARD: "gradient",

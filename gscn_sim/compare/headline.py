@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from gscn_sim.run.simulate import Run
+import pandas as pd
+
+from gscn_sim.results.tables import SLOTS, headline_row
 
 _SCOPES = {
     "backward": "backward pass",
@@ -26,16 +27,14 @@ _LIMITS = {
 }
 
 
-def headline(run: Run) -> str:
-    """Say time, speed-up, useful slots and limit of the most complete pass that was simulated."""
-    from gscn_sim.results.tables import headline_row
-
-    row = headline_row(run.summary)
+def headline(summary: pd.DataFrame, *, machine: str, gpu: str) -> str:
+    """Say time, speed-up, useful slots and limit of the most complete pass of a run's summary."""
+    row = headline_row(summary)
     scope = _SCOPES.get(row["phase"], row["phase"])
     useful = f"{100 * row['utilization']:.0f} % of multiplier slots useful"
     limit = f"limited by {_limit(row)}"
-    speed = compare(row, f"{run.gpu} ({run.gpu_model})")
-    return f"{scope} on {run.config.name}: {duration(row['seconds'])}{speed}; {useful}; {limit}"
+    speed = compare(row, gpu)
+    return f"{scope} on {machine}: {duration(row['seconds'])}{speed}; {useful}; {limit}"
 
 
 def compare(row: Mapping[str, Any], gpu: str) -> str:
@@ -60,8 +59,6 @@ def duration(seconds: float) -> str:
 
 
 def _limit(row: Mapping[str, Any]) -> str:
-    from gscn_sim.results.tables import SLOTS
-
     cause = row["limited_by"]
     total = sum(row[name] for name in SLOTS)
     if f"slots_{cause}" not in row or not total:

@@ -176,7 +176,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> None:
     from gscn_sim.cli.options import command_line
-    from gscn_sim.files import records, to_json, write_table
+    from gscn_sim.files import csv_text, records, to_json, write_table
     from gscn_sim.results.provenance import code_digest, versions
 
     if output is not None:
@@ -185,7 +185,7 @@ def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> 
     if form == "json":
         click.echo(to_json(records(result)))
     elif form == "csv":
-        click.echo(result.to_csv(index=False, lineterminator="\n"), nl=False)
+        click.echo(csv_text(result), nl=False)
     else:
         click.echo(title)
         click.echo(_text(_brief(result)))

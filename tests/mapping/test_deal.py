@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.cases import shapes
+from road import in_dealt_order
 
-from gscn_sim.config import load_config
-from gscn_sim.mapping import deal_units
-from gscn_sim.mapping.balance import balanced, deal, unit_work
+from gscn_sim.mapping.deal import deal, deal_units, unit_work
 from gscn_sim.mapping.plan import Plan
-from gscn_sim.problem.geometry import make_operands, make_problem
+from gscn_sim.problem.geometry import make_problem
+from gscn_sim.problem.operands import make_operands
 from workloads import Layer, LayerShape, Phase, layer_from_arrays
 
 
@@ -66,8 +66,7 @@ def test_every_unit_is_dealt_once(
     )
     plan = plan_of(layer, batch, samples, grid, passes)
     operands = make_operands(layer, plan.problem)
-    config = load_config("gscn", {"policy.load_balance": balance})
-    times = deal_units(plan, operands, config)
+    times = deal_units(plan, operands, balance).times
     assert times.shape == (samples * grid[0] * grid[1], recorded, len(plan.tiles))
     wanted = np.bincount(np.arange(batch) % recorded, minlength=recorded)
     assert np.array_equal(times.sum(0), np.repeat(wanted[:, None], len(plan.tiles), 1))
@@ -91,9 +90,9 @@ def test_heavy_and_light_units_by_hand() -> None:
     )
     plan = plan_of(layer, 4, 2, (1, 1), 1)
     operands = make_operands(layer, plan.problem)
-    dealt = deal_units(plan, operands, load_config("gscn"))
+    dealt = deal_units(plan, operands, "sorted").times
     assert dealt[..., 0].tolist() == [[1, 1], [1, 1]]
-    static = deal_units(plan, operands, load_config("gscn", {"policy.load_balance": "static"}))
+    static = deal_units(plan, operands, "static").times
     assert static[..., 0].tolist() == [[2, 0], [0, 2]]
 
 
@@ -131,13 +130,13 @@ def uneven(groups: int = 1) -> Layer:
 def test_channels_of_wgrad_are_dealt_by_their_non_zeros() -> None:
     plan = plan_of(uneven(), 1, 1, (1, 1), 1)
     operands = make_operands(uneven(), plan.problem)
-    sorted_operands, order = balanced(plan, operands, load_config("gscn"))
+    sorted_operands, order = in_dealt_order(plan, operands)
     assert (order.stationary.tolist(), order.outputs.tolist()) == ([1, 2, 0], [1, 0])
     assert sorted_operands.stationary.sum((0, 2, 3)).tolist() == [3, 2, 1]
     assert sorted_operands.streamed.sum((0, 1, 2, 3)).tolist() == [2, 1]
     # One input part for each channel, two output parts.
     split = replace(plan, inputs=3, outputs=2)
-    assert balanced(split, operands, load_config("gscn"))[1].stationary.tolist() == [1, 2, 0]
+    assert in_dealt_order(split, operands)[1].stationary.tolist() == [1, 2, 0]
 
 
 def test_one_operand_may_be_in_order() -> None:
@@ -146,7 +145,7 @@ def test_one_operand_may_be_in_order() -> None:
         "l", activation=np.ones((1, 3, 1, 3)), gradient=layer.values("gradient")
     )
     plan = plan_of(even, 1, 1, (1, 1), 1)
-    found, order = balanced(plan, make_operands(even, plan.problem), load_config("gscn"))
+    found, order = in_dealt_order(plan, make_operands(even, plan.problem))
     assert (order.stationary.tolist(), order.outputs.tolist()) == ([0, 1, 2], [1, 0])
     assert found.streamed.sum((0, 1, 2, 3)).tolist() == [2, 1]
 
@@ -164,8 +163,7 @@ def test_channels_that_keep_their_order(groups: int, phase: Phase, balance: str)
     layer = uneven(groups)
     plan = replace(plan_of(layer, 1, 1, (1, 1), 1), problem=make_problem(layer.shape, phase, 1))
     operands = make_operands(layer, plan.problem)
-    config = load_config("gscn", {"policy.load_balance": balance})
-    found, order = balanced(plan, operands, config)
+    found, order = in_dealt_order(plan, operands, balance)
     assert found is operands
     assert order.stationary.tolist() == list(range(len(order.stationary)))
     assert order.outputs.tolist() == list(range(len(order.outputs)))
@@ -184,7 +182,7 @@ def test_static_tiles_have_their_own_pes() -> None:
     )
     plan = plan_of(layer, 3, 2, (2, 3), 2)
     operands = make_operands(layer, plan.problem)
-    times = deal_units(plan, operands, load_config("gscn", {"policy.load_balance": "static"}))
+    times = deal_units(plan, operands, "static").times
     expected = np.zeros((12, 2, 12), np.int64)
     for row, col, step in np.ndindex(2, 3, 2):
         tile = (2 * row + step) * 3 + col  # of 4 x 3

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from gscn_sim.config import Config
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reuse:
+class Residency:
     """Which operands stay in the global buffer, and how many rounds ahead streams are read."""
 
     streams_stay: bool
@@ -17,22 +15,17 @@ class Reuse:
     rounds_ahead: int
 
 
-def entry_bytes(config: Config, entries: Any) -> Any:
-    """Bytes of compressed entries: a value and a zero-run length each."""
-    bits = 8 * config.pe.value_bytes + config.pe.index_bits
-    return -(-entries * bits // 8)
-
-
 def share_buffer(
-    config: Config,
     *,
-    streams: list[int],
-    streamed_bytes: int,
+    size_bytes: int,
+    most_ahead: int,
+    streams: Sequence[float],
+    streamed_bytes: float,
     streamed_uses: int,
-    fill_bytes: int,
-    fills_bytes: int,
+    fill_bytes: float,
+    fills_bytes: float,
     fill_uses: int,
-) -> Reuse:
+) -> Residency:
     """Share the global buffer between what is used again and what is read ahead.
 
     The streamed operand stays whole or not at all; a stationary fill stays until its last use, when
@@ -41,12 +34,13 @@ def share_buffer(
     none they pass through while their round computes.
 
     Args:
+        size_bytes, most_ahead: of the buffer, and rounds that it may read ahead.
         streams: largest stream of a round, of each gang.
         streamed_bytes, streamed_uses: all of the streamed operand, and how often it streams by.
         fill_bytes, fills_bytes, fill_uses: the largest fill, all of them, and how often each is
             sent.
     """
-    room = config.buffer.size_bytes
+    room: float = size_bytes
     wishes = [
         (streamed_bytes * (streamed_uses - 1), streamed_bytes, "streams"),
         (fills_bytes * (fill_uses - 1), fill_bytes, "fills"),
@@ -56,7 +50,7 @@ def share_buffer(
         if saved > 0 and needed <= room:
             stay.add(what)
             room -= needed
-    ahead = config.buffer.rounds_ahead
+    ahead = most_ahead
     if "streams" not in stay:
-        ahead = min(ahead, room // max(1, sum(streams)))
-    return Reuse(streams_stay="streams" in stay, fills_stay="fills" in stay, rounds_ahead=ahead)
+        ahead = min(ahead, int(room // max(1, sum(streams))))
+    return Residency(streams_stay="streams" in stay, fills_stay="fills" in stay, rounds_ahead=ahead)

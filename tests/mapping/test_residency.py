@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from gscn_sim.config import load_config
-from gscn_sim.schedule.residency import Reuse, entry_bytes, share_buffer
+from gscn_sim.config.view import view
+from gscn_sim.mapping.residency import Residency, share_buffer
+from gscn_sim.schedule.model import Movement
 
 
-def share(room: int, **changed: Any) -> Reuse:
+def share(room: int, **changed: Any) -> Residency:
     """100 bytes of streams pass 3 times; fills of 40 bytes, 80 in all, are sent twice each."""
     given: dict[str, Any] = {
         "streams": [10, 20],
@@ -20,8 +22,7 @@ def share(room: int, **changed: Any) -> Reuse:
         "fills_bytes": 80,
         "fill_uses": 2,
     }
-    config = load_config("gscn", {"buffer.size_bytes": room, "buffer.rounds_ahead": 4})
-    return share_buffer(config, **(given | changed))
+    return share_buffer(size_bytes=room, most_ahead=4, **(given | changed))
 
 
 @pytest.mark.parametrize(
@@ -37,14 +38,14 @@ def share(room: int, **changed: Any) -> Reuse:
     ],
 )
 def test_what_saves_more_stays(room: int, streams_stay: bool, fills_stay: bool, ahead: int) -> None:
-    assert share(room) == Reuse(
+    assert share(room) == Residency(
         streams_stay=streams_stay, fills_stay=fills_stay, rounds_ahead=ahead
     )
 
 
 def test_what_is_used_once_need_not_stay() -> None:
     found = share(1000, streamed_uses=1, fill_uses=1)
-    assert found == Reuse(streams_stay=False, fills_stay=False, rounds_ahead=4)
+    assert found == Residency(streams_stay=False, fills_stay=False, rounds_ahead=4)
 
 
 def test_the_smaller_operand_may_save_more() -> None:
@@ -66,5 +67,5 @@ def test_rounds_of_a_byte_or_of_nothing() -> None:
 
 def test_entries_take_whole_bytes() -> None:
     """32 bits of value and 6 of run length: 38 bits, 5 bytes; three entries 114 bits, 15 bytes."""
-    config = load_config("gscn")
-    assert [entry_bytes(config, n) for n in (0, 1, 3, 4)] == [0, 5, 15, 19]
+    machine = view(Movement, load_config("gscn"))
+    assert [machine.entry_bytes(n) for n in (0, 1, 3, 4)] == [0, 5, 15, 19]

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
-from gscn_sim.config import Config
 from gscn_sim.mapping.plan import Plan
-from gscn_sim.problem.geometry import Ints, Operands
+from gscn_sim.mapping.tiles import Region
+from gscn_sim.problem.geometry import Ints
+from gscn_sim.problem.operands import Operands
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ChannelOrder:
     """Which channel stands at each place after dealing: stationary and output channels."""
 
     stationary: Ints
     outputs: Ints
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of both orders."""
+        return hashlib.sha256(self.stationary.tobytes() + self.outputs.tobytes()).hexdigest()
 
-def balanced(plan: Plan, operands: Operands, config: Config) -> tuple[Operands, ChannelOrder]:
-    """Operands with their channels in the order in which the plan deals them to PEs."""
-    order = deal_order(plan, operands, config)
-    return dealt(operands, order), order
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dealt:
+    """How often each PE split runs each recorded sample's tile: ``times`` [splits, n, tiles]."""
+
+    times: Ints
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex)."""
+        found = hashlib.sha256(repr(self.times.shape).encode() + self.times.tobytes())
+        return found.hexdigest()
 
 
-def deal_order(plan: Plan, operands: Operands, config: Config) -> ChannelOrder:
+def deal_order(plan: Plan, operands: Operands, load_balance: str) -> ChannelOrder:
     """The order in which a plan deals channels to PEs.
 
-    With ``policy.load_balance = "sorted"`` the channels of wgrad, whose non-zeros differ most, are
-    sorted by non-zeros and dealt back and forth over the parts of the plan. Real machines would
-    sort by the counts of the iteration before, which change slowly. Other phases keep the order:
-    with dense weights their output channels all cost the same.
+    With ``load_balance = "sorted"`` the channels of summed outputs (wgrad), whose non-zeros differ
+    most, are sorted by non-zeros and dealt back and forth over the parts of the plan. Real machines
+    would sort by the counts of the iteration before, which change slowly. Other phases keep the
+    order: with dense weights their output channels all cost the same.
     """
     problem = plan.problem
-    if config.policy.load_balance == "static" or not problem.is_wgrad or problem.groups > 1:
+    if load_balance == "static" or not problem.is_reduction or problem.groups > 1:
         return ChannelOrder(
             stationary=np.arange(problem.stationary_channels),
             outputs=np.arange(problem.output_channels),
@@ -44,17 +58,6 @@ def deal_order(plan: Plan, operands: Operands, config: Config) -> ChannelOrder:
     return ChannelOrder(
         stationary=deal(operands.stationary_work, plan.inputs),
         outputs=deal(operands.streamed_work, plan.outputs),
-    )
-
-
-def dealt(operands: Operands, order: ChannelOrder) -> Operands:
-    """Operands with their channels in another order (the same object if it is the same order)."""
-    if _in_order(order.stationary) and _in_order(order.outputs):
-        return operands
-    return replace(
-        operands,
-        stationary=np.ascontiguousarray(operands.stationary[:, order.stationary]),
-        streamed=np.ascontiguousarray(operands.streamed[..., order.outputs]),
     )
 
 
@@ -86,11 +89,11 @@ def _next(turn: int, step: int, parts: int) -> tuple[int, int]:
     return turn, -step
 
 
-def deal_units(plan: Plan, operands: Operands, config: Config) -> Ints:
-    """How often each PE split of wgrad runs each recorded sample's tile: [splits, recorded, tiles].
+def deal_units(plan: Plan, operands: Operands, load_balance: str) -> Dealt:
+    """How often each PE split runs each recorded sample's tile, where outputs are summed.
 
     A *unit* is one tile of one sample; which PE takes it does not matter, as the partial sums of
-    all are reduced. With ``policy.load_balance = "sorted"`` the unit with most work left goes to
+    all are reduced. With ``load_balance = "sorted"`` the unit with most work left goes to
     the split with least so far (longest processing time first). Work is guessed from what the
     compressor of each operand knows: gradients in the tile times activations in its window. With
     ``static`` sample n goes to sample split n modulo their number, and each tile to its own PE.
@@ -103,7 +106,7 @@ def deal_units(plan: Plan, operands: Operands, config: Config) -> Ints:
     passes = plan.passes[0] * plan.passes[1]
     splits = plan.samples * grid
     times = np.zeros((splits, recorded, grid * passes), np.int64)
-    if config.policy.load_balance == "static":
+    if load_balance == "static":
         numbers = np.arange(batch)
         pairs = numbers % plan.samples * recorded + numbers % recorded
         runs = np.bincount(pairs, minlength=plan.samples * recorded).reshape(-1, recorded)
@@ -112,7 +115,7 @@ def deal_units(plan: Plan, operands: Operands, config: Config) -> Ints:
                 place = row * plan.cols + col
                 for p in range(passes):
                     times[place::grid, :, plan.tile_index(row, col, p)] = runs
-        return times
+        return Dealt(times=times)
     period = recorded * splits
     times += batch // period
     rest = range(batch // period * period, batch)
@@ -123,7 +126,7 @@ def deal_units(plan: Plan, operands: Operands, config: Config) -> Ints:
         load, taker = heapq.heappop(loads)
         times[taker, n % recorded, tile] += 1
         heapq.heappush(loads, (load + size, taker))
-    return times
+    return Dealt(times=times)
 
 
 def unit_work(plan: Plan, operands: Operands) -> Ints:
@@ -144,10 +147,6 @@ def _sums(counts: Ints) -> Ints:
     return np.pad(counts.cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
 
 
-def _inside(sums: Ints, region: tuple[int, int, int, int]) -> Ints:
+def _inside(sums: Ints, region: Region) -> Ints:
     y0, y1, x0, x1 = region
     return sums[:, y1, x1] - sums[:, y0, x1] - sums[:, y1, x0] + sums[:, y0, x0]
-
-
-def _in_order(channels: Ints) -> bool:
-    return bool((channels == np.arange(len(channels))).all())

@@ -1,0 +1,106 @@
+"""The tables of a run with the GPU beside the machine: times, speed-ups and their bands.
+
+Every column is defined in ``docs/reference/results.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from gscn_sim.compare.gpu_times import layer_times, whole_backward
+from gscn_sim.results import tables
+from gscn_sim.results.tables import DENSITIES, PRE_PHASES, SLOTS, Recorded
+
+LAYER_COLUMNS = (
+    *("network", "layer", "phase", "dataflow", "mapping", "batch_size", "cycles", "seconds"),
+    *("dense_macs", "useful_products", *SLOTS, "utilization"),
+    *("dram_read_bytes", "dram_write_bytes", "energy_j", "gpu_seconds", "speedup"),
+    *("iteration", "samples_recorded", "steps", "limited_by", "energy_dram_j"),
+    *("gpu_seconds_low", "gpu_seconds_high", "speedup_low", "speedup_high"),
+    *("compute_bound_cycles", "dram_bound_cycles"),
+    *("pe_busy_mean_cycles", "pe_busy_max_cycles", "mapping_reason", *DENSITIES),
+)
+WHOLE_COLUMNS = (
+    *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
+)
+SUMMARY_COLUMNS = (
+    *("network", "phase", "layers", "iterations", "batch_size", "cycles", "seconds"),
+    *("dense_macs", "useful_products", "work_reduction", *SLOTS, "utilization"),
+    *("dram_read_bytes", "dram_write_bytes", "energy_j", "energy_dram_j"),
+    *("gpu_seconds", "gpu_seconds_low", "gpu_seconds_high"),
+    *("speedup", "speedup_low", "speedup_high", "limited_by"),
+    *WHOLE_COLUMNS,
+)
+_BANDS = {"": "_ms", "_low": "_low_ms", "_high": "_high_ms"}  # ours -> the GPU model's
+_GPU_SECONDS = tuple(f"gpu_seconds{end}" for end in _BANDS)
+
+
+class Compared(Protocol):
+    """What the tables need of a comparison."""
+
+    @property
+    def simulation(self) -> Recorded: ...
+    @property
+    def gpu(self) -> str | None: ...
+    @property
+    def gpu_model(self) -> str: ...
+
+
+def layer_table(run: Compared) -> pd.DataFrame:
+    """One row per recorded iteration, layer and phase, in the order they were simulated."""
+    table = tables.layer_table(run.simulation)
+    records = run.simulation.records
+    shapes = tuple(dict.fromkeys(record.shape for record in records))
+    times = layer_times(shapes, run.simulation.batch_size, run.gpu, run.gpu_model)
+    for end, theirs in _BANDS.items():
+        found = [times[r.shape].get(f"{r.phase}{theirs}", np.nan) / 1e3 for r in records]
+        table[f"gpu_seconds{end}"] = found
+    return _with_speedups(table)[list(LAYER_COLUMNS)]
+
+
+def summary_table(run: Compared) -> pd.DataFrame:
+    """The network: one row per phase, then ``backward`` and ``backward_with_pre``.
+
+    For a network whose layers are known the backward rows also stand against the GPU's whole
+    backward pass, other layers included: predicted, and measured where someone did.
+    """
+    summary = summarize(layer_table(run))
+    simulation = run.simulation
+    whole = whole_backward(simulation.records, simulation.batch_size, run.gpu, run.gpu_model)
+    rows = summary["phase"].isin(["backward", "backward_with_pre"])
+    for kind, seconds in whole.items():
+        summary.loc[rows, f"gpu_{kind}_seconds"] = seconds
+        summary.loc[rows, f"speedup_{kind}"] = seconds / summary.loc[rows, "seconds"]
+    return summary
+
+
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum a layer table over its layers, each taken as the mean of its recorded iterations."""
+    means = tables.layer_means(table, extra=_GPU_SECONDS)
+    summary = tables.summary_of(means)
+    for column in _GPU_SECONDS:
+        sums = []
+        for rows in tables.rows_of_summary(means).values():
+            times = rows.loc[~rows["phase"].isin(PRE_PHASES), column]
+            sums.append(times.sum(skipna=False) if len(times) else np.nan)
+        summary[column] = sums
+    summary[list(WHOLE_COLUMNS)] = np.nan
+    return _with_speedups(summary)[list(SUMMARY_COLUMNS)]
+
+
+def layer_means(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per layer and phase: counts and times are means over the recorded iterations."""
+    means = _with_speedups(tables.layer_means(table, extra=_GPU_SECONDS))
+    columns = [name for name in LAYER_COLUMNS if name in means.columns]
+    return means[[*columns, "iterations"]]
+
+
+def _with_speedups(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the quotients of the GPU's times and the machine's."""
+    seconds = frame["seconds"].where(frame["seconds"] > 0)
+    for end in _BANDS:
+        frame[f"speedup{end}"] = frame[f"gpu_seconds{end}"] / seconds
+    return frame

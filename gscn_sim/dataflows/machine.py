@@ -1,0 +1,51 @@
+"""A PE as the kernels read it, and what kernels of several dataflows share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gscn_sim.dataflows.base import Floats, PeTiming
+from gscn_sim.kernels.banks import BANK_HASHES
+from gscn_sim.kernels.positional import pixel_entries
+from gscn_sim.mapping.plan import Block, Plan
+from gscn_sim.problem.geometry import Ints
+from gscn_sim.problem.operands import Operands
+
+NO_VALUES: Floats = np.empty(0, np.float64)
+
+
+def machine_array(timing: PeTiming, *, anticipate: bool = False) -> Ints:
+    """The machine as the kernels read it (MACHINE_FIELDS)."""
+    return np.array(
+        [
+            timing.stationary_vector,
+            timing.streamed_vector,
+            timing.bank_queue_depth,
+            timing.accumulator_banks,
+            BANK_HASHES[timing.bank_hash],
+            timing.run_limit,
+            anticipate,
+            timing.anticipator_vectors,
+        ],
+        np.int64,
+    )
+
+
+def plane_entries(plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]) -> Ints:
+    """[samples, blocks] entries of each block's channels over the whole stationary plane.
+
+    Only where outputs are summed, else 0.
+    """
+    out = np.zeros((operands.samples, len(blocks)), np.int64)
+    if not plan.problem.is_reduction:
+        return out
+    height, width = plan.problem.stationary_plane
+    for sample in range(operands.samples):
+        mask = np.ascontiguousarray(operands.stationary[sample].transpose(1, 2, 0))
+        known: dict[tuple[int, int], int] = {}
+        for row, block in enumerate(blocks):
+            key = (block.c0, block.c1)
+            if key not in known:
+                known[key] = pixel_entries(mask, 0, height, 0, width, *key, timing.run_limit)
+            out[sample, row] = known[key]
+    return out

@@ -1,0 +1,179 @@
+"""Tables of records made by hand with a GPU beside them: every figure worked out on paper."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from oracles.records import FakeSimulation, record
+
+import gscn_sim.compare.gpu_times
+from gscn_sim.compare.comparison import Comparison
+from gscn_sim.compare.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means, summarize
+from gscn_sim.results.record import PhaseRecord
+from gscn_sim.results.tables import headline_row
+from gscn_sim.sweep.table import COLUMNS
+from workloads import Phase
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_of(records: tuple[PhaseRecord, ...], gpu: str | None = "gtx-1080ti") -> Comparison:
+    simulation = FakeSimulation(tuple(records))
+    return Comparison(simulation=simulation, gpu=gpu, gpu_model="roofline")
+
+
+@pytest.fixture
+def gpu_times(monkeypatch):
+    """A GPU that needs 1 us forward, 2 us for dgrad, 3 us for wgrad, 20 % more or less."""
+
+    def predict(layers, *, device, model):
+        assert list(layers["N"]) == [4] * len(layers)
+        times = {}
+        for phase, milliseconds in (("forward", 1e-3), ("dgrad", 2e-3), ("wgrad", 3e-3)):
+            times[f"{phase}_ms"] = milliseconds
+            times[f"{phase}_low_ms"] = 0.8 * milliseconds
+            times[f"{phase}_high_ms"] = 1.2 * milliseconds
+        return layers.assign(**times)
+
+    monkeypatch.setattr(gscn_sim.compare.gpu_times, "predict", predict)
+    gscn_sim.compare.gpu_times._predicted.cache_clear()
+    yield
+    gscn_sim.compare.gpu_times._predicted.cache_clear()
+
+
+@pytest.mark.usefixtures("gpu_times")
+def test_a_row_has_every_column_and_the_record_s_own_figures():
+    run = run_of((record("dgrad"),))
+    table = run.table
+    assert tuple(table.columns) == LAYER_COLUMNS
+    row = table.iloc[0]
+    assert row["cycles"] == 10
+    assert row["seconds"] == pytest.approx(10e-9)
+    assert row["utilization"] == 0.5
+    assert row["dram_read_bytes"] == 64
+    assert row["gpu_seconds"] == pytest.approx(2e-6)
+    assert row["speedup"] == pytest.approx(200)
+    assert row["speedup_low"] == pytest.approx(160)
+    assert row["speedup_high"] == pytest.approx(240)
+    assert sum(row[name] for name in LAYER_COLUMNS if name.startswith("slots_")) == 40
+    assert 0 < row["energy_dram_j"] < row["energy_j"]
+    assert table["cycles"].dtype == "int64"
+
+
+@pytest.mark.usefixtures("gpu_times")
+def test_a_pre_phase_has_no_gpu_time_and_the_training_batch():
+    row = run_of((record("pre_wgrad"),)).table.iloc[0]
+    assert math.isnan(row["gpu_seconds"])
+    assert math.isnan(row["speedup"])
+    assert row["batch_size"] == 4
+
+
+@pytest.mark.usefixtures("gpu_times")
+def test_summary_adds_up_phases_and_keeps_the_gpu_of_the_backward_pass():
+    run = run_of(
+        (
+            record("dgrad", cycles=10),
+            record("wgrad", cycles=20),
+            record("pre_dgrad", cycles=5, useful=10),
+            record("pre_wgrad", cycles=15, useful=30),
+            record("wgrad", cycles=20, layer="b"),
+        )
+    )
+    summary = run.summary
+    assert tuple(summary.columns) == SUMMARY_COLUMNS
+    rows = {row["phase"]: row for _, row in summary.iterrows()}
+    phases = ["dgrad", "wgrad", "pre_dgrad", "pre_wgrad"]
+    assert list(rows) == [*phases, "backward", "backward_with_pre"]
+    assert rows["backward"]["cycles"] == 50
+    assert rows["backward_with_pre"]["cycles"] == 70
+    assert rows["backward"]["layers"] == 2
+    for name in ("backward", "backward_with_pre"):
+        assert rows[name]["gpu_seconds"] == pytest.approx(2e-6 + 3e-6 + 3e-6)
+    assert rows["backward"]["speedup"] == pytest.approx(8e-6 / 50e-9)
+    assert rows["backward_with_pre"]["speedup_low"] == pytest.approx(0.8 * 8e-6 / 70e-9)
+    assert rows["backward"]["utilization"] == pytest.approx(60 / 200)
+    # Dense work is that of ordinary back-propagation: the pre-phases are work, not savings.
+    assert rows["backward"]["work_reduction"] == pytest.approx(3 * 4096 / 60)
+    assert rows["backward_with_pre"]["work_reduction"] == pytest.approx(3 * 4096 / 100)
+    assert math.isnan(rows["pre_dgrad"]["work_reduction"])
+    assert math.isnan(rows["pre_dgrad"]["speedup"])
+    assert headline_row(summary)["phase"] == "backward_with_pre"
+
+
+@pytest.mark.usefixtures("gpu_times")
+@pytest.mark.parametrize(
+    ("phases", "expected", "head"),
+    [
+        (("dgrad",), ["dgrad"], "dgrad"),
+        (("forward", "dgrad"), ["forward", "dgrad"], "forward"),
+        (("dgrad", "wgrad"), ["dgrad", "wgrad", "backward"], "backward"),
+        (("wgrad", "pre_wgrad"), ["wgrad", "pre_wgrad"], "wgrad"),
+    ],
+)
+def test_a_backward_row_needs_both_its_phases(phases, expected, head):
+    summary = run_of(tuple(record(phase) for phase in phases)).summary
+    assert list(summary["phase"]) == expected
+    assert headline_row(summary)["phase"] == head
+
+
+@pytest.mark.usefixtures("gpu_times")
+def test_several_iterations_are_averaged_layer_by_layer():
+    run = run_of(
+        (
+            record("dgrad", cycles=10, iteration=0),
+            record("dgrad", cycles=20, iteration=5),
+            record("dgrad", cycles=8, layer="b", iteration=0),
+        )
+    )
+    means = layer_means(run.table)
+    assert list(means["cycles"]) == [15, 8]
+    assert list(means["iterations"]) == [2, 1]
+    row = run.summary.iloc[0]
+    assert row["cycles"] == 23
+    assert row["iterations"] == 2
+    assert row["gpu_seconds"] == pytest.approx(4e-6)
+
+
+@pytest.mark.usefixtures("gpu_times")
+def test_a_layer_that_changes_its_mapping_between_iterations_is_mixed():
+    run = run_of((record("dgrad"), record("dgrad", iteration=1, mapping="channel")))
+    means = layer_means(run.table)
+    assert means.loc[0, "mapping"] == "mixed"
+    assert means.loc[0, "dataflow"] == "cartesian"
+
+
+@pytest.mark.usefixtures("gpu_times")
+def test_a_saved_table_gives_the_same_summary(tmp_path):
+    run = run_of((record("dgrad"), record("wgrad", cycles=31)))
+    run.table.to_csv(tmp_path / "t.csv", index=False)
+    again = summarize(pd.read_csv(tmp_path / "t.csv"))
+    pd.testing.assert_frame_equal(again, run.summary)
+
+
+def test_the_real_gpu_model_answers_for_every_phase_that_has_one():
+    table = run_of(tuple(record(phase) for phase in Phase)).table
+    known = table.set_index("phase")["gpu_seconds"].dropna()
+    assert set(known.index) == {"forward", "dgrad", "wgrad"}
+    assert (known > 0).all()
+
+
+def test_every_column_is_defined_once_in_the_reference():
+    text = (ROOT / "docs/reference/results.md").read_text(encoding="utf-8")
+    defined = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert len(defined) == len(set(defined)), "a column is defined twice"
+    expected = {*LAYER_COLUMNS, *SUMMARY_COLUMNS, *COLUMNS, "sweep", "point"}
+    assert set(defined) == expected
+
+
+def test_without_a_gpu_its_columns_are_empty_and_the_machine_s_are_as_ever():
+    records = (record("dgrad"), record("wgrad", cycles=30))
+    alone, beside = run_of(records, gpu=None), run_of(records)
+    for left, right in ((alone.table, beside.table), (alone.summary, beside.summary)):
+        gpu = [name for name in right.columns if name.startswith(("gpu_", "speedup"))]
+        assert left[gpu].isna().all(axis=None)
+        pd.testing.assert_frame_equal(left.drop(columns=gpu), right.drop(columns=gpu))
+    assert "faster" not in alone.headline
+    assert "slower" not in alone.headline
