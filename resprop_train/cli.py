@@ -167,7 +167,8 @@ def report(summary: dict[str, Any]) -> str:
         lines.append("test accuracy    {accuracy:.1%} (with batch statistics {batch_accuracy:.1%})")
     lines = [line.format_map(summary) for line in lines]
     if summary["reuse_sparsity"] is not None:
-        nominal, batch_size = summary["reuse_sparsity"], summary["batch_size"]
+        nominal, extra = summary["reuse_sparsity"], summary["extra_phases"]
+        added = "" if extra == "none" else f", {extra}-phases (1/{summary['batch_size']}) included"
         for part, name in (("after_warm_up", "after the warm-up"), ("whole_run", "whole run")):
             figures = summary[part]
             if not figures["steps"]:
@@ -178,8 +179,7 @@ def report(summary: dict[str, Any]) -> str:
                 + f" ({nominal:.3f} nominal)",
                 "  density        {mean_density:.3f} mean, {median_step_density:.3f} median of the "
                 "steps".format_map(figures),
-                "  backward work  {backward_work_reduction:.2f}x less".format_map(figures)
-                + f", pre-phases (1/{batch_size}) included",
+                "  backward work  {backward_work_reduction:.2f}x less".format_map(figures) + added,
             ]
     if summary["trace"] is not None:
         trace = summary["trace"]

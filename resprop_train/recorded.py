@@ -101,6 +101,11 @@ class Recorded:
             densities = sorted((d, n) for n in self.passes if (d := self.density(n)) is not None)
             low, high = densities[0], densities[-1]
             lines.append(f"  density from {low[0]:.3f} ({low[1]}) to {high[0]:.3f} ({high[1]})")
+        return "\n".join([*lines, *self.notes()])
+
+    def notes(self) -> list[str]:
+        """A line for each thing that is not in the trace as one might expect."""
+        lines = []
         for asked, taken in self.moved.items():
             lines.append(f"  iteration {asked} was asked for: {taken} is recorded in its place")
         if self.never:
@@ -119,7 +124,7 @@ class Recorded:
         if self.ordinary:
             named = [f"{name} ({kind})" for name, kind in self.ordinary.items()]
             lines.append(f"  ordinary layers, not recorded: {_list(named)}")
-        return "\n".join(lines)
+        return lines
 
     def _kept(self) -> str:
         sizes = sorted(set(self.batch_sizes.values()))

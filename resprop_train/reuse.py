@@ -218,8 +218,8 @@ class Reuse:
         """The state of a use; a new one where there is none."""
         state = self._uses.get(key)
         if state is None:
-            fresh = not self._uses and self._latest not in self._uses.values()
-            state = self._uses[key] = self._latest if fresh else self.method(self.tools)
+            state = self.method(self.tools) if self._uses else self._latest
+            self._uses[key] = state
             if len(self._uses) > MOST_USES:
                 self._uses.popitem(last=False)
         self._uses.move_to_end(key)

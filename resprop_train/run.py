@@ -20,6 +20,7 @@ from resprop_train.checkpoint import Checkpoints, load_checkpoint
 from resprop_train.data import Dataset, load_dataset
 from resprop_train.errors import TrainError
 from resprop_train.logs import Logs
+from resprop_train.methods import find_method
 from resprop_train.models import MODELS, build_model
 from resprop_train.recipe import Recipe
 from resprop_train.step_of_run import step_of_run
@@ -173,6 +174,7 @@ def summarise(trainer: Trainer, *, model: str, seconds: float) -> dict[str, Any]
         "steps": trainer.step,
         "seed": recipe.seed,
         "method": recipe.method,
+        "extra_phases": find_method(recipe.method).extra_phases,
         "rule": recipe.rule,
         "seconds": seconds,
         "loss": trainer.loss,
@@ -192,7 +194,7 @@ def describe(recorder: Recorder) -> dict[str, Any]:
         "layers": len(recorder.layers),
         "samples": recorder.samples,
         "size_bytes": recorder.path.stat().st_size,
-        "notes": recorder.summary().splitlines()[1:],
+        "notes": recorder.recorded.notes(),
     }
 
 

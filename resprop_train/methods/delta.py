@@ -102,7 +102,8 @@ class ThresholdedDelta(Sparsifier):
 
     def keep(self, gradient: Tensor) -> None:
         """A random sample of each group, as the reused gradient of the next step."""
-        self.loss_scale = _carried(current_loss_scale())
+        now = current_loss_scale()
+        self.loss_scale = None if now is None else assign(self.loss_scale, copied(now))
         if not self.reuses:
             return
         groups = group_count(len(gradient), self.tools.groups)
@@ -161,8 +162,9 @@ class ThresholdedDelta(Sparsifier):
         self.rule.rescale(ratio)
         if self.sample is not None:
             most = torch.finfo(self.sample.dtype).max
-            self.sample = (self.sample * ratio).clamp_(-most, most)
-        self.loss_scale = copied(now)
+            scaled = (self.sample * ratio).clamp_(-most, most)
+            self.sample = assign(self.sample, scaled)  # type: ignore[assignment]
+        self.loss_scale = assign(then, copied(now))
 
 
 def count_nonzeros(flat: Tensor) -> int | Tensor:
@@ -180,7 +182,3 @@ def _is_finite(sample: Tensor) -> bool:
 
 def _is_single(threshold: Number) -> bool:
     return not isinstance(threshold, torch.Tensor) or threshold.dim() == 0
-
-
-def _carried(number: Number | None) -> Number | None:
-    return None if number is None else copied(number)
