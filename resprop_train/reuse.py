@@ -341,6 +341,8 @@ def last_steps(layers: Iterable[Reuse], *others: Tensor) -> tuple[tuple[LayerSte
 def _read_all(tensors: list[Tensor]) -> list[float]:
     if not tensors:
         return []
-    dtype = torch.float32 if tensors[0].device.type == "mps" else torch.float64
-    read: list[float] = torch.stack([t.detach().reshape(()).to(dtype) for t in tensors]).tolist()
+    device = tensors[0].device  # layers of a model may be on several
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    single = [t.detach().reshape(()).to(device=device, dtype=dtype) for t in tensors]
+    read: list[float] = torch.stack(single).tolist()
     return read
