@@ -258,6 +258,7 @@ class Reuse:
             "seed": self.seed,
             "steps": self.steps,
             "dense_steps": dict(self.dense_steps),
+            "sample": self.sample,  # for who looks into the file; the uses have it too
             "uses": [
                 {"shape": list(shape), "learns": learns, "index": index} | {"state": u.state_dict()}
                 for (shape, learns, index), u in self._uses.items()
