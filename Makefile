@@ -22,7 +22,7 @@ coverage: $(STAMP)
 	$(BIN)/coverage report
 
 # Whether the tests notice small changes of a module, in a copy of the sources; by hand, not in CI:
-# make mutants MODULE=gscn_sim/schedule/residency.py TESTS=tests/schedule/test_residency.py
+# make mutants MODULE=gscn_sim/mapping/residency.py TESTS=tests/mapping/test_residency.py
 .PHONY: mutants
 MUTANTS := build/mutants
 mutants: $(STAMP)
@@ -47,6 +47,17 @@ reproduce: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks
+
+# Damage, kills and hostile input in numbers; renews the table of docs/explanation/survival.md.
+.PHONY: chaos
+CHAOS := tests/sweep/test_store_damage.py tests/sweep/test_runner.py tests/sweep/test_space.py \
+	tests/run/test_disk.py tests/kernels/test_cache_folder.py tests/resprop_train/test_trainer.py \
+	tests/workloads/test_trace_damage.py tests/workloads/test_onnx_bounds.py \
+	tests/report/test_run_damage.py tests/test_toml.py
+chaos: $(STAMP)
+	DAMAGES=1000 KILLS=20 CHAOS_PAGE=docs/explanation/survival.md \
+	$(BIN)/python -m pytest -n auto --dist worksteal $(CHAOS) \
+	-k "damage or damaged or believed or kill or hostile or forged or bad or other or document or functions or no_file"
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

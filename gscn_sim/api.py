@@ -102,7 +102,7 @@ def simulate(
             a list. Without it: dgrad and wgrad, and both pre-phases for a trace with reuse
             sparsity. A phase that a layer cannot run because training never runs it (dgrad of the
             first layer) is left out.
-        batch_size: samples of an iteration; the trace's own by default.
+        batch_size: samples of every iteration; by default those that each was recorded with.
         gpu: the GPU to compare with; None for none.
         gpu_model: how the GPU's times are told: ``analytical``, or ``roofline``.
         workers: threads for the kernels, 0 for none beside the caller's; results do not depend on

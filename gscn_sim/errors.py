@@ -9,6 +9,10 @@ class ConfigError(GscnError, ValueError):
     """A configuration key, value or combination that no machine can have."""
 
 
+class StepMismatchError(GscnError):
+    """A training step that does not belong to the trace beside it."""
+
+
 class DeadlockError(RuntimeError):
     """The fabric stopped with some component waiting forever; the message names it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -149,6 +150,22 @@ def plain(value: Any) -> Any:
 def to_json(value: Any) -> str:
     """Strict JSON text, indented, keys in the order given."""
     return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with a digest of all else in it, which :func:`is_whole` checks."""
+    return {"digest": _digest(document), **document}
+
+
+def is_whole(document: Mapping[str, Any]) -> bool:
+    """Whether a document is what its digest says; those of version 0.1 carry none."""
+    content = {key: value for key, value in document.items() if key != "digest"}
+    return "digest" not in document or document["digest"] == _digest(content)
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    text = json.dumps(plain(document), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def whole_numbers(frame: pd.DataFrame) -> pd.DataFrame:

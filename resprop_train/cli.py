@@ -206,6 +206,35 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         raise TrainError(f"{path}: cannot write: {error.strerror or error}") from None
 
 
+@main.command("measure-gpu")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("gpu.csv"))
+@click.option("--minutes", type=float, default=30.0, help="Stop by then; a second run goes on.")
+@click.option("--modes", default="fp32,tf32,bf16", help="Precisions, with commas.")
+def measure_gpu(output: Path, minutes: float, modes: str) -> None:
+    """Time layers and steps on the CUDA GPU at hand, for 'gscn-sim gpu fit'."""
+    from resprop_train import measure_gpu as work
+    from resprop_train.errors import TrainError
+
+    chosen = tuple(modes.split(","))
+    if set(chosen) - set(work.MODES):
+        raise TrainError(f"--modes must be some of {', '.join(work.MODES)}, got {modes!r}")
+    if not minutes > 0:
+        raise TrainError(f"--minutes must be positive, got {minutes:g}")
+    index = work.cuda_index()
+    try:
+        missing = work.measure(
+            output,
+            minutes=minutes,
+            modes=chosen,
+            figures=lambda: work.card_figures(index),
+            time_of=lambda job: work.cuda_times(job, index),
+            say=lambda line: click.echo(line, err=True),
+        )
+    except OSError as error:
+        raise TrainError(f"{output}: cannot write: {error.strerror or error}") from None
+    click.echo(f"wrote {output}; {missing} rows are missing")
+
+
 @main.command()
 @click.option("--model", default="resnet8")
 @click.option("--dataset", default="digits")

@@ -227,7 +227,7 @@ def test_an_unknown_preset() -> None:
 def test_sections_are_frozen_and_checked_when_made() -> None:
     config = load_config()
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.pe.accumulator_banks = 3  # type: ignore[misc]
+        config.pe.accumulator_banks = 3
     with pytest.raises(ConfigError, match=r"pe\.accumulator_banks must be a positive int, got 0"):
         dataclasses.replace(config.pe, accumulator_banks=0)
 

@@ -74,7 +74,7 @@ def refused():
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_texts(tmp_path: Path, refused, name: str) -> None:
+def test_hostile_texts(tmp_path: Path, refused, name: str, survived) -> None:
     content = HOSTILE[name]
     path = tmp_path / "x.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -82,10 +82,11 @@ def test_hostile_texts(tmp_path: Path, refused, name: str) -> None:
     refused("sweep", "workloads/data/resnet8_digits.npz", "--space", path, "-o", tmp_path / "o")
     if "[axes]" not in str(content):
         refused("gpu", tmp_path / "none.csv", "--device", path)
+    survived("hostile", "TOML as configuration, space or device", refused=1)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "socket", "missing"])
-def test_what_is_no_file(tmp_path: Path, refused, kind: str) -> None:
+def test_what_is_no_file(tmp_path: Path, refused, kind: str, survived) -> None:
     path = tmp_path / "x.toml"
     match kind:
         case "pipe":
@@ -99,6 +100,7 @@ def test_what_is_no_file(tmp_path: Path, refused, kind: str) -> None:
     refused("config", "show", path)
     refused("sweep", "workloads/data/resnet8_digits.npz", "--space", path, "-o", tmp_path / "o")
     refused("gpu", tmp_path / "none.csv", "--device", path)
+    survived("hostile", "pipes, devices, folders as files", refused=1)
 
 
 def test_what_is_allowed(tmp_path: Path) -> None:
@@ -114,6 +116,7 @@ def test_what_is_allowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["9" * 5_000, "[" * 9_000, "1e999", "a." * 5_000, "x" * 20_000])
-def test_hostile_overrides(refused, value: str) -> None:
+def test_hostile_overrides(refused, value: str, survived) -> None:
+    survived("hostile", "values of --set", refused=2)
     refused("config", "show", "gscn", "--set", f"pe.index_bits={value}")
     refused("config", "show", "gscn", "--set", f"array.clock_ghz={value}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import math
 import os
 import stat
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from workloads.errors import TraceError, one_line, reason
 
-MAX_METADATA_BYTES = 1 << 23
+MAX_METADATA_BYTES = 1 << 26
 MAX_STEP_BYTES = 1 << 25
 MAX_HEADER_BYTES = 4096
 MAX_DEFLATE_RATIO = 1032  # what deflate reaches at best
@@ -111,7 +113,7 @@ class Archive:
             )
 
     def read_text(self, member: str) -> bytes:
-        """Return the bytes of a one-dimensional uint8 member that holds text, 8 MiB at most."""
+        """Return the bytes of a one-dimensional uint8 member that holds text, 64 MiB at most."""
         where = f"member {member + '.npy'!r}"
         info = self._infos.get(f"{member}.npy")
         if info is None:
@@ -184,6 +186,19 @@ class Archive:
 
 def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, Fortran order and dtype from the start of an npy array."""
+    start = stream.read(8)
+    width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}.get(start, 0)
+    length = stream.read(width)
+    size_bytes = int.from_bytes(length, "little")
+    if size_bytes > MAX_HEADER_BYTES:
+        raise ValueError(f"npy header must take at most {MAX_HEADER_BYTES} bytes")
+    return _parsed_header(start + length + stream.read(size_bytes))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parsed_header(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """What a header says; those of the layers of a long recording are all the same."""
+    stream = io.BytesIO(header)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy and the parser only warn about some odd headers
         version = npy.read_magic(stream)

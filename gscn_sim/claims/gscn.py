@@ -60,7 +60,7 @@ def _speed(study: Study, trace: str, network: str, published: float) -> Iterator
     run = study.run(study.trace(trace))
     for phase, label in (("backward_with_pre", "with"), ("backward", "without")):
         seconds = float(summary_row(run, phase)["seconds"])
-        for gpu in denominators(network, run.batch_size):
+        for gpu in denominators(network, run.records[0].batch_size):
             yield Row(
                 family=FAMILY,
                 claim=f"backward pass of {network}, {label} pre-phases, GPU: {gpu.name}",
@@ -78,7 +78,7 @@ def _speed(study: Study, trace: str, network: str, published: float) -> Iterator
 def _energy(study: Study, trace: str, network: str, published: float) -> Iterator[Row]:
     run = study.run(study.trace(trace))
     joules = float(summary_row(run, "backward_with_pre")["energy_j"])
-    for gpu in denominators(network, run.batch_size):
+    for gpu in denominators(network, run.records[0].batch_size):
         yield Row(
             family=FAMILY,
             claim=f"energy of the backward pass of {network}, bound, GPU: {gpu.name}",

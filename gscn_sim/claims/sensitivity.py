@@ -61,7 +61,7 @@ def dense_activations(trace: Trace) -> Trace:
 def _row(network: str, published: float, label: str, run: Run, phase: str) -> Row:
     found = summary_row(run, phase)
     seconds = float(found["seconds"])
-    gpu = denominators(network, run.batch_size)
+    gpu = denominators(network, run.records[0].batch_size)
     over = ", ".join(
         f"{gpu_time.seconds / seconds:.2f}x over {gpu_time.name}" for gpu_time in gpu[1:]
     )

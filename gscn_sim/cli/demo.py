@@ -89,10 +89,14 @@ def _trace(out: Path, epochs: int) -> Path:
     arguments = [text for pair in options.items() for text in pair]
     click.echo(f"$ resprop-train {' '.join(arguments)}")
     start = "from resprop_train.cli import main; main()"
-    code = _ended(subprocess.Popen([sys.executable, "-c", start, *arguments]))
+    code = _ended(_start([sys.executable, "-c", start, *arguments]))
     if code:
         raise GscnError(f"training ended with exit code {code}; its message is above")
     return path
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:

@@ -13,6 +13,8 @@ from workloads.errors import one_line
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gscn_sim.gpu.device import Device
+
 _PREDICT = "predict"
 
 
@@ -29,14 +31,19 @@ class _DefaultToPredict(click.Group):
 def gpu() -> None:
     """Predict a GPU's times for a table of layers: gscn-sim gpu LAYERS.csv --device NAME.
 
-    Columns of the table: N, C, H, W, K, R, S, pad_h, pad_w, stride_h, stride_w and, if wanted,
-    dilation_h, dilation_w, groups.
+    NAME may say a precision: h100:bf16. Columns of the table: N, C, H, W, K, R, S, pad_h, pad_w,
+    stride_h, stride_w and, if wanted, dil_h, dil_w, groups.
     """
 
 
 @gpu.command(_PREDICT)
 @click.argument("layers", type=click.Path(path_type=Path), metavar="LAYERS.csv")
-@click.option("--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml")
+@click.option(
+    "--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml[:PRECISION]"
+)
+@click.option(
+    "--precision", metavar="fp32|tf32|bf16", help="Also as part of the device: h100:bf16."
+)
 @click.option(
     "--model",
     type=click.Choice(("analytical", "roofline")),
@@ -45,52 +52,80 @@ def gpu() -> None:
     help="The roofline serves any device; the other needs fitted coefficients.",
 )
 @click.option("--coefficients", type=click.Path(path_type=Path), help="A file 'gpu fit' wrote.")
+@click.option(
+    "--gpu-sparse",
+    "density",
+    type=float,
+    metavar="DENSITY",
+    help="The card's own sparse products of a gradient this dense, beside its dense passes.",
+)
 @click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json.")
 @click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
 def predict_command(
     layers: Path,
     device: str,
+    precision: str | None,
     model: str,
     coefficients: Path | None,
+    density: float | None,
     output: str | None,
     form: str,
 ) -> None:
     """Predict the forward, dgrad and wgrad times of every layer of a table."""
-    from gscn_sim.gpu.coefficients import load_fits
     from gscn_sim.gpu.device import find_device
+    from gscn_sim.gpu.fits import load_fits
     from gscn_sim.gpu.prediction import predict
 
-    gpu_device = find_device(device)
+    gpu_device = find_device(device, precision)
+    if density is not None:
+        _sparse(_read_table(layers), gpu_device, density, output, form)
+        return
     fits = None if coefficients is None else load_fits(coefficients)
     result = predict(_read_table(layers), gpu_device, model, fits)
     _warn(result)
-    title = f"{len(result)} layers on {gpu_device.title}, model {model}, times in ms"
+    where = f"{gpu_device.title}, {gpu_device.precision}"
+    title = f"{len(result)} layers on {where}, model {model}, times in ms"
     if len(result) and result["dgrad_low_ms"].notna().all():
         title = f"{title}\n{_bands(result)}"
     _answer(result, title, output, form)
 
 
 @gpu.command()
+@click.argument("measured", type=click.Path(path_type=Path), metavar="[MINE.csv]", required=False)
 @click.option("--device", "devices", multiple=True, metavar="NAME", help="Default: all measured.")
-@click.option("-o", "--output", default="coefficients.toml", show_default=True, metavar="PATH")
+@click.option("-o", "--output", metavar="PATH", help="Default: coefficients.toml, or MINE.toml.")
 @click.option("--held-out", metavar="PATH", help="Write each layer predicted without its shape.")
-def fit(devices: tuple[str, ...], output: str, held_out: str | None) -> None:
-    """Fit the coefficients on the measured layers, with cross-validation by shape."""
+def fit(
+    measured: Path | None, devices: tuple[str, ...], output: str | None, held_out: str | None
+) -> None:
+    """Fit the coefficients to measured layers, with cross-validation by shape.
+
+    With a table that 'resprop-train measure-gpu' wrote: make a device file of that card, for
+    --device MINE.toml. Without: fit the devices that ship to the measurements that ship.
+    """
     from gscn_sim.files import write_table, write_text
-    from gscn_sim.gpu.fitting import fit as fit_devices
+    from gscn_sim.gpu.fit_all import fit as fit_devices
+    from gscn_sim.gpu.fitting import errors_table
+    from gscn_sim.gpu.own import fit_own
 
-    seen: set[str] = set()
+    def progress(key: str, what: str) -> None:
+        click.echo(f"fitting {key}: {what} ...", err=True)
 
-    def progress(device: str, _done: float) -> None:
-        if device not in seen:
-            seen.add(device)
-            click.echo(f"fitting {device}, leaving out one shape at a time ...", err=True)
-
-    result = fit_devices(devices or None, progress)
-    write_text(output, result.text())
+    if measured is not None and devices:
+        raise GpuError("--device names devices that ship; MINE.csv is a card of its own")
+    if measured is None:
+        result = fit_devices(devices or None, progress)
+        text, fits, unseen = result.text(), result.file.device, result.held_out
+    else:
+        own = fit_own(measured, progress)
+        text, fits, unseen = own.text, own.fits, own.held_out
+        output = output or str(measured.with_suffix(".toml"))
+    output = output or "coefficients.toml"
+    write_text(output, text)
     if held_out is not None:
-        write_table(held_out, result.held_out, {"made_by": "gscn-sim gpu fit"})
-    errors = result.errors().drop(columns="held_out_layers").round(1)
+        write_table(held_out, unseen, {"made_by": "gscn-sim gpu fit"})
+    keys = None if measured else list(unseen["device"].unique())
+    errors = errors_table(fits, keys).drop(columns="held_out_layers").round(1)
     errors.columns = [name.removesuffix("_percent") for name in errors.columns]
     click.echo("errors in percent, as fitted and held out (shapes left out of the fit)")
     click.echo(_text(errors))
@@ -101,7 +136,7 @@ def fit(devices: tuple[str, ...], output: str, held_out: str | None) -> None:
 @click.option("--device", "devices", multiple=True, metavar="NAME", help="Default: all measured.")
 @click.option("--model", type=click.Choice(("analytical", "roofline")), default="analytical")
 @click.option("--coefficients", type=click.Path(path_type=Path), help="A file 'gpu fit' wrote.")
-@click.option("--by", type=click.Choice(("filter", "layer", "network")), default="filter")
+@click.option("--by", type=click.Choice(("filter", "layer", "network", "family")), default="filter")
 @click.option("--plot", metavar="PATH", help="Write a scatter plot: .svg, .png or .pdf.")
 @click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json.")
 @click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
@@ -117,12 +152,14 @@ def report(
     """Compare predicted with measured times: per device, pass and filter size."""
     from gscn_sim.files import whole_file
     from gscn_sim.gpu import reporting
-    from gscn_sim.gpu.coefficients import load_fits
+    from gscn_sim.gpu.fits import load_fits
 
     names = devices or None
     fits = None if coefficients is None else load_fits(coefficients)
     if by == "network":
         result, title = reporting.network_report(names), "whole backward passes, times in ms"
+    elif by == "family":
+        result, title = reporting.compare_families(names, fits), "families against kernels that ran"
     elif by == "layer":
         result, title = reporting.compare_layers(names, model, fits), "layers, times in ms"
     else:
@@ -137,12 +174,25 @@ def report(
     _answer(result, f"{title}, model {model}", output, form)
 
 
+def _sparse(
+    layers: pd.DataFrame, device: Device, density: float, output: str | None, form: str
+) -> None:
+    from gscn_sim.gpu.sparse import predict_sparse
+
+    result = predict_sparse(layers, density, device)
+    title = (
+        f"{len(result)} layers on {device.title}: its own sparse products of a gradient of density "
+        f"{density:g} against its dense passes, times in ms; they gain below gain_below"
+    )
+    _answer(result, title, output, form)
+
+
 def _warn(result: pd.DataFrame) -> None:
     """One line on stderr: the first layer unlike all measured ones, and how many more there are."""
-    far = [(row, text) for row, text in enumerate(result["warning"], start=1) if text]
+    far = [(row, text) for row, text in enumerate(result["gpu_note"], start=1) if text]
     if far:
         row, text = far[0]
-        more = f" (and {len(far) - 1} more rows, see column warning)" if len(far) > 1 else ""
+        more = f" (and {len(far) - 1} more rows, see column gpu_note)" if len(far) > 1 else ""
         click.echo(f"warning: row {row}: {text}{more}", err=True)
 
 
@@ -193,13 +243,18 @@ def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> 
 
 def _brief(result: pd.DataFrame) -> pd.DataFrame:
     """What fits 100 columns: of a prediction, shapes, backward times, algorithms and bounds."""
+    columns: dict[str, Any]
+    if "gain_below" in result.columns:
+        columns = {"N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]}
+        names = [f"{kind}_{name}_ms" for kind in ("dense", "sparse") for name in ("dgrad", "wgrad")]
+        columns |= {name: result[name].round(3) for name in (*names, "convert_ms")}
+        columns |= {name: result[name].round(3) for name in ("gain", "gain_below")}
+        return result[[]].assign(**columns)
     if "N" not in result.columns:
         bands = [c for c in result.columns if c.endswith(("_low_ms", "_high_ms"))]
         hidden = [c for c in (*bands, "measured_source") if c in result]
         return result.drop(columns=hidden).rename(columns=lambda c: c.removesuffix("_ms")).round(3)
-    columns: dict[str, Any] = {
-        "N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]
-    }
+    columns = {"N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]}
     if "phase" in result.columns:
         columns |= {name: result[name] for name in ("device", "phase")}
         columns |= {name: result[f"{name}_ms"].round(3) for name in ("measured", "predicted")}
@@ -208,6 +263,8 @@ def _brief(result: pd.DataFrame) -> pd.DataFrame:
         columns[f"{phase}_ms"] = result[f"{phase}_ms"].map("{:.3f}".format)
         columns[f"{phase} by"] = result[f"{phase}_algorithm"]
         columns["bound" if phase == "dgrad" else "bound "] = result[f"{phase}_bound"]
+    if result["gpu_note"].any():
+        columns["note"] = result["gpu_note"].map(lambda text: "extrapolated" if text else "")
     return result[[]].assign(**columns)
 
 

@@ -119,7 +119,7 @@ def _write_problems(trace: Trace, folder: str) -> int:
 
     texts = {
         f"{index:04d}_{re.sub('[^A-Za-z0-9.-]', '_', layer.name)[:80]}_{phase}.yaml": problem_text(
-            layer, phase, trace.batch_size
+            layer, phase, trace.batch_of(layer)
         )
         for index, layer in enumerate(trace.layers)
         for phase in layer.phases()

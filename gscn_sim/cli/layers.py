@@ -40,7 +40,7 @@ def show_run(run: Comparison) -> None:
     mean = f", mean of {iterations} recorded iterations" if iterations > 1 else ""
     head = run.records[0]
     about = (
-        f"{head.network} on {run.config.name}, batch {head.batch_size}{mean}; GPU: {run.gpu_name}"
+        f"{head.network} on {run.config.name}, batch {run.batch_size:g}{mean}; GPU: {run.gpu_name}"
     )
     show_table(
         about,

@@ -122,11 +122,11 @@ def output_format(output: str | None, form: str | None) -> str:
 def save(result: Comparison, output: str, file_format: str) -> None:
     """Write the run's file; a CSV or Parquet table has its origin in a second file beside it."""
     from gscn_sim.compare.document import run_document
-    from gscn_sim.files import write_json, write_table
+    from gscn_sim.files import sealed, write_json, write_table
 
     document = run_document(result, command=command_line())
     if file_format == ".json":
-        write_json(output, document)
+        write_json(output, sealed(document))
     else:
         del document["layers"]
         write_table(output, result.table, document, suffix=file_format)
@@ -136,12 +136,12 @@ def present(result: Comparison, form: str) -> None:
     """Print a run on stdout; for machines, the headline goes to stderr."""
     from gscn_sim.cli.layers import show_run
     from gscn_sim.compare.document import run_document
-    from gscn_sim.files import csv_text, to_json
+    from gscn_sim.files import csv_text, sealed, to_json
 
     if form == "table":
         show_run(result)
     elif form == "csv":
         click.echo(csv_text(result.table), nl=False)
     else:
-        click.echo(to_json(run_document(result, command=command_line())))
+        click.echo(to_json(sealed(run_document(result, command=command_line()))))
     click.echo(result.headline, err=form != "table")

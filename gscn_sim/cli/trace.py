@@ -169,12 +169,12 @@ def layer_facts(layer: Layer, batch_size: int) -> dict[str, Any]:
         "layer": layer.name,
         "iteration": layer.iteration,
         "shape": shape_text(layer),
-        "batch_size": batch_size,
         "samples": layer.n_samples,
         **densities,
         "weight_density": 1.0 if layer.weight is None else layer.weight.density,
         "dense_macs": layer.shape.dense_macs,
         "phases": ",".join(layer.phases()),
+        "batch_size": batch_size,
     }
 
 

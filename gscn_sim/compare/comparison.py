@@ -57,8 +57,8 @@ class Comparison:
         return self.simulation.trace_metadata
 
     @property
-    def batch_size(self) -> int:
-        """Samples of a training iteration."""
+    def batch_size(self) -> float:
+        """Samples of a training iteration; the mean where iterations differ."""
         return self.simulation.batch_size
 
     @property
@@ -108,7 +108,7 @@ class Comparison:
         phases = ", ".join(dict.fromkeys(str(record.phase) for record in self.records))
         return (
             f"<{type(self).__name__} of {self.network} on {self.config.name}, "
-            f"batch {self.batch_size}: {layers} layers, {phases}\n"
+            f"batch {self.batch_size:g}: {layers} layers, {phases}\n"
             f" {self.headline}\n"
             " .summary: a row per phase, .table: a row per layer and phase>"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 from gscn_sim.gpu import layers_frame, network_backward, predict
 from gscn_sim.gpu.device import find_device
@@ -11,6 +12,9 @@ from gscn_sim.gpu.prediction import fit_of
 from gscn_sim.results.record import PhaseRecord
 from workloads import LayerShape, Phase
 from workloads.networks import conv_layers, network_layers, network_names
+
+SizedLayer = tuple[LayerShape, int]
+"""A layer's shape and the batch size of an iteration."""
 
 
 def check_gpu(gpu: str | None, model: str) -> None:
@@ -24,36 +28,40 @@ def check_gpu(gpu: str | None, model: str) -> None:
 
 
 def layer_times(
-    shapes: tuple[LayerShape, ...], batch_size: int, gpu: str | None, model: str
-) -> Mapping[LayerShape, Mapping[str, float]]:
-    """The GPU's times of each distinct shape, by the columns of ``gpu.predict``.
+    layers: tuple[SizedLayer, ...], gpu: str | None, model: str
+) -> Mapping[SizedLayer, Mapping[str, Any]]:
+    """The GPU's times and note of each shape and batch size, by the columns of ``gpu.predict``.
 
     The pre-phases have none: the GPU runs ordinary back-propagation. Without a GPU none has any.
     """
     if gpu is None:
-        return {shape: {} for shape in shapes}
-    return _predicted(shapes, batch_size, gpu, model)
+        return {layer: {} for layer in layers}
+    return _predicted(layers, gpu, model)
 
 
 @functools.lru_cache(maxsize=16)  # the points of a sweep ask for the same again
 def _predicted(
-    shapes: tuple[LayerShape, ...], batch_size: int, gpu: str, model: str
-) -> dict[LayerShape, dict[str, float]]:
-    rows = predict(layers_frame(list(shapes), batch_size), device=gpu, model=model).to_dict(
-        orient="records"
-    )
+    layers: tuple[SizedLayer, ...], gpu: str, model: str
+) -> dict[SizedLayer, dict[str, Any]]:
+    frame = layers_frame([shape for shape, _ in layers], 1)
+    frame["N"] = [batch_size for _, batch_size in layers]
+    rows = predict(frame, device=gpu, model=model).to_dict(orient="records")
     return {
-        shape: {str(name): float(row[name]) for name in row if str(name).endswith("_ms")}
-        for shape, row in zip(shapes, rows, strict=True)
+        layer: {
+            **{str(name): float(row[name]) for name in row if str(name).endswith("_ms")},
+            "gpu_note": str(row["gpu_note"]),
+        }
+        for layer, row in zip(layers, rows, strict=True)
     }
 
 
 def whole_backward(
-    records: tuple[PhaseRecord, ...], batch_size: int, gpu: str | None, model: str
+    records: tuple[PhaseRecord, ...], gpu: str | None, model: str
 ) -> Mapping[str, float]:
     """The GPU's whole backward pass in seconds, ``whole`` predicted and ``measured``.
 
-    Nothing unless the records are those of a known network as it is.
+    The mean over the iterations where their batch sizes differ. Nothing unless the
+    records are those of a known network as it is.
     """
     network = records[0].network
     if gpu is None or network not in network_names() or model != "analytical":
@@ -68,7 +76,9 @@ def whole_backward(
     convolutions = dict(conv_layers(network))
     if not set(convolutions.items()) <= set(shapes.items()) <= set(known.items()):
         return {}
-    return _predicted_backward(network, batch_size, gpu)
+    batches = {record.iteration: record.batch_size for record in records}.values()
+    each = [_predicted_backward(network, batch_size, gpu) for batch_size in batches]
+    return {kind: sum(times[kind] for times in each) / len(each) for kind in each[0]}
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,6 +22,7 @@ LAYER_COLUMNS = (
     *("gpu_seconds_low", "gpu_seconds_high", "speedup_low", "speedup_high"),
     *("compute_bound_cycles", "dram_bound_cycles"),
     *("pe_busy_mean_cycles", "pe_busy_max_cycles", "mapping_reason", *DENSITIES),
+    "gpu_note",
 )
 WHOLE_COLUMNS = (
     *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
@@ -53,11 +54,17 @@ def layer_table(run: Compared) -> pd.DataFrame:
     """One row per recorded iteration, layer and phase, in the order they were simulated."""
     table = tables.layer_table(run.simulation)
     records = run.simulation.records
-    shapes = tuple(dict.fromkeys(record.shape for record in records))
-    times = layer_times(shapes, run.simulation.batch_size, run.gpu, run.gpu_model)
+    layers = [(record.shape, record.batch_size) for record in records]
+    times = layer_times(tuple(dict.fromkeys(layers)), run.gpu, run.gpu_model)
     for end, theirs in _BANDS.items():
-        found = [times[r.shape].get(f"{r.phase}{theirs}", np.nan) / 1e3 for r in records]
-        table[f"gpu_seconds{end}"] = found
+        table[f"gpu_seconds{end}"] = [
+            times[layer].get(f"{record.phase}{theirs}", np.nan) / 1e3
+            for layer, record in zip(layers, records, strict=True)
+        ]
+    table["gpu_note"] = [
+        "" if record.phase in PRE_PHASES else times[layer].get("gpu_note", "")
+        for layer, record in zip(layers, records, strict=True)
+    ]
     return _with_speedups(table)[list(LAYER_COLUMNS)]
 
 
@@ -68,8 +75,7 @@ def summary_table(run: Compared) -> pd.DataFrame:
     backward pass, other layers included: predicted, and measured where someone did.
     """
     summary = summarize(layer_table(run))
-    simulation = run.simulation
-    whole = whole_backward(simulation.records, simulation.batch_size, run.gpu, run.gpu_model)
+    whole = whole_backward(run.simulation.records, run.gpu, run.gpu_model)
     rows = summary["phase"].isin(["backward", "backward_with_pre"])
     for kind, seconds in whole.items():
         summary.loc[rows, f"gpu_{kind}_seconds"] = seconds

@@ -18,11 +18,13 @@ DATAFLOWS: Registry[Any] = Registry(
         "anticipated": "gscn_sim.dataflows.cartesian:ANTICIPATED",
         "dense": "gscn_sim.dataflows.dense:DENSE",
     },
+    kind="gscn_sim.dataflows.base:Dataflow",
 )
 MAPPING_KINDS: Registry[Any] = Registry(
     "mapping kind",
     "gscn_sim.mapping_kinds",
     {name: f"gscn_sim.mapping.kinds:{name}" for name in ("planar", "sample", "channel", "mixed")},
+    kind="collections.abc:Callable",
 )
 
 

@@ -237,6 +237,37 @@ class PolicyConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VectorConfig:
+    """The vector unit beside the PEs: what a training step does that is no convolution."""
+
+    lanes: int = count(320, "elements it takes a cycle", maximum=1 << 20)
+    chunk_bytes: int = count(
+        65536, "bytes of one of its two staging buffers: as much is read while the other computes",
+        minimum=64, maximum=1 << 30,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_fields(self, "vector")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusionConfig:
+    """Which passes over memory a step saves by doing two things in one."""
+
+    delta: bool = switch(
+        True, "the gradient delta is formed, thresholded and compressed where G is made"
+    )
+    pre_terms: bool = switch(True, "the drain adds the pre-phases' results to dA and dW")
+    batch_sum: bool = switch(True, "A is summed over the batch where it is made, for pre_wgrad")
+    norm_statistics: bool = switch(True, "the drain sums up for batch-norm as outputs leave")
+    activation: bool = switch(True, "ReLU and its mask are applied in the pass beside them")
+    optimizer: bool = switch(True, "one pass of the optimizer over parameters and their state")
+
+    def __post_init__(self) -> None:
+        check_fields(self, "fusion")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """One machine. ``name`` is the preset or file it came from."""
 
@@ -250,6 +281,8 @@ class Config:
     dataflow: DataflowConfig = field(default_factory=DataflowConfig)
     mapping: MappingConfig = field(default_factory=MappingConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
+    vector: VectorConfig = field(default_factory=VectorConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
 
     @property
     def num_pes(self) -> int:
@@ -291,6 +324,8 @@ class Config:
         dataflow: DataflowConfig | Mapping[str, Any] | None = None,
         mapping: MappingConfig | Mapping[str, Any] | None = None,
         policy: PolicyConfig | Mapping[str, Any] | None = None,
+        vector: VectorConfig | Mapping[str, Any] | None = None,
+        fusion: FusionConfig | Mapping[str, Any] | None = None,
     ) -> Config:
         """The same machine but for some keys, or with another name.
 
@@ -312,6 +347,8 @@ class Config:
             "dataflow": dataflow,
             "mapping": mapping,
             "policy": policy,
+            "vector": vector,
+            "fusion": fusion,
         }
         changes = parsed(overrides)
         for section, keys in given.items():

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator
+from typing import Any, Protocol
 
 import simpy
+
+
+class Probe(Protocol):
+    """Who wants to see what the machine does and when (a timeline)."""
+
+    def shows(self, pe: int) -> bool:
+        """Whether it wants to see a PE."""
+
+    def span(self, track: str, name: str, start_cycle: int, end_cycle: int, **args: Any) -> None:
+        """Something happened on a track from one cycle to another."""
 
 
 class Component:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import simpy
 
-from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.component import Component, Probe
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
-from gscn_sim.results.timeline import Timeline
 
 
 class Drain(Component):
@@ -21,7 +20,7 @@ class Drain(Component):
         env: simpy.Environment,
         gang: GangState,
         dram: Dram,
-        timeline: Timeline | None = None,
+        timeline: Probe | None = None,
     ) -> None:
         super().__init__(env, f"{gang.path}.drain")
         self.gang = gang

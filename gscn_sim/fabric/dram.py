@@ -10,10 +10,9 @@ import numpy as np
 import simpy
 
 from gscn_sim.config import Config, DramConfig
-from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.component import Component, Probe
 from gscn_sim.kernels import dram as kernel
 from gscn_sim.problem.geometry import Ints
-from gscn_sim.results.timeline import Timeline
 from gscn_sim.units import ceil_div
 
 FS_PER_NS = 1_000_000  # a burst is no whole cycle, nor whole ps: inside, time is whole fs
@@ -56,7 +55,7 @@ class Dram(Component):
         env: simpy.Environment,
         config: Config,
         path: str = "dram",
-        timeline: Timeline | None = None,
+        timeline: Probe | None = None,
     ) -> None:
         super().__init__(env, path)
         self._timeline = timeline

@@ -10,12 +10,11 @@ import simpy
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.buffer import GlobalBuffer
-from gscn_sim.fabric.component import Component
+from gscn_sim.fabric.component import Component, Probe
 from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.kernels import rounds as kernel
 from gscn_sim.kernels.feed import feed_round
-from gscn_sim.results.timeline import Timeline
 from gscn_sim.schedule.model import Lists
 
 # What a PE does between one moment of a round and the next.
@@ -46,7 +45,7 @@ class ProcessingElements(Component):
         buffer: GlobalBuffer,
         drain: Drain,
         config: Config,
-        timeline: Timeline | None = None,
+        timeline: Probe | None = None,
     ) -> None:
         numbers = gang.gang.pes.tolist()
         last = f"-{numbers[-1]}" if len(numbers) > 1 else ""

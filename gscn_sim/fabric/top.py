@@ -9,13 +9,13 @@ import simpy
 from gscn_sim.config import Config
 from gscn_sim.errors import DeadlockError
 from gscn_sim.fabric.buffer import GlobalBuffer
+from gscn_sim.fabric.component import Probe
 from gscn_sim.fabric.drain import Drain
 from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
 from gscn_sim.fabric.network import BroadcastNetwork
 from gscn_sim.fabric.pe import ProcessingElements
 from gscn_sim.problem.geometry import Ints
-from gscn_sim.results.timeline import Timeline
 from gscn_sim.schedule.model import Schedule
 
 
@@ -38,9 +38,7 @@ class FabricResult:
     network_bytes: int
 
 
-def run_fabric(
-    schedule: Schedule, config: Config, timeline: Timeline | None = None
-) -> FabricResult:
+def run_fabric(schedule: Schedule, config: Config, timeline: Probe | None = None) -> FabricResult:
     """Execute a schedule.
 
     Raises:

@@ -3,11 +3,16 @@ from .device import device_names as device_names
 from .device import find_device as find_device
 from .device import load_device as load_device
 from .errors import GpuError as GpuError
-from .fitting import fit as fit
+from .fit_all import fit as fit
 from .layers import layers_frame as layers_frame
 from .network import network_backward as network_backward
+from .network_step import network_step as network_step
 from .prediction import predict as predict
+from .reporting import compare_families as compare_families
 from .reporting import compare_layers as compare_layers
 from .reporting import network_report as network_report
 from .reporting import report as report
 from .reporting import scatter_plot as scatter_plot
+from .sparse import predict_sparse as predict_sparse
+from .step import predict_step as predict_step
+from .step import step_energy_j as step_energy_j

@@ -4,37 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gscn_sim.gpu.algorithms import (
-    Algorithm,
-    ImplicitGemm,
-    MatrixProduct,
-    PhasedGemm,
-    ScatterGemm,
-    SplitReductionGemm,
-    ZeroInsertedGemm,
-)
 from gscn_sim.gpu.coefficients import Coefficients
 from gscn_sim.gpu.device import Device
 from gscn_sim.gpu.estimate import BOUNDS, Estimate
+from gscn_sim.gpu.families import families
 from gscn_sim.gpu.layers import Layers, take
-from gscn_sim.gpu.transforms import FourierTiles, FusedWinograd, NonfusedWinograd
-
-
-def algorithms() -> tuple[Algorithm, ...]:
-    """The families to choose from."""
-    return (
-        ImplicitGemm(),
-        MatrixProduct(),
-        ZeroInsertedGemm(),
-        ScatterGemm(),
-        PhasedGemm(),
-        SplitReductionGemm(),
-        FusedWinograd(),
-        NonfusedWinograd(filter_size=3, output_size=4),
-        NonfusedWinograd(filter_size=5, output_size=2),
-        FourierTiles(32),
-        FourierTiles(16),
-    )
 
 
 def analytical(layers: Layers, phase: str, device: Device, c: Coefficients) -> Estimate:
@@ -42,7 +16,7 @@ def analytical(layers: Layers, phase: str, device: Device, c: Coefficients) -> E
     time_ms = np.full(len(layers), np.inf)
     algorithm = np.full(len(layers), "", dtype=object)
     bound = np.full(len(layers), "", dtype=object)
-    for candidate in algorithms():
+    for candidate in families(device.library):
         rows = np.flatnonzero(candidate.applies(layers, phase, device))
         if not rows.size:
             continue

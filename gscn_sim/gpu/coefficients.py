@@ -1,17 +1,12 @@
-"""The fitted coefficients: what each one means, its plausible range, and the file they live in."""
+"""The fitted coefficients: what each one means and its plausible range."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 from gscn_sim.gpu.errors import GpuError
-from gscn_sim.toml import TomlError, parse_toml, read_toml
-
-SHIPPED = resources.files("gscn_sim.gpu") / "data" / "coefficients.toml"
 
 
 def _coefficient(low: float, typical: float, high: float, meaning: str) -> Any:
@@ -20,11 +15,36 @@ def _coefficient(low: float, typical: float, high: float, meaning: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Coefficients:
-    """The ten numbers fitted for a device.
+    """The numbers fitted for a device and precision; each library of algorithms has its own.
 
     ``low`` and ``high`` bound the fit; ``typical`` is where it starts and what it is drawn to when
-    the measurements do not decide. Efficiencies are relative to the peak at nominal boost clock:
-    cards in the table sustained up to 1.1 times that clock, and operand loads are charged apart.
+    the measurements do not decide.
+    """
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
+            if not low <= value <= high:
+                raise GpuError(f"{f.name} must be from {low} to {high}, got {value}")
+
+    @classmethod
+    def table(cls) -> list[tuple[str, float, float, float, str]]:
+        """Name, lowest, typical and highest value and meaning of every coefficient."""
+        keys = ("low", "typical", "high", "meaning")
+        return [(f.name, *(f.metadata[key] for key in keys)) for f in fields(cls)]
+
+    @classmethod
+    def typical(cls) -> Self:
+        """The values a fit starts from."""
+        return cls(**{name: typical for name, _, typical, _, _ in cls.table()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cudnn5To7(Coefficients):
+    """cuDNN 5 to 7 on CUDA cores, fp32.
+
+    Efficiencies are relative to the peak at nominal boost clock: cards in the table sustained up to
+    1.1 times that clock, and operand loads are charged apart.
     """
 
     gemm_efficiency: float = _coefficient(
@@ -61,145 +81,145 @@ class Coefficients:
         0.3, 0.8, 4.0, "transform_bandwidth of wgrad, whose transforms also transpose"
     )
 
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value, low, high = getattr(self, f.name), f.metadata["low"], f.metadata["high"]
-            if not low <= value <= high:
-                raise GpuError(f"{f.name} must be from {low} to {high}, got {value}")
-
-
-def coefficient_table() -> list[tuple[str, float, float, float, str]]:
-    """Name, lowest, typical and highest value and meaning of every coefficient."""
-    keys = ("low", "typical", "high", "meaning")
-    return [(f.name, *(f.metadata[key] for key in keys)) for f in fields(Coefficients)]
-
-
-def typical_coefficients() -> Coefficients:
-    """The values a fit starts from."""
-    return Coefficients(**{name: typical for name, _, typical, _, _ in coefficient_table()})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fit:
-    """One device's entry of the data file.
+class Cudnn9Tensor(Coefficients):
+    """cuDNN 9 on tensor cores, NHWC; TF32 or bf16."""
 
-    ``bands`` maps model and pass to the ratios measured / predicted that 10 % and 90 % of the
-    measured layers stay below; for the analytical model each layer was predicted by a fit that had
-    not seen its shape. ``errors`` maps pass to its figures; ``ranges`` maps a size to its smallest
-    and largest measured value.
-    """
-
-    coefficients: Coefficients
-    bands: Mapping[str, Mapping[str, tuple[float, float]]]
-    errors: Mapping[str, Mapping[str, float]]
-    ranges: Mapping[str, tuple[float, float]]
-    fitted_on: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryLayers:
-    """Parts of the DRAM peak that memory-bound layers reach, fitted on measured networks.
-
-    ``bandwidth`` is that of all layers but max pooling, whose backward kernel searches the maxima
-    again and reaches ``pool_bandwidth``.
-    """
-
-    bandwidth: float
-    pool_bandwidth: float
-
-    def __post_init__(self) -> None:
-        for name, least in (("bandwidth", 0.3), ("pool_bandwidth", 0.05)):
-            value = getattr(self, name)
-            if not least <= value <= 1.0:
-                raise GpuError(f"memory_layers.{name} must be from {least} to 1, got {value}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryFit:
-    """The data file's entry on memory-bound layers; ``errors`` maps a network to percents."""
-
-    coefficients: MemoryLayers
-    errors: Mapping[str, Mapping[str, float]]
-    fitted_on: str
-
-
-def load_memory_fit(path: Path | None = None) -> MemoryFit:
-    """Read the entry on memory-bound layers; of the package's own file without a path.
-
-    Raises:
-        GpuError: the file is missing or is not such a file.
-    """
-    table = _read(path, "memory_layers")
-    try:
-        return MemoryFit(
-            coefficients=MemoryLayers(**table["coefficients"]),
-            errors=table["errors"],
-            fitted_on=table["fitted_on"],
-        )
-    except (KeyError, TypeError) as error:
-        raise _not_a_fit(path, error) from error
-
-
-def load_fits(path: Path | None = None) -> dict[str, Fit]:
-    """Read a file written by ``write_fits``; the package's own without a path.
-
-    Raises:
-        GpuError: the file is missing or is not such a file.
-    """
-    try:
-        return {name: _fit(table) for name, table in _read(path, "device").items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _not_a_fit(path, error) from error
-
-
-def _read(path: Path | None, key: str) -> dict[str, Any]:
-    try:
-        found = parse_toml(SHIPPED.read_text()) if path is None else read_toml(path)
-        table = found[key]
-    except TomlError as error:
-        raise GpuError(f"cannot read coefficients {path}: {error}") from None
-    except KeyError as error:
-        raise _not_a_fit(path, error) from error
-    if not isinstance(table, dict):
-        raise _not_a_fit(path, TypeError(f"{key} is no table"))
-    return table
-
-
-def _not_a_fit(path: Path | None, error: Exception) -> GpuError:
-    return GpuError(f"{path} is not a file of coefficients as 'gpu fit' writes it: {error}")
-
-
-def _fit(table: Mapping[str, Any]) -> Fit:
-    return Fit(
-        coefficients=Coefficients(**table["coefficients"]),
-        bands={m: {p: (b[0], b[1]) for p, b in t.items()} for m, t in table["bands"].items()},
-        errors=table["errors"],
-        ranges={name: (low, high) for name, (low, high) in table["ranges"].items()},
-        fitted_on=table["fitted_on"],
+    mma_efficiency: float = _coefficient(
+        0.6, 0.9, 1.0, "rate of a tile's multiply-adds / tensor-core peak, forward and dgrad"
+    )
+    wgrad_mma_efficiency: float = _coefficient(
+        0.3, 0.7, 1.0, "the same in wgrad, whose operands have to be transposed"
+    )
+    operand_gb_s: float = _coefficient(
+        4000, 14000, 25000, "operands and partial sums through L2, all SMs, copies for several too"
+    )
+    wgrad_operand_gb_s: float = _coefficient(
+        3000, 10000, 25000, "operand_gb_s of wgrad, whose operands have to be transposed"
+    )
+    prologue_us: float = _coefficient(0.3, 1.5, 5, "a tile's start and end")
+    launch_us: float = _coefficient(1.5, 3.5, 8, "least time of a convolution kernel")
+    plain_launch_us: float = _coefficient(1, 2.5, 6, "least time of a matrix product's kernel")
+    dram_fraction: float = _coefficient(0.5, 0.8, 1.0, "part of the DRAM peak that streams reach")
+    reduction_us: float = _coefficient(1, 5, 15, "least time of adding up wgrad's partial sums")
+    strided_us: float = _coefficient(0.5, 4, 15, "clearing and phases of a strided dgrad")
+    older_slowdown: float = _coefficient(
+        1.1, 1.7, 2.5, "time of kernels made for the previous generation / of this one's"
+    )
+    depthwise_tap_instructions: float = _coefficient(
+        2, 7, 20, "instructions a lane spends on a tap of a depthwise layer"
     )
 
 
-def format_fits(fits: Mapping[str, Fit], memory: MemoryFit, heading: str) -> str:
-    """The text of the data file: what was fitted, on what, and with what error."""
-    lines = [f"# {line}" for line in heading.splitlines()]
-    lines += ["", "[memory_layers]", f'fitted_on = "{memory.fitted_on}"']
-    lines += ["", "[memory_layers.coefficients]"]
-    lines += [f"{name} = {value:.6g}" for name, value in asdict(memory.coefficients).items()]
-    for name, errors in memory.errors.items():
-        lines += ["", f"[memory_layers.errors.{name}]"]
-        lines += [f"{key} = {value:.4g}" for key, value in errors.items()]
-    for device, fit in fits.items():
-        lines += ["", f"[device.{device}]", f'fitted_on = "{fit.fitted_on}"']
-        lines += ["", f"[device.{device}.coefficients]"]
-        meanings = {name: meaning for name, _, _, _, meaning in coefficient_table()}
-        for name, value in asdict(fit.coefficients).items():
-            lines.append(f"{name} = {value:.6g} # {meanings[name]}")
-        for name, errors in fit.errors.items():
-            lines += ["", f"[device.{device}.errors.{name}]"]
-            lines += [f"{key} = {value:.6g}" for key, value in errors.items()]
-        for model, bands in fit.bands.items():
-            lines += ["", f"[device.{device}.bands.{model}]"]
-            lines += [f"{key} = [{low:.6g}, {high:.6g}]" for key, (low, high) in bands.items()]
-        lines += ["", f"[device.{device}.ranges]"]
-        lines += [f'"{key}" = [{low:.10g}, {high:.10g}]' for key, (low, high) in fit.ranges.items()]
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cudnn9Fp32(Coefficients):
+    """cuDNN 9 on CUDA cores, NCHW, fp32."""
+
+    gemm_efficiency: float = _coefficient(
+        0.6, 1.0, 1.2, "rate of forward's inner loop / peak, loads not counted"
+    )
+    dgrad_efficiency: float = _coefficient(
+        0.3, 0.57, 1.0, "the same in dgrad, strided or scattered too"
+    )
+    wgrad_efficiency: float = _coefficient(0.3, 0.57, 1.0, "the same in a direct wgrad")
+    prologue_steps: float = _coefficient(
+        10, 50, 120, "reduction steps that a tile's prologue and epilogue take"
+    )
+    launch_us: float = _coefficient(1.5, 4.5, 10, "least time of a forward or dgrad kernel")
+    wgrad_launch_us: float = _coefficient(
+        3, 9, 20, "least time of wgrad, which clears its sums first"
+    )
+    dram_fraction: float = _coefficient(0.4, 0.8, 1.0, "part of the DRAM peak that streams reach")
+    wgrad_dram_fraction: float = _coefficient(
+        0.15, 0.35, 1.0, "the same of wgrad, in pieces and added to its computation"
+    )
+    partial_sum_gb_s: float = _coefficient(
+        100, 800, 4000, "bytes a second at which split or scattered sums are added in memory"
+    )
+    transformed_gemm_efficiency: float = _coefficient(
+        0.3, 0.8, 1.2, "rate of batched products of transformed tiles / peak, loads not counted"
+    )
+    transform_bandwidth: float = _coefficient(
+        0.3, 0.75, 2.0, "bytes a second moved by Winograd transforms / DRAM peak"
+    )
+    depthwise_tap_instructions: float = _coefficient(
+        5, 14, 40, "instructions a lane spends on a tap of a depthwise layer"
+    )
+
+
+LIBRARIES: Mapping[str, type[Coefficients]] = {
+    "cudnn-5-to-7": Cudnn5To7,
+    "cudnn-9-fp32": Cudnn9Fp32,
+    "cudnn-9-tensor": Cudnn9Tensor,
+}
+"""The coefficients of each library of algorithms, by the name that device files give it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepCoefficients(Coefficients):
+    """What bounds the operations of a training step that are no convolutions.
+
+    Fractions are of the DRAM peak and of the bytes that an operation's tensors have.
+    """
+
+    stream_fraction: float = _coefficient(
+        0.3, 0.85, 1.0, "element-wise operations: ReLU, additions, dropout, filling"
+    )
+    bias_fraction: float = _coefficient(
+        0.2, 0.65, 1.0, "bias of a convolution: added to the output, summed in the backward pass"
+    )
+    norm_forward_fraction: float = _coefficient(0.2, 0.7, 1.0, "batch-norm, which reads twice")
+    norm_backward_fraction: float = _coefficient(
+        0.2, 0.7, 1.0, "its backward pass, which reads both operands twice"
+    )
+    pool_forward_fraction: float = _coefficient(0.1, 0.7, 1.2, "pooling, window by window")
+    pool_backward_fraction: float = _coefficient(
+        0.03, 0.3, 1.0, "its backward pass, which clears the result and searches the maxima"
+    )
+    optimizer_fraction: float = _coefficient(0.2, 0.75, 1.0, "passes of the optimizer")
+    cast_fraction: float = _coefficient(0.1, 0.4, 1.0, "casts to and from 16 bits")
+    matmul_efficiency: float = _coefficient(
+        0.1, 0.6, 1.2, "rate of matrix products / peak, where their bytes do not bind"
+    )
+    kernel_us: float = _coefficient(1.0, 2.5, 12, "least time of a kernel")
+    host_forward_us: float = _coefficient(
+        5, 40, 120, "host's time to issue an operation, forward; binds where kernels are short"
+    )
+    host_backward_us: float = _coefficient(5, 55, 150, "the same, backward")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnergyCoefficients(Coefficients):
+    """Joules of a step in one precision: idle power over its time, multiplications, bytes."""
+
+    idle_w: float = _coefficient(20, 120, 300, "power of the card while it waits")
+    pj_per_multiplication: float = _coefficient(
+        0.3, 4, 60, "energy of a multiply-add, transformed convolutions having fewer"
+    )
+    pj_per_byte: float = _coefficient(
+        20, 220, 1500, "energy of a byte that an operation moves, and of what is done with it"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SparseCoefficients(Coefficients):
+    """A product with a sparse gradient by the card's own library (CSR, fp32)."""
+
+    product_gflop_s: float = _coefficient(
+        50, 1500, 20000, "rate of the products of non-zeros, where these bind"
+    )
+    gather_fraction: float = _coefficient(
+        0.05, 0.5, 3.0, "part of the DRAM peak at which rows of the dense operand are gathered"
+    )
+    stream_fraction: float = _coefficient(
+        0.05, 0.6, 1.0, "part of the DRAM peak that reading and writing dense operands reaches"
+    )
+    fold_fraction: float = _coefficient(
+        0.05, 0.4, 1.0, "the same of folding and unfolding (col2im, im2col)"
+    )
+    convert_fraction: float = _coefficient(
+        0.05, 0.5, 1.0, "the same of reading the gradient to convert it"
+    )
+    convert_us: float = _coefficient(20, 110, 400, "least time of a conversion, in several kernels")
+    kernel_us: float = _coefficient(2, 25, 80, "least time of a sparse product")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 REQUIRED = ("N", "C", "H", "W", "K", "R", "S", "pad_h", "pad_w", "stride_h", "stride_w")
 DEFAULTS = {"dilation_h": 1, "dilation_w": 1, "groups": 1}
+ALIASES = {"dil_h": "dilation_h", "dil_w": "dilation_w"}
+"""Other names that columns may have."""
 _MAY_BE_ZERO = ("pad_h", "pad_w")
 
 
@@ -110,6 +112,7 @@ def checked_layers(table: pd.DataFrame) -> Layers:
         GpuError: a column is missing, or a value in a row (counted from 1) is not a whole number in
             its range, or makes the output empty.
     """
+    table = with_full_names(table)
     missing = [name for name in REQUIRED if name not in table.columns]
     if missing:
         raise GpuError(
@@ -125,6 +128,18 @@ def checked_layers(table: pd.DataFrame) -> Layers:
     layers = Layers(**columns)
     _check_relations(layers)
     return layers
+
+
+def with_full_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with ``dil_h`` called ``dilation_h``, and so on.
+
+    Raises:
+        GpuError: a column is there under both names.
+    """
+    for short, name in ALIASES.items():
+        if short in table.columns and name in table.columns:
+            raise GpuError(f"the table of layers has both {short} and {name}; keep one")
+    return table.rename(columns=ALIASES)
 
 
 def _sizes(table: pd.DataFrame, name: str) -> Array:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from gscn_sim.gpu.coefficients import Fit
-from gscn_sim.gpu.device import device_names, load_device
+from gscn_sim.gpu.device import device_keys, load_device
+from gscn_sim.gpu.fits import Fit
 from gscn_sim.gpu.fitting import error_figures
-from gscn_sim.gpu.measured import measured_layers, measured_networks
+from gscn_sim.gpu.measured import measured_kernels, measured_layers, measured_networks
 from gscn_sim.gpu.network import network_backward
 from gscn_sim.gpu.prediction import PASSES, predict
 from workloads.networks import network_names
@@ -27,7 +27,7 @@ def compare_layers(
     import pandas as pd
 
     parts = []
-    for name in device_names() if devices is None else devices:
+    for name in device_keys() if devices is None else devices:
         table = measured_layers(load_device(name))
         if not len(table):
             continue
@@ -46,6 +46,70 @@ def compare_layers(
     result = pd.concat(parts, ignore_index=True)
     result["error_percent"] = 100 * (result["predicted_ms"] / result["measured_ms"] - 1)
     return result
+
+
+KERNELS = (
+    ("fft2d", "fourier"),
+    ("pointwise_mult_and_sum_complex", "fourier"),
+    ("winograd", "winograd"),
+    ("depthwise", "depthwise"),
+    ("_c1_k1_", "depthwise"),
+    ("grouped_direct", "direct"),
+    ("foldedNhwc", "folded"),
+    ("wgrad_alg0_engine_NHWC", "direct"),
+    ("convolve_common_engine_float_NHWC", "direct"),
+    ("implicit_convolve_sgemm", "product"),
+)
+"""Parts of kernels' names and the kind of family they stand for; any other is a product."""
+FAMILY_KINDS = {
+    "fft_16x16": "fourier",
+    "fft_32x32": "fourier",
+    "winograd_2x2": "winograd",
+    "winograd_4x4": "winograd",
+    "winograd_2x2_fused": "winograd",
+    "depthwise": "depthwise",
+    "cuda_core_direct": "direct",
+    "outer_product": "direct",
+    "tensor_folded": "folded",
+}
+
+
+def kernel_kind(kernels: str) -> str:
+    """The kind of family that ran, from the names of its kernels."""
+    return next((kind for part, kind in KERNELS if part in kernels), "product")
+
+
+def compare_families(
+    devices: Sequence[str] | None = None, fits: Mapping[str, Fit] | None = None
+) -> pd.DataFrame:
+    """Chosen families against the kernels that ran, where their names were recorded.
+
+    One row a device, pass, chosen family and kind that ran (product, winograd, fourier, direct,
+    folded, depthwise), with how many layers there are and ``same``: whether the kinds agree.
+    """
+    import pandas as pd
+
+    parts = []
+    for name in device_keys() if devices is None else devices:
+        table = measured_kernels(load_device(name))
+        if not len(table):
+            continue
+        predicted = predict(table, name, fits=fits)
+        part = pd.DataFrame({"device": name, "phase": table["phase"]})
+        part["family"] = [
+            predicted[f"{phase}_algorithm"].iloc[row] for row, phase in enumerate(table["phase"])
+        ]
+        part["ran"] = [kernel_kind(kernels) for kernels in table["kernels"]]
+        parts.append(part)
+    if not parts:
+        return pd.DataFrame(columns=["device", "phase", "family", "ran", "layers", "same"])
+    keys = ["device", "phase", "family", "ran"]
+    result = pd.concat(parts).groupby(keys, sort=False).size().rename("layers").reset_index()
+    result["same"] = [
+        FAMILY_KINDS.get(family, "product") == ran
+        for family, ran in zip(result["family"], result["ran"], strict=True)
+    ]
+    return result.sort_values(["device", "phase", "layers"], ascending=[True, True, False])
 
 
 def report(
@@ -71,12 +135,15 @@ def report(
 
 
 def network_report(devices: Sequence[str] | None = None) -> pd.DataFrame:
-    """Every measured whole backward pass of 4 to 32 samples, with the prediction beside it."""
+    """Every measured whole backward pass in fp32 of 4 to 32 samples, the prediction beside it."""
     import pandas as pd
 
     parts = []
-    for name in device_names() if devices is None else devices:
-        measured = measured_networks(load_device(name))
+    for name in device_keys() if devices is None else devices:
+        device = load_device(name)
+        if device.precision != "fp32":
+            continue
+        measured = measured_networks(device)
         for network, size in zip(measured["network"], measured["batch_size"], strict=True):
             if network in network_names() and 4 <= size <= 32:
                 parts.append(network_backward(str(network), int(size), name))
@@ -107,7 +174,7 @@ def scatter_plot(table: pd.DataFrame, suffix: str = "svg") -> bytes:
         panel.set(xlim=(low, high), ylim=(low, high))
     panels[0].set_ylabel("predicted (ms)")
     panels[0].legend(fontsize="small")
-    figure.suptitle("fp32 convolution layers, measured against predicted; dotted: 20 % apart")
+    figure.suptitle("Convolution layers, measured against predicted; dotted: 20 % apart")
     buffer = BytesIO()
     metadata = {"Date": None} if suffix == "svg" else None
     figure.savefig(buffer, format=suffix, metadata=metadata, dpi=150)

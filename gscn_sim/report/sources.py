@@ -10,10 +10,13 @@ from typing import Any
 import pandas as pd
 
 from gscn_sim.compare.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means
+from gscn_sim.files import is_whole
 from gscn_sim.results.tables import DENSITIES
 from workloads import GscnError
 from workloads.errors import reason
+from workloads.files import read_regular
 
+RUN_LIMIT_BYTES = 1 << 30
 RUN_KEYS = ("summary", "layers", "config", "provenance")
 
 
@@ -57,12 +60,14 @@ def read_run(path: Path) -> RunSource:
         GscnError: no such file, or another one.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_regular(path, RUN_LIMIT_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise GscnError(f"{path}: cannot be read as the JSON of a run: {reason(error)}") from None
     if not isinstance(document, dict) or any(key not in document for key in RUN_KEYS):
         raise GscnError(f"{path}: not a run; one has the keys {', '.join(RUN_KEYS)}")
     try:
+        if not is_whole(document):
+            raise GscnError(f"{path}: damaged or changed: it is not what its digest says")
         return source_of_run(document)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise GscnError(f"{path}: not a whole run: {type(error).__name__}: {error}") from None

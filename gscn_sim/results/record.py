@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -72,6 +73,7 @@ class Identity:
 class PhaseRecord:
     """One layer-phase of one recorded iteration on one machine.
 
+    ``batch_size`` is the iteration's; a pre-phase works on one sample for each such batch.
     Each PE computes for ``pe_busy_cycles``, waits for operands or output for ``pe_stalled_cycles``,
     and is idle while others work for ``pe_idle_cycles``. The scheduled bytes are those that the
     schedule says must move, in whole bursts. The densities are of the layer's recorded masks, None
@@ -169,9 +171,15 @@ class PhaseRecord:
                 )
 
 
-def facts_of_layer(layer: Layer) -> dict[str, Any]:
-    """Fields of a record that are the recorded layer's own, whatever its phase costs."""
+def same_or_mean(values: Sequence[int]) -> float:
+    """The one value that all of them have (an int), else their mean."""
+    return values[0] if len(set(values)) == 1 else sum(values) / len(values)
+
+
+def facts_of_layer(layer: Layer, batch_size: int) -> dict[str, Any]:
+    """Fields of a record that are the layer's and its iteration's, whatever its phase costs."""
     return {
+        "batch_size": batch_size,
         "layer": layer.name,
         "iteration": layer.iteration,
         "activation_density": layer.activation and layer.activation.density,

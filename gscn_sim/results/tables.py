@@ -15,7 +15,7 @@ import pandas as pd
 
 from gscn_sim.config import Config
 from gscn_sim.results.energy import energy_j
-from gscn_sim.results.record import PhaseRecord, Slots
+from gscn_sim.results.record import PhaseRecord, Slots, same_or_mean
 from workloads import Phase
 
 SLOTS = tuple(f"slots_{field.name}" for field in fields(Slots))
@@ -56,14 +56,11 @@ class Recorded(Protocol):
     def records(self) -> tuple[PhaseRecord, ...]: ...
     @property
     def config(self) -> Config: ...
-    @property
-    def batch_size(self) -> int: ...
 
 
 def layer_table(simulation: Recorded) -> pd.DataFrame:
     """One row per recorded iteration, layer and phase, in the order they were simulated."""
-    size = {"batch_size": simulation.batch_size}
-    rows = [{**_row(record, simulation.config), **size} for record in simulation.records]
+    rows = [_row(record, simulation.config) for record in simulation.records]
     return _finish(rows, LAYER_COLUMNS)
 
 
@@ -81,7 +78,9 @@ def layer_means(table: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
         means = grouped[numbers + texts].first()
     else:
         means = grouped[numbers].mean().join(grouped[texts].agg(_one_or_mixed))
-    means = means.join(grouped["batch_size"].first())
+    batches = grouped["batch_size"]
+    same = (batches.nunique() == 1).all()  # then they stay whole
+    means = means.join(batches.first() if same else batches.mean())
     means["iterations"] = grouped.size()
     rows = means.reset_index().to_dict(orient="records")
     columns = [name for name in LAYER_COLUMNS if name in _MEANS]
@@ -186,7 +185,7 @@ def _summary_row(rows: pd.DataFrame, name: str) -> dict[str, Any]:
         "phase": name,
         "layers": rows["layer"].nunique(),
         "iterations": int(rows["iterations"].max()),
-        "batch_size": rows["batch_size"].iloc[0],
+        "batch_size": same_or_mean(rows["batch_size"].tolist()),
         "work_reduction": dense / useful if useful and ordinary.any() else np.nan,
         **sums,
     }

@@ -40,10 +40,12 @@ from workloads import Layer, Phase
 class PreparedPhase:
     """A layer-phase with its plan and schedule, ready for the fabric.
 
-    ``useful`` are the useful products of each recorded sample, counted from the masks.
+    ``batch_size`` is the training iteration's, of which a one-sample phase runs one. ``useful`` are
+    the useful products of each recorded sample, counted from the masks.
     """
 
     problem: Problem
+    batch_size: int
     operands: Operands
     useful: Ints
     plan: Plan
@@ -67,6 +69,7 @@ def prepare_phase(
     schedule = caller(_schedule, plan, costs, view(Movement, config), dealt, flow.shares_inputs)
     return PreparedPhase(
         problem=problem,
+        batch_size=batch_size,
         operands=operands,
         useful=caller(count_useful, problem, operands),
         plan=plan,
@@ -204,13 +207,12 @@ def _record(
     busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
     return PhaseRecord(
         network=network,
-        **facts_of_layer(layer),
+        **facts_of_layer(layer, prepared.batch_size),
         phase=problem.phase,
         shape=layer.shape,
         dataflow=plan.dataflow,
         mapping=plan.label,
         mapping_reason=plan.reason,
-        batch_size=problem.batch_size,
         samples_recorded=operands.samples,
         num_pes=config.num_pes,
         multipliers=multipliers,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gscn_sim.config import Config
+from gscn_sim.config.names import DATAFLOWS, MAPPING_KINDS
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.provenance import code_digest
-from gscn_sim.results.record import PhaseRecord, facts_of_layer
+from gscn_sim.results.record import PhaseRecord, facts_of_layer, same_or_mean
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.memo import Cache
 from workloads import Layer, Phase, Trace
@@ -34,8 +35,9 @@ LOOK_AHEAD = 3  # layer-phases prepared ahead of the fabric; bounds memory
 class Simulation:
     """The result of :func:`simulate`: records, the machine, and facts about the trace.
 
-    ``simpy_share`` is the part of the run's time that the discrete-event fabric took; ``recalled``
-    tells that nothing was simulated, because the cache knew the run.
+    ``batch_size`` is that of the iterations, their mean if they differ. ``simpy_share`` is the part
+    of the run's time that the discrete-event fabric took; ``recalled`` tells that nothing was
+    simulated, because the cache knew the run.
     """
 
     records: tuple[PhaseRecord, ...]
@@ -43,7 +45,7 @@ class Simulation:
     network: str
     trace_digest: str
     trace_metadata: Mapping[str, Any] = field(hash=False)
-    batch_size: int
+    batch_size: float
     reuse_sparsity: float | None
     simpy_share: float = field(compare=False)
     recalled: bool = field(default=False, compare=False)
@@ -80,16 +82,15 @@ def simulate(
     Arguments and errors are those of :func:`gscn_sim.simulate`, which compares with a GPU too.
     """
     wanted = backward_phases(trace) if phases is None else parse_phases(phases)
-    batch = trace.batch_size if batch_size is None else batch_size
-    if batch < 1:
-        raise ConfigError(f"batch size must be a positive int, got {batch}")
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"batch size must be a positive int, got {batch_size}")
     cache = cache or Cache(memory_bytes=0)
     computed: list[Simulation] = []
 
     def compute() -> Simulation:
         began = time.perf_counter()
         records, fabric_seconds = _run(
-            trace, config, wanted, batch, workers, progress, timeline, cache
+            trace, config, wanted, batch_size, workers, progress, timeline, cache
         )
         found = Simulation(
             records=tuple(records),
@@ -97,16 +98,17 @@ def simulate(
             network=trace.network,
             trace_digest=trace.digest,
             trace_metadata=trace.metadata(),
-            batch_size=batch,
+            batch_size=same_or_mean([record.batch_size for record in records]),
             reuse_sparsity=trace.reuse_sparsity,
             simpy_share=fabric_seconds / max(time.perf_counter() - began, 1e-9),
         )
         computed.append(found)
         return found
 
-    if not recall or timeline is not None:
+    added = DATAFLOWS.was_added_to or MAPPING_KINDS.was_added_to
+    if not recall or timeline is not None or added:
         return compute()
-    facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch)
+    facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch_size)
     found: Simulation = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
     if progress:
         progress(len(trace.layers), len(trace.layers), "")
@@ -117,7 +119,7 @@ def _run(
     trace: Trace,
     config: Config,
     phases: list[Phase],
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     progress: Progress | None,
     timeline: str | Path | None,
@@ -138,7 +140,9 @@ def _run(
         ):
             if prepared is None:  # a dense phase of a shape that has been simulated
                 first = dense[_dense_key(layer, phase)]
-                records.append(replace(first, **facts_of_layer(layer)))
+                records.append(
+                    replace(first, **facts_of_layer(layer, batch_size or trace.batch_of(layer)))
+                )
                 continue
             record, seconds = finish_phase(
                 trace.network, layer, prepared.result(), config, recorder
@@ -162,7 +166,7 @@ def _prepare_ahead(
     trace: Trace,
     config: Config,
     phases: list[Phase],
-    batch_size: int,
+    batch_size: int | None,
     progress: Progress | None,
     every_phase: bool,
     cache: Cache,
@@ -180,13 +184,14 @@ def _prepare_ahead(
     for done, layer in enumerate(trace.layers):
         if progress:
             progress(done, len(trace.layers), layer.name)
+        batch = batch_size or trace.batch_of(layer)
         for phase in phases:
             if phase not in layer.phases():
                 continue
             key = _dense_key(layer, phase)
             future = None
             if not phase.is_pre_phase or key not in seen or every_phase:
-                future = pool.submit(prepare_phase, layer, phase, config, batch_size, cache)
+                future = pool.submit(prepare_phase, layer, phase, config, batch, cache)
             seen.add(key)
             waiting.append((layer, phase, future))
             if len(waiting) > LOOK_AHEAD:

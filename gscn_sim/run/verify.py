@@ -69,7 +69,9 @@ def verify(
 def _identities(
     trace: Trace, layer: Layer, phase: Phase, config: Config
 ) -> list[dict[str, object]]:
-    record = simulate_phase(trace.network, layer, phase, config, trace.batch_size, checked=False)
+    record = simulate_phase(
+        trace.network, layer, phase, config, trace.batch_of(layer), checked=False
+    )
     return [
         {
             "check": row.name,

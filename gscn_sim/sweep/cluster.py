@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -19,9 +21,8 @@ from distributed import (
 
 from gscn_sim.results.provenance import code_digest
 from gscn_sim.sweep.errors import ClusterError
-from gscn_sim.sweep.evaluate import Evaluate, outcome
+from gscn_sim.sweep.evaluate import Evaluate, Results, outcome
 from gscn_sim.sweep.points import Point, Workload
-from gscn_sim.sweep.schedulers import Results
 from gscn_sim.sweep.store import Outcome
 
 CONNECT_SECONDS = 5
@@ -29,6 +30,13 @@ LOOK_SECONDS = 10
 """After so long without a result, look whether there are any workers."""
 POINTS_AHEAD = 1
 """Points handed out beyond one for each thread of the cluster, so that none idles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stale:
+    """What a worker of another version answers."""
+
+    worker: str
 
 
 class TraceFile(WorkerPlugin):
@@ -51,9 +59,11 @@ class Cluster:
     Each trace travels once to each worker. A point whose worker dies is given to another by Dask;
     if that happens too often (``distributed.scheduler.allowed-failures``) or its result is lost, it
     is tried once more, alone, and then fails. Without workers it waits for some, and ``say``s so.
+    A worker with another version of the simulator gets no more points, and others get those it had.
 
     Raises:
-        ClusterError: nothing answers at ``address``, or a trace cannot be read.
+        ClusterError: nothing answers at ``address``, or a trace cannot be read; later, the
+            scheduler is gone, or every worker has another version.
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class Cluster:
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.evaluate, self.address, self.say = evaluate, address, say
+        self.stale: set[str] = set()
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are said here, once
         try:
             files = {w.digest: TraceFile(w) for w in workloads if Path(w.path).is_file()}
         except OSError as error:
@@ -80,9 +92,18 @@ class Cluster:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.client.close(timeout=CONNECT_SECONDS)
+        with contextlib.suppress(OSError, TimeoutError):  # a scheduler that is gone
+            self.client.close(timeout=CONNECT_SECONDS)
 
     def results(self, points: Iterator[Point]) -> Results:
+        try:
+            yield from self._results(points)
+        except (CancelledError, OSError, TimeoutError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of our own store or disk
+            raise self._gone() from None
+
+    def _results(self, points: Iterator[Point]) -> Results:
         flying: dict[Future, Point] = {}
         suspects: list[Point] = []
         more = True
@@ -96,17 +117,30 @@ class Cluster:
                 break
             for future in self._ended(flying):
                 point, found = flying.pop(future), self._outcome(future)
-                if isinstance(found, str):
+                if isinstance(found, Stale):
+                    self._exclude(found)
+                    flying[self._submit(point)] = point
+                elif isinstance(found, str):
                     suspects.append(point)
                 else:
                     yield point, found
         for point in suspects:  # beside another that killed the worker, perhaps: now alone
-            (future,) = self._ended([self._submit(point)])
-            found = self._outcome(future)
+            while isinstance(found := self._alone(point), Stale):
+                self._exclude(found)
             yield point, Outcome(metrics=None, error=found) if isinstance(found, str) else found
 
+    def _alone(self, point: Point) -> Outcome | Stale | str:
+        (future,) = self._ended([self._submit(point)])
+        return self._outcome(future)
+
     def _threads(self) -> int:
-        return sum(self.client.nthreads().values())
+        threads = self.client.nthreads()
+        return sum(count for worker, count in threads.items() if worker not in self.stale)
+
+    def _exclude(self, found: Stale) -> None:
+        if found.worker not in self.stale:
+            self.stale.add(found.worker)
+            self.say(f"worker {found.worker} has another version of the simulator: left out")
 
     def _ended(self, flying: Collection[Future]) -> Collection[Future]:
         """Wait until at least one of the futures has ended, however long there are no workers."""
@@ -127,23 +161,36 @@ class Cluster:
                 return ended
 
     def _submit(self, point: Point) -> Future:
-        return self.client.submit(_on_worker, self.evaluate, point, code_digest(), pure=False)
+        fitting = None
+        if self.stale:
+            fitting = [worker for worker in self.client.nthreads() if worker not in self.stale]
+            if not fitting:
+                raise ClusterError(
+                    f"{self.address}: every worker has another version of the simulator; what was "
+                    "finished is kept, and the same command goes on"
+                )
+        return self.client.submit(
+            _on_worker, self.evaluate, point, code_digest(), pure=False, workers=fitting
+        )
 
-    def _outcome(self, future: Future) -> Outcome | str:
+    def _gone(self) -> ClusterError:
+        return ClusterError(
+            f"{self.address}: the scheduler is gone; what was finished is kept, "
+            "and the same command goes on"
+        )
+
+    def _outcome(self, future: Future) -> Outcome | Stale | str:
         """How a point ended, or why the cluster lost it: outcome() catches what evaluating raises.
 
         Raises:
             ClusterError: the scheduler is gone.
         """
         try:
-            found: Outcome = future.result()  # run again if it died with its worker
+            found: Outcome | Stale = future.result()  # run again if it died with its worker
         except KilledWorker:
             return "the workers of the cluster that ran it died (out of memory?)"
         except CancelledError:
-            raise ClusterError(
-                f"{self.address}: the scheduler is gone; what was finished is kept, "
-                "and the same command goes on"
-            ) from None
+            raise self._gone() from None
         except Exception as error:  # a result that was on a worker when it died, for one
             text = " ".join(str(error).split())
             return f"the point could not be run on the cluster: {text}"
@@ -155,12 +202,11 @@ def trace_path(folder: str, digest: str) -> Path:
     return Path(folder) / f"trace-{digest}.npz"
 
 
-def _on_worker(evaluate: Evaluate, point: Point, code: str) -> Outcome:
+def _on_worker(evaluate: Evaluate, point: Point, code: str) -> Outcome | Stale:
     """Evaluate a point where the code is that of the sweep and the trace lies beside the worker."""
     worker = get_worker()
     if code_digest() != code:
-        text = f"worker {worker.address} has another version of the simulator (--retry-failed)"
-        return Outcome(metrics=None, error=text)
+        return Stale(worker=worker.address)
     path = trace_path(worker.local_directory, point.workload.digest)
     if path.exists():
         workload = dataclasses.replace(point.workload, path=str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gscn_sim.compare.comparison import Comparison
 
 Metrics = dict[str, float | str]
+Results = Iterator[tuple[Point, Outcome]]
 Evaluate = Callable[[Point], Metrics]
 """A function that can be pickled; a GscnError it raises becomes the point's error."""
 
@@ -38,11 +39,13 @@ class Evaluation:
         from gscn_sim.run.simulate import simulate
 
         assert point.config is not None
+        trace = _trace(point.workload.path, point.workload.digest)
+        own = point.workload.batch_size == trace.batch_size
         found = simulate(
-            _trace(point.workload.path, point.workload.digest),
+            trace,
             point.config,
             phases=tuple(Phase(name) for name in point.setting.phases),
-            batch_size=point.workload.batch_size,
+            batch_size=None if own else point.workload.batch_size,
             workers=0,
             cache=_cache(self.cache),
         )

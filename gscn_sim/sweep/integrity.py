@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
+import marshal
 import math
 import sqlite3
 import struct
@@ -51,17 +51,20 @@ def point_digest(cells: Cells) -> str | None:
     """The digest of a point's cells, ``POINT_CELLS``; None if one cannot be what was written."""
     texts, numbers = cells[: len(POINT_TEXTS)], cells[len(POINT_TEXTS) :]
     try:
-        packed = _PACK.pack(*(math.nan if number is None else number for number in numbers))
-        digest = hashlib.sha256(json.dumps(texts).encode() + b"\0" + packed)
-    except (struct.error, TypeError, ValueError):
+        packed = _PACK.pack(*[math.nan if number is None else number for number in numbers])
+        return _digest(tuple(texts), packed)
+    except (struct.error, ValueError):
         return None
-    return digest.hexdigest()[:32]
 
 
 def member_digest(sweep: int, position: int, key: str, code: str, params: str) -> str:
     """The digest of a point's place in a sweep."""
-    text = json.dumps([sweep, position, key, code, params])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return _digest((sweep, position, key, code, params))
+
+
+def _digest(texts: tuple[Any, ...], numbers: bytes = b"") -> str:
+    """Of texts, whole numbers and None in marshal's second format, which no release changes."""
+    return hashlib.sha256(marshal.dumps(texts, 2) + numbers).hexdigest()[:32]
 
 
 def sum_of(*digests: str) -> str:

@@ -16,7 +16,7 @@ from workloads import Trace, load
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A trace at one batch size."""
+    """A trace at one batch size; at the trace's own, each iteration keeps its own."""
 
     path: str
     network: str

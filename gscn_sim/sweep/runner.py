@@ -19,6 +19,8 @@ from gscn_sim.sweep.space import Space
 from gscn_sim.sweep.store import Store
 
 POLL_SECONDS = 0.5
+MAX_COUNTED = 2_000
+"""Designs of a grid whose constraints are looked at only to say how many points there will be."""
 DEFAULT_OBJECTIVES = (
     Objective(metric="speedup", maximize=True),
     Objective(metric="energy_j", maximize=False),
@@ -243,6 +245,8 @@ def _total(plan: Plan) -> int | None:
     if plan.search != "grid":
         return None if plan.budget is None else plan.budget * len(plan.workloads)
     designs = plan.space.grid_size()
+    if plan.space.constraints and designs > MAX_COUNTED:
+        return None
     if plan.space.constraints:
         designs = sum(_is_allowed(plan.space, params) for params in plan.space.grid())
     return min(designs, plan.budget or designs) * len(plan.workloads)

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,12 +15,12 @@ from typing import Protocol
 
 from gscn_sim.kernels.place import code_folders
 from gscn_sim.sweep.errors import ClusterError
-from gscn_sim.sweep.evaluate import Evaluate, outcome
+from gscn_sim.sweep.evaluate import Evaluate, Results, outcome
 from gscn_sim.sweep.points import Point, Workload
 from gscn_sim.sweep.store import Outcome
 
-Results = Iterator[tuple[Point, Outcome]]
 MAX_DEATHS = 2
+TIDY_SECONDS = 3.0
 
 
 class Scheduler(Protocol):
@@ -135,8 +136,12 @@ def _end(pool: ProcessPoolExecutor) -> None:
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
+    deadline = time.monotonic() + TIDY_SECONDS
     for process in processes:
-        process.join()
+        process.join(max(deadline - time.monotonic(), 0.0))
+        if process.is_alive():  # it has been stopped, for one, and does not see the signal
+            process.kill()
+            process.join()
 
 
 def _start_worker() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
+import operator
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -62,10 +62,10 @@ def sweep_table(path: str | Path, sweep: int | None = None) -> pd.DataFrame:
     # of objects whose types pandas has to find out.
     frame = pd.DataFrame({"sweep": [r.sweep for r in rows], "point": [r.position for r in rows]})
     first = len(POINT_CELLS) - len(METRICS)
-    numbers = itertools.chain.from_iterable(cells[first:] for cells in map(_cells, rows))
-    values = np.fromiter((math.nan if n is None else n for n in numbers), float)
+    cells = [row.cells for row in rows if row.cells is not None]
+    values = np.array([found[first:] for found in cells], dtype=float)  # None is NaN
     axes = pd.DataFrame(params, index=frame.index)
-    texts = [tuple(cells[place] for place in _TEXT_PLACES) for cells in map(_cells, rows)]
+    texts = list(map(operator.itemgetter(*_TEXT_PLACES), cells))
     combinations = {text: code for code, text in enumerate(dict.fromkeys(texts))}
     told = pd.DataFrame(list(combinations), columns=list(_TEXTS))
     codes = [combinations[text] for text in texts]

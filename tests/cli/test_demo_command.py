@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -35,13 +37,13 @@ def test_without_torch_it_uses_the_shipped_trace_and_says_so(invoke, tmp_path, m
 def test_with_torch_it_trains_and_simulates_what_was_recorded(invoke, tmp_path, monkeypatch):
     commands = []
 
-    def train(command, check):
+    def train(command):
         commands.append(command)
         shutil.copy(SHIPPED, command[command.index("--trace") + 1])
-        return subprocess.CompletedProcess(command, 0)
+        return subprocess.Popen(["true"])
 
     monkeypatch.setattr(demo, "find_spec", lambda name: object())
-    monkeypatch.setattr(demo.subprocess, "run", train)
+    monkeypatch.setattr(demo, "_start", train)
     result = invoke("demo", "-o", tmp_path, "--epochs", "3", *OPTIONS)
     assert result.exit_code == 0, result.stderr
     (command,) = commands
@@ -53,9 +55,7 @@ def test_with_torch_it_trains_and_simulates_what_was_recorded(invoke, tmp_path, 
 
 def test_a_failed_training_ends_the_demo(invoke, tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "find_spec", lambda name: object())
-    monkeypatch.setattr(
-        demo.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 1)
-    )
+    monkeypatch.setattr(demo, "_start", lambda command: subprocess.Popen(["false"]))
     result = invoke("demo", "-o", tmp_path, *OPTIONS)
     assert result.exit_code == 2
     assert result.stderr == "error: training ended with exit code 1; its message is above\n"
@@ -74,3 +74,25 @@ def test_bad_input_before_training(invoke, tmp_path, words):
     result = invoke("demo", "-o", tmp_path / "out", *words)
     assert result.exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_whatever_ends_the_demo_ends_the_trainer(monkeypatch, stubborn):
+    monkeypatch.setattr(demo, "TIDY_SECONDS", 0.5)
+    ignoring = "signal.signal(signal.SIGTERM, signal.SIG_IGN);" if stubborn else ""
+    code = f"import signal, time; {ignoring} print('x', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    process.stdout.read(1)
+    wait = process.wait
+
+    def interrupted(timeout=None):
+        if timeout is None and process.poll() is None and wait is not None:
+            process.wait = wait
+            raise KeyboardInterrupt
+        return wait(timeout)
+
+    process.wait = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        demo._ended(process)
+    process.stdout.close()
+    assert process.returncode == (-signal.SIGKILL if stubborn else -signal.SIGTERM)

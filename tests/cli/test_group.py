@@ -46,7 +46,7 @@ def group_that_raises(error: BaseException) -> CommandGroup:
         (ZeroDivisionError("oops"), 1, "internal error: ZeroDivisionError: oops (--debug shows"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (click.UsageError("no such thing"), 2, "error: no such thing"),
-        (MemoryError(), 1, "internal error: MemoryError"),
+        (MemoryError(), 2, "error: not enough memory"),
     ],
 )
 def test_each_kind_of_error_has_its_line_and_code(error, code, line):

@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from oracles.records import FakeSimulation, record
 
 import gscn_sim.compare.gpu_times
+import workloads
+from gscn_sim import load_config
 from gscn_sim.compare.comparison import Comparison
 from gscn_sim.compare.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means, summarize
 from gscn_sim.results.record import PhaseRecord
 from gscn_sim.results.tables import headline_row
+from gscn_sim.run.simulate import simulate
 from gscn_sim.sweep.table import COLUMNS
 from workloads import Phase
 
+IDEAL = {"dram.preset": "ideal", "network.operand_bytes_per_cycle": 0, "drain.entries_per_cycle": 0}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -177,3 +182,42 @@ def test_without_a_gpu_its_columns_are_empty_and_the_machine_s_are_as_ever():
         pd.testing.assert_frame_equal(left.drop(columns=gpu), right.drop(columns=gpu))
     assert "faster" not in alone.headline
     assert "slower" not in alone.headline
+
+
+def test_each_iteration_has_its_own_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 4 and 2 on a GPU that takes a microsecond a sample: 3 samples, 3 us on average.
+
+    The dense machine takes 16 outputs x 3 filters x 6 steps a sample (test_dense.py).
+    """
+
+    def predict(layers, *, device, model):
+        return layers.assign(forward_ms=1e-3 * layers["N"])
+
+    monkeypatch.setattr(gscn_sim.compare.gpu_times, "predict", predict)
+    gscn_sim.compare.gpu_times._predicted.cache_clear()
+    layers = [
+        workloads.layer_from_arrays(
+            "layer",
+            activation=np.ones((1, 10, 8, 8)),
+            weight=np.ones((3, 10, 3, 3)),
+            padding=(1, 1),
+            iteration=iteration,
+            batch_size=batch,
+        )
+        for iteration, batch in ((0, None), (1, 2))
+    ]
+    trace = workloads.Trace(network="toy", batch_size=4, layers=layers)
+    config = load_config("dense", IDEAL | {"array.pe_rows": 2, "array.pe_cols": 2})
+    own = Comparison(simulation=simulate(trace, config, ["forward"], workers=0))
+    assert list(own.table["batch_size"]) == [4, 2]
+    assert list(own.table["cycles"]) == [4 * 288, 2 * 288]
+    assert list(own.table["gpu_seconds"]) == pytest.approx([4e-6, 2e-6])
+    row = own.summary.iloc[0]
+    assert (row["batch_size"], row["cycles"]) == (3, 3 * 288)
+    assert row["gpu_seconds"] == pytest.approx(3e-6)
+    assert own.batch_size == 3
+    given = Comparison(simulation=simulate(trace, config, ["forward"], batch_size=8, workers=0))
+    assert list(given.table["batch_size"]) == [8, 8]
+    assert given.summary["batch_size"].dtype == "int64"
+    assert given.summary["cycles"].iloc[0] == 8 * 288
+    gscn_sim.compare.gpu_times._predicted.cache_clear()

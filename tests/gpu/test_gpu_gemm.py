@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gscn_sim.gpu.device import load_device
-from gscn_sim.gpu.gemm import LARGE_TILE, TAIL_TILES, gemm_ms
+from gscn_sim.gpu.families.gemm import LARGE_TILE, TAIL_TILES, gemm_ms
 
 GPU = load_device("gtx-1080ti")
 TILES = ((128, 128), (128, 64), (32, 128))

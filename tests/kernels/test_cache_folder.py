@@ -151,7 +151,7 @@ def double(x):
     return 2 * x
 
 
-def test_damaged_and_moved_code_is_not_believed(tmp_path, monkeypatch):
+def test_damaged_and_moved_code_is_not_believed(tmp_path, monkeypatch, survived):
     monkeypatch.setattr(compiled, "code_folders", lambda: ((tmp_path,), tmp_path))
     kernel = compiled.njit(cache=True)(double)
     assert (kernel(3), kernel(1.5)) == (6, 3.0)
@@ -171,6 +171,7 @@ def test_damaged_and_moved_code_is_not_believed(tmp_path, monkeypatch):
         damaged[int(generator.integers(len(whole)))] ^= 1 << int(generator.integers(8))
         first.write_bytes(damaged)
         assert not found()
+    survived("damage", "compiled code", compiled_again=DAMAGES)
     for damaged in (whole + b"x", whole[:-1], b"", other):
         first.write_bytes(damaged)
         assert not found()

@@ -26,7 +26,6 @@ CONFIG = load_config(
 class FakeSimulation:
     records: tuple[PhaseRecord, ...]
     config: Config = CONFIG
-    batch_size: int = 4
 
 
 def record(
@@ -43,7 +42,7 @@ def record(
         "dataflow": "cartesian",
         "mapping": "planar",
         "mapping_reason": "asked for",
-        "batch_size": 1 if phase.startswith("pre") else 4,
+        "batch_size": 4,
         "samples_recorded": 2,
         "num_pes": 1,
         "multipliers": 4,

@@ -257,7 +257,7 @@ def test_checkpoints_of_something_else_are_refused(tmp_path: Path) -> None:
         load_checkpoint(trainer(), tmp_path / "foreign")
 
 
-def test_no_damage_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
+def test_no_damage_of_a_checkpoint_is_believed(tmp_path: Path, survived: Any) -> None:
     path = tmp_path / "run.ckpt"
     save_checkpoint(trainer(), path)
     assert torch.load(path, weights_only=True)["version"] == 2  # a plain file of torch.save still
@@ -281,6 +281,7 @@ def test_no_damage_of_a_checkpoint_is_believed(tmp_path: Path) -> None:
         with pytest.raises(TrainError, match=r"damaged|not a whole checkpoint"):
             load_checkpoint(fresh, path)
         assert torch.equal(weights(fresh), before)
+    survived("damage", "checkpoint", refused=DAMAGES)
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(TrainError, match="cannot read checkpoint: is not a regular file"):

@@ -104,11 +104,12 @@ def test_what_is_not_data_of_this_project_is_not_kept(tmp_path, value):
         {"nothing": 1},
     ],
 )
-def test_a_document_makes_nothing_but_data_of_this_project(document, monkeypatch):
+def test_a_document_makes_nothing_but_data_of_this_project(document, monkeypatch, survived):
     monkeypatch.setattr("gscn_sim.run.disk._encoded", lambda value, _: value)
     content = dumps(document)
     with pytest.raises((ValueError, TypeError, AttributeError, ImportError)):
         loads(content)
+    survived("hostile", "documents in the result cache", not_believed=1)
 
 
 def kept(tmp_path: Path, key: str = "key", size: int = 300) -> Path:
@@ -116,7 +117,7 @@ def kept(tmp_path: Path, key: str = "key", size: int = 300) -> Path:
     return next(tmp_path.rglob("*.result"))
 
 
-def test_no_damage_is_believed(tmp_path):
+def test_no_damage_is_believed(tmp_path, survived):
     """Every kind of damage at random places: nothing is found, and the file is gone."""
     path = kept(tmp_path)
     whole = path.read_bytes()
@@ -140,6 +141,7 @@ def test_no_damage_is_believed(tmp_path):
         path.write_bytes(damaged)
         assert Folder(tmp_path).get("key") is None, number
         assert not path.exists()
+    survived("damage", "entry of the result cache", worked_out_again=DAMAGES)
 
 
 def test_an_entry_under_another_key_is_not_believed(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,18 @@ def logged_metrics(point: Point) -> dict[str, float | str]:
     with open(os.environ["POINTS_LOG"], "a", encoding="utf-8") as log:
         log.write(f"{point.key}\n")
     time.sleep(0.01)
+    return fake_metrics(point)
+
+
+def stopping_metrics(point: Point) -> dict[str, float | str]:
+    """The first point to come stops its worker, the second kills its own."""
+    for name, number in (("STOPPED", signal.SIGSTOP), ("STOPPED", signal.SIGKILL)):
+        mark = Path(f"{os.environ[name]}-{number.name}")
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            continue
+        os.kill(os.getpid(), number)
     return fake_metrics(point)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -158,3 +161,84 @@ def test_without_workers_it_says_so_and_waits(tmp_path, monkeypatch):
             number = run_sweep(made, tmp_path / "late", scheduler=scheduler, code="fake")
     assert said == [f"no worker at {address}: waiting for 'dask worker {address}'"]
     assert set(table_of(tmp_path / "late", number)["status"]) == {"done"}
+
+
+def _another_version() -> None:
+    from gscn_sim.sweep import cluster as clusters
+
+    clusters.code_digest = lambda: "another"
+
+
+def _this_version() -> None:
+    from gscn_sim.results.provenance import code_digest
+    from gscn_sim.sweep import cluster as clusters
+
+    clusters.code_digest = code_digest
+
+
+def test_a_worker_of_another_version_is_left_out(cluster, tmp_path):
+    """It drains no points into failures: the other worker gets all of them."""
+    cluster.client.wait_for_workers(2)
+    stale = min(cluster.client.nthreads())
+    cluster.client.run(_another_version, workers=[stale])
+    said: list[str] = []
+    made = plan(banks=tuple(range(64, 84)), clocks=(0.8, 1.0))
+    try:
+        address = cluster.scheduler_address
+        with open_scheduler(address, fake_metrics, 1, made.workloads, said.append) as scheduler:
+            number = run_sweep(made, tmp_path / "s", scheduler=scheduler, code="fake")
+        assert list(table_of(tmp_path / "s", number)["status"]) == ["done"] * 80
+        assert said == [f"worker {stale} has another version of the simulator: left out"]
+        cluster.client.run(_another_version)
+        with (
+            open_scheduler(address, fake_metrics, 1, made.workloads, said.append) as scheduler,
+            pytest.raises(ClusterError, match="every worker has another version"),
+        ):
+            run_sweep(plan(banks=(16,)), tmp_path / "t", scheduler=scheduler, code="fake")
+    finally:
+        cluster.client.run(_this_version)
+
+
+def test_a_scheduler_that_dies_is_one_line(tmp_path, monkeypatch):
+    """Killed in the middle, as a process of its own; what was finished is kept."""
+    log = tmp_path / "log"
+    log.touch()
+    monkeypatch.setenv("POINTS_LOG", str(log))
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).resolve().parents[2])])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    file = tmp_path / "address.json"
+    common = ("--scheduler-file", str(file), "--dashboard-address", "127.0.0.1:0")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
+    dask_command = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    worker_command = [sys.executable, "-m", "distributed.cli.dask_worker"]
+    processes = [
+        subprocess.Popen([*dask_command, "--host", "127.0.0.1", "--port", "0", *common], **quiet),
+        subprocess.Popen(
+            [*worker_command, "--nthreads", "1", "--no-nanny", *common, "--death-timeout", "5"],
+            **quiet,
+        ),
+    ]
+    try:
+        while not file.exists():
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+
+        def kill() -> None:
+            while len(log.read_text().split()) < 5:
+                time.sleep(0.01)
+            processes[0].kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        made = large_plan()
+        with (
+            open_scheduler(address, logged_metrics, 1, made.workloads) as scheduler,
+            pytest.raises(ClusterError, match="the scheduler is gone; what was finished is kept"),
+        ):
+            run_sweep(made, tmp_path / "s", scheduler=scheduler, code="fake")
+        killer.join()
+        assert len(table_of(tmp_path / "s")) >= 1
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fake_points import WORKLOADS, fake_metrics, large_plan, logged_metrics, plan
+from fake_points import (
+    WORKLOADS,
+    fake_metrics,
+    large_plan,
+    logged_metrics,
+    plan,
+    stopping_metrics,
+)
 
 from gscn_sim.sweep import Choices, Expression, Objective, Space, run_sweep, sweep_table
 from gscn_sim.sweep.errors import SpaceError
@@ -163,6 +170,31 @@ def test_no_design_meets_the_constraints(path):
         run(path, plan(space=space))
 
 
+def test_a_large_grid_with_a_constraint_begins_at_once(path):
+    """A million designs: constraints are looked at when a design's turn comes."""
+    space = Space(
+        axes=(
+            Choices(key="pe.bank_queue_depth", options=tuple(range(1000))),
+            Choices(key="pe.accumulator_banks", options=tuple(range(64, 1064))),
+        ),
+        constraints=(Expression("pe.accumulator_banks > 65"),),
+    )
+    began = time.process_time()
+    states = []
+    table = run(path, plan(space=space, budget=3), report=states.append)
+    assert time.process_time() - began < 10
+    assert len(table) == 6
+    assert states[-1].total is None
+    assert list(table["pe.accumulator_banks"].unique()) == [66, 67, 68]
+
+
+def test_a_stopped_worker_beside_a_killed_one_hangs_nobody(path, tmp_path, monkeypatch):
+    """One worker is stopped, the other killed: the points run again, the parent ends."""
+    monkeypatch.setenv("STOPPED", str(tmp_path / "stopped"))
+    table = run(path, plan(), workers=2, evaluate=stopping_metrics)
+    assert list(table["status"]) == ["done"] * 12
+
+
 def test_a_search_needs_a_budget_and_a_sweep_a_trace():
     with pytest.raises(SpaceError, match="needs a --budget"):
         plan(search="random")
@@ -175,7 +207,7 @@ def start(path: Path, workers: int = 1) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(script), str(path), str(workers)])
 
 
-def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path, log):
+def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path, log, survived):
     """Two hundred points, killed at random moments; then the last start may finish."""
     path = tmp_path / "killed.sqlite"
     moments = random.Random(5)
@@ -196,6 +228,7 @@ def test_kill_9_loses_nothing_and_repeats_only_what_was_in_flight(tmp_path, log)
     connection.close()
     assert len(counts) == 200
     assert sum(counts.values()) - 200 <= claims <= 3 * KILLS
+    survived("kills", "SIGKILL of a sweep of 200 points", went_on_to_the_same_table=KILLS)
 
 
 def test_two_processes_in_one_store_share_the_work(tmp_path, log):

@@ -125,9 +125,10 @@ def test_expressions(text, value):
         ("num_pes < 300\nnum_pes > 1", r"300\\\\nnum_pes > 1': cannot be evaluated"),
     ],
 )
-def test_bad_constraints_are_found_before_anything_runs(text, message):
+def test_bad_constraints_are_found_before_anything_runs(text, message, survived):
     with pytest.raises(SpaceError, match=message):
         space("pe.accumulator_banks=16", constraints=(text,))
+    survived("hostile", "expressions", refused=1)
 
 
 @pytest.mark.parametrize(

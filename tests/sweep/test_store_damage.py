@@ -88,7 +88,7 @@ def is_part_of(found: pd.DataFrame, wanted: pd.DataFrame) -> bool:
     )
 
 
-def test_no_damage_is_believed(tmp_path, whole):
+def test_no_damage_is_believed(tmp_path, whole, survived):
     """Each read gives the whole table, or a part of it and a warning, or one line of error."""
     content, table = whole
     random = np.random.default_rng(4)
@@ -108,16 +108,24 @@ def test_no_damage_is_believed(tmp_path, whole):
             assert all(text.isprintable() for text in said)
             tally["whole" if complete else "part"] += 1
         path.unlink()
+    survived(
+        "damage",
+        "store of a sweep, read",
+        whole_table=tally["whole"],
+        part_and_a_warning=tally["part"],
+        refused=tally["refused"],
+    )
     assert tally["part"] > DAMAGES // 20, tally
     assert tally["refused"] < DAMAGES // 3, tally
 
 
-def test_a_resumed_sweep_mends_the_damage(tmp_path, whole):
+def test_a_resumed_sweep_mends_the_damage(tmp_path, whole, survived):
     """The table in the end is that of an undamaged sweep, or the store is refused in one line."""
     content, table = whole
     random = np.random.default_rng(5)
-    mended = 0
-    for number in range(DAMAGES // 5):
+    mended = refused = 0
+    tried = max(DAMAGES // 25, 12)
+    for number in range(tried):
         path = tmp_path / f"{number}" / "s.sqlite"
         path.parent.mkdir()
         path.write_bytes(spoiled(content, number, random))
@@ -125,10 +133,12 @@ def test_a_resumed_sweep_mends_the_damage(tmp_path, whole):
             found, said = run(path, large_plan())
         except StoreError as error:
             check_line(str(error))
+            refused += 1
             continue
         found["sweep"] = 1  # a damaged description makes it another sweep
         pd.testing.assert_frame_equal(found, table)
         mended += bool(said)
+    survived("damage", "store of a sweep, resumed", the_same_table=tried - refused, refused=refused)
     assert mended
 
 
@@ -215,10 +225,11 @@ def forged(path: Path, **cells: object) -> None:
         {"network": b"\xff\xfe"},
     ],
 )
-def test_forged_rows_are_left_out(small, cells):
+def test_forged_rows_are_left_out(small, cells, survived):
     forged(small, **cells)
     with pytest.warns(GscnWarning, match="12 damaged"):
         assert len(sweep_table(small)) == 0
+    survived("hostile", "rows of a store with digests to match", left_out=1)
 
 
 @pytest.mark.parametrize(
@@ -252,11 +263,12 @@ ENDLESS = "WITH RECURSIVE r(n) AS (VALUES (1) UNION ALL SELECT n FROM r) SELECT 
         (("UPDATE meta SET value = x'00'",), "version"),
     ],
 )
-def test_other_databases_are_refused(small, statements, message):
+def test_other_databases_are_refused(small, statements, message, survived):
     change(small, *statements)
     for use in (sweep_table, lambda path: run(path, plan())):
         with pytest.raises(StoreError, match=message):
             use(small)
+    survived("hostile", "databases in a store's place", refused=1)
 
 
 def test_a_trigger_does_not_run(small):

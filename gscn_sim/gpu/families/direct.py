@@ -6,18 +6,24 @@ H, W, K, R, S, P, Q as everywhere; with groups, C and K below are those of one g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
-from numpy.typing import NDArray
 
-from gscn_sim.gpu.coefficients import Coefficients
+from gscn_sim.gpu.coefficients import Cudnn5To7 as Coefficients
 from gscn_sim.gpu.device import Device
-from gscn_sim.gpu.gemm import Tiles, ceil_div, gemm_ms
+from gscn_sim.gpu.families.base import (
+    Cost,
+    Flags,
+    family,
+    is_depthwise,
+    is_pointwise,
+    is_single_pixel,
+    is_unit_stride,
+)
+from gscn_sim.gpu.families.depthwise import TAP_INSTRUCTIONS, depthwise_ms
+from gscn_sim.gpu.families.gemm import Tiles, ceil_div, gemm_ms
 from gscn_sim.gpu.layers import Array, Layers
 
-Flags = NDArray[np.bool_]
+LIBRARY = "cudnn-5-to-7"
 IMPLICIT_TILES: Tiles = ((128, 128), (128, 64), (128, 32), (64, 128), (32, 128))
 WGRAD_TILES: Tiles = ((128, 128), (64, 128))
 WGRAD_TILES_SINCE_7: Tiles = (*WGRAD_TILES, (32, 128))
@@ -38,47 +44,11 @@ WGRAD_LOAD_COST = 30.0
 
 Assumed; free fits of the five devices give 26 to 32.
 """
-WGRAD_EXPOSED_MEMORY = 0.7
+WGRAD_EXPOSED_MEMORY = 0.4
 """Part of wgrad's DRAM time that computation does not hide.
 
-Assumed; free fits of the five devices give 0.63 to 0.78.
+Assumed. More of it would count what small layers, warm in L2, never pay.
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Cost:
-    """Milliseconds of a pass by one algorithm, one entry a layer; infinite where it cannot run."""
-
-    compute_ms: Array
-    memory_ms: Array
-    launch_ms: Array
-    overlapped: bool
-    """Whether computation hides memory time (the longer counts) or the two add up."""
-
-    @property
-    def time_ms(self) -> Array:
-        """Total time."""
-        both = np.maximum(self.compute_ms, self.memory_ms)
-        if not self.overlapped:
-            both = self.compute_ms + self.memory_ms
-        return self.launch_ms + both
-
-    @property
-    def bound(self) -> NDArray[np.intp]:
-        """Which part is the largest: 0 compute, 1 memory, 2 launch."""
-        return np.stack([self.compute_ms, self.memory_ms, self.launch_ms]).argmax(axis=0)
-
-
-class Algorithm(Protocol):
-    """One way to compute some passes of some layers."""
-
-    name: str
-
-    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
-        """Which layers it can compute in this pass (``forward``, ``dgrad`` or ``wgrad``)."""
-
-    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
-        """What it costs, whether it applies or not."""
 
 
 def _dense_ms(
@@ -113,25 +83,11 @@ def _operands_once(
         compute_ms=compute_ms,
         memory_ms=memory_ms if exposed is None else memory_ms * exposed,
         launch_ms=np.full(len(layers), device.launch_overhead_us / 1e3),
-        overlapped=exposed is None,
+        overlap=np.inf if exposed is None else 1.0,
     )
 
 
-def is_single_pixel(layers: Layers) -> Flags:
-    """Fully connected layers: 1x1 filters on 1x1 images."""
-    return is_pointwise(layers) & (layers.H * layers.W * layers.P * layers.Q == 1)
-
-
-def is_unit_stride(layers: Layers) -> Flags:
-    """Layers whose stride is 1 in both directions."""
-    return (layers.stride_h == 1) & (layers.stride_w == 1)
-
-
-def is_pointwise(layers: Layers) -> Flags:
-    """Layers with 1x1 filters."""
-    return (layers.R == 1) & (layers.S == 1)
-
-
+@family(LIBRARY)
 class ImplicitGemm:
     """cuDNN's IMPLICIT_PRECOMP_GEMM: [K x CRS] by [CRS x NPQ]; dgrad: [C x KRS] by [KRS x NHW]."""
 
@@ -139,8 +95,8 @@ class ImplicitGemm:
 
     def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
         if phase == "dgrad":
-            return is_unit_stride(layers)
-        return np.full(len(layers), phase == "forward")
+            return is_unit_stride(layers) & ~is_depthwise(layers)
+        return ~is_depthwise(layers) & (phase == "forward")
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
         filters, channels = layers.K / layers.groups, layers.C / layers.groups
@@ -152,6 +108,7 @@ class ImplicitGemm:
         return _operands_once(layers, device, _dense_ms(device, c, m, n, k * taps, layers.groups))
 
 
+@family(LIBRARY)
 class MatrixProduct:
     """A fully connected layer as one plain matrix product in every pass, its reduction split."""
 
@@ -181,6 +138,7 @@ class MatrixProduct:
         return _operands_once(layers, device, compute_ms)
 
 
+@family(LIBRARY)
 class ZeroInsertedGemm:
     """dgrad of a strided layer as a dense convolution of the gradient with zeros inserted.
 
@@ -191,7 +149,7 @@ class ZeroInsertedGemm:
     name = "zero_inserted_gemm"
 
     def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
-        return ~is_unit_stride(layers) & (phase == "dgrad")
+        return ~is_unit_stride(layers) & ~is_depthwise(layers) & (phase == "dgrad")
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
         steps = layers.K / layers.groups * layers.R * layers.S
@@ -207,6 +165,7 @@ class ZeroInsertedGemm:
         return _operands_once(layers, device, compute_ms)
 
 
+@family(LIBRARY)
 class ScatterGemm:
     """dgrad as [CRS x K] by [K x NPQ], every product added atomically to its input pixel.
 
@@ -217,7 +176,7 @@ class ScatterGemm:
     name = "scatter_gemm"
 
     def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
-        return ~is_pointwise(layers) & (phase == "dgrad")
+        return ~is_pointwise(layers) & ~is_depthwise(layers) & (phase == "dgrad")
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
         rows = layers.C / layers.groups * layers.R * layers.S
@@ -227,6 +186,7 @@ class ScatterGemm:
         return _operands_once(layers, device, gemm + scatter)
 
 
+@family(LIBRARY)
 class PhasedGemm:
     """dgrad of a strided layer as stride_h * stride_w dense products, one a phase of the stride.
 
@@ -240,6 +200,7 @@ class PhasedGemm:
         return (
             ~is_unit_stride(layers)
             & ~is_pointwise(layers)
+            & ~is_depthwise(layers)
             & (phase == "dgrad")
             & (device.cudnn >= 7)
         )
@@ -260,6 +221,7 @@ class PhasedGemm:
         return _operands_once(layers, device, compute_ms)
 
 
+@family(LIBRARY)
 class SplitReductionGemm:
     """wgrad as [K x NPQ] by [NPQ x CRS], the reduction split over 1, 2, 4, ... tiles.
 
@@ -271,7 +233,7 @@ class SplitReductionGemm:
     name = "split_reduction_gemm"
 
     def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
-        return np.full(len(layers), phase == "wgrad")
+        return ~is_depthwise(layers) & (phase == "wgrad")
 
     def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
         steps = layers.N * ceil_div(layers.P * layers.Q, PIXELS_PER_LOAD) * PIXELS_PER_LOAD
@@ -295,3 +257,16 @@ class SplitReductionGemm:
         others = WGRAD_TILES_SINCE_7 if device.cudnn >= 7 else WGRAD_TILES
         best = np.where(is_pointwise(layers), compute_ms(pointwise), compute_ms(others))
         return _operands_once(layers, device, best, exposed=WGRAD_EXPOSED_MEMORY)
+
+
+@family(LIBRARY)
+class Depthwise:
+    """Depthwise layers, which none of the five cards was measured on: instructions over lanes."""
+
+    name = "depthwise"
+
+    def applies(self, layers: Layers, phase: str, device: Device) -> Flags:
+        return is_depthwise(layers)
+
+    def cost(self, layers: Layers, phase: str, device: Device, c: Coefficients) -> Cost:
+        return _operands_once(layers, device, depthwise_ms(layers, phase, device, TAP_INSTRUCTIONS))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gscn_sim.gpu.algorithms import Cost, Flags, is_unit_stride
-from gscn_sim.gpu.coefficients import Coefficients
+from gscn_sim.gpu.coefficients import Cudnn5To7 as Coefficients
 from gscn_sim.gpu.device import Device
-from gscn_sim.gpu.gemm import Tiles, ceil_div, gemm_ms
+from gscn_sim.gpu.families.base import Cost, Flags, family, is_undilated, is_unit_stride
+from gscn_sim.gpu.families.direct import LIBRARY
+from gscn_sim.gpu.families.gemm import Tiles, ceil_div, gemm_ms
 from gscn_sim.gpu.layers import Array, Layers
 
 FUSED_TILE: Tiles = ((32, 32),)
@@ -25,8 +26,8 @@ COMPLEX_ISSUE_EFFICIENCY = 0.5
 
 
 def _plain(layers: Layers) -> Flags:
-    """Stride and dilation 1."""
-    return is_unit_stride(layers) & (layers.dilation_h == 1) & (layers.dilation_w == 1)
+    """Stride and dilation 1, no groups: the only layers that have transformed products."""
+    return is_unit_stride(layers) & is_undilated(layers) & (layers.groups == 1)
 
 
 def _output_tiles(layers: Layers, phase: str, size: int) -> Array:
@@ -60,6 +61,7 @@ def _transform_ms(
     return (layers.operand_bytes + 4 * values) / (device.bytes_per_ms * reached)
 
 
+@family(LIBRARY)
 class FusedWinograd:
     """F(2x2, 3x3) in one kernel: 16 products for 36 multiply-adds, tiles stay in shared memory.
 
@@ -92,10 +94,12 @@ class FusedWinograd:
             compute_ms=compute_ms,
             memory_ms=layers.operand_bytes / device.achieved_bytes_per_ms,
             launch_ms=2 * launch_ms + filters_ms,
-            overlapped=True,
+            overlap=np.inf,
         )
 
 
+@family(LIBRARY, filter_size=5, output_size=2)
+@family(LIBRARY, filter_size=3, output_size=4)
 class NonfusedWinograd:
     """F(4x4, 3x3) and F(2x2, 5x5): 6x6 tiles, four kernels, transformed tiles go through memory.
 
@@ -131,10 +135,12 @@ class NonfusedWinograd:
             compute_ms=compute_ms,
             memory_ms=_transform_ms(layers, phase, device, c, tiles, self.POINTS),
             launch_ms=np.full(len(layers), 4 * device.launch_overhead_us / 1e3),
-            overlapped=False,
+            overlap=1.0,
         )
 
 
+@family(LIBRARY, 16)
+@family(LIBRARY, 32)
 class FourierTiles:
     """Real-to-complex transforms of size x size tiles: size * (size/2 + 1) complex products each.
 
@@ -174,5 +180,5 @@ class FourierTiles:
             compute_ms=compute_ms,
             memory_ms=_transform_ms(layers, phase, device, c, tiles, 2 * self.frequencies),
             launch_ms=np.full(len(layers), 4 * device.launch_overhead_us / 1e3),
-            overlapped=False,
+            overlap=1.0,
         )

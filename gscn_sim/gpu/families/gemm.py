@@ -9,6 +9,8 @@ from gscn_sim.gpu.layers import Array
 
 Tiles = tuple[tuple[int, int], ...]
 LARGE_TILE = 128 * 128
+PARTIAL_WAVE = 0.5
+"""Part of an unfilled last wave that is paid for: small tiles share an SM. Assumed."""
 REDUCTION_STEP = 8
 """Reduction steps that a tile's loop takes at once: shorter reductions are padded."""
 TAIL_TILES = 0.4
@@ -21,6 +23,20 @@ LEAST_SPLIT = 64
 def ceil_div(numerator: Array | float, denominator: Array | float) -> Array:
     """Smallest whole numbers not below the quotients."""
     return np.asarray(np.ceil(np.asarray(numerator, dtype=float) / denominator))
+
+
+def grid(tiles: Tiles, splits: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Rows and columns of a tile and parts of a reduction, for all choices: columns of numbers."""
+    choices = np.array([(*tile, split) for tile in tiles for split in splits], dtype=float)
+    rows, columns, split = choices.T[:, :, np.newaxis]
+    return rows, columns, split
+
+
+def busiest_waves(tiles: Array, device: Device) -> Array:
+    """Waves of tiles over the SMs, at least one; a part of the last, unfilled one."""
+    waves = tiles / device.sms
+    filled = (1 - PARTIAL_WAVE) * waves + PARTIAL_WAVE * np.ceil(waves)
+    return np.asarray(np.maximum(filled, 1.0))
 
 
 def gemm_ms(
@@ -50,24 +66,19 @@ def gemm_ms(
     ``outputs_per_entry`` is for kernels that compute several products (Winograd's 16) in one tile.
     """
     rate_per_sm = device.peak_flops_per_ms / device.sms * efficiency
-    best = np.full(np.broadcast(m, n, k, batch).shape, np.inf)
-    splits: list[Array | float] = [1.0]
+    powers = 11 if atomic_bytes_per_ms is not None else 1
+    rows, columns, power = grid(tiles, tuple(range(powers)))
+    split = np.minimum(2.0**power, np.maximum(1, np.floor(k / LEAST_SPLIT)))
+    steps = ceil_div(k / split, REDUCTION_STEP) * REDUCTION_STEP + prologue_steps
+    tiles_per_sm = ceil_div(m, rows) * ceil_div(n, columns) * batch * split / device.sms
+    tail = 0.0 if whole_waves else TAIL_TILES * LARGE_TILE
+    busiest = np.ceil(tiles_per_sm) if whole_waves else np.maximum(tiles_per_sm, 1)
+    outputs = busiest * rows * columns * outputs_per_entry + tail
+    slowdown = 1 + load_cost * (1 / rows + 1 / columns)
+    time_ms = 2 * outputs * steps * slowdown / rate_per_sm
     if atomic_bytes_per_ms is not None:
-        most = np.maximum(1, np.floor(k / LEAST_SPLIT))
-        splits = [np.minimum(2.0**power, most) for power in range(11)]
-    for split in splits:
-        steps = ceil_div(k / split, REDUCTION_STEP) * REDUCTION_STEP + prologue_steps
-        added_ms: Array | float = 0.0
-        if atomic_bytes_per_ms is not None:
-            added_ms = 4 * m * n * batch * split / atomic_bytes_per_ms
-            if not atomic_when_unsplit:
-                added_ms = np.where(np.asarray(split) > 1, added_ms, 0.0)
-        for rows, columns in tiles:
-            tiles_per_sm = ceil_div(m, rows) * ceil_div(n, columns) * batch * split / device.sms
-            tail = 0.0 if whole_waves else TAIL_TILES * LARGE_TILE
-            busiest = np.ceil(tiles_per_sm) if whole_waves else np.maximum(tiles_per_sm, 1)
-            outputs = busiest * rows * columns * outputs_per_entry + tail
-            slowdown = 1 + load_cost * (1 / rows + 1 / columns)
-            time_ms = 2 * outputs * steps * slowdown / rate_per_sm + added_ms
-            best = np.minimum(best, time_ms)
-    return best
+        added_ms = 4 * m * n * batch * split / atomic_bytes_per_ms
+        if not atomic_when_unsplit:
+            added_ms = np.where(split > 1, added_ms, 0.0)
+        time_ms = time_ms + added_ms
+    return np.asarray(time_ms.min(axis=0))

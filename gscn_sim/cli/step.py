@@ -1,0 +1,153 @@
+"""``gscn-sim step``: a whole training step on the machine, without sparsity, and on a GPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from gscn_sim.cli.options import (
+    batch_option,
+    cache_option,
+    command_line,
+    config_options,
+    read_config,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gscn_sim.step.simulate import StepRun
+
+FORMATS = ("table", "csv", "json")
+
+
+@click.command()
+@click.argument("path", metavar="TRACE")
+@config_options
+@batch_option
+@click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
+@click.option(
+    "--gpu",
+    default="gtx-1080ti",
+    show_default=True,
+    metavar="NAME[:PRECISION]|none",
+    help="The GPU to compare with.",
+)
+@click.option(
+    "--deploy",
+    type=click.Choice(("standalone", "coprocessor")),
+    default="standalone",
+    show_default=True,
+    help="All of the step here, or the backward convolutions beside a GPU that keeps the rest.",
+)
+@click.option(
+    "--link",
+    "link_gbps",
+    type=click.FloatRange(min=0, min_open=True),
+    default=64.0,
+    show_default=True,
+    metavar="GB/S",
+    help="Link of a co-processor, 10^9 bytes a second.",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("-o", "--output", metavar="PATH", help="Write the table (.csv, .parquet, .json).")
+@cache_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def step(
+    path: str,
+    source: str,
+    assignments: tuple[str, ...],
+    batch_size: int | None,
+    step_path: str | None,
+    gpu: str,
+    deploy: str,
+    link_gbps: float,
+    form: str,
+    output: str | None,
+    cache: str | None,
+    quiet: bool,
+) -> None:
+    """Run the whole training step of TRACE: every operation, on both sides."""
+    config = read_config(source, assignments)
+
+    import workloads
+    from gscn_sim.cli.show import progress
+    from gscn_sim.files import table_suffix
+    from gscn_sim.run.memo import open_cache
+    from gscn_sim.step.simulate import simulate_step
+    from workloads.step_file import load_step
+
+    if output is not None:
+        table_suffix(output)
+    with progress(quiet) as update:
+        found = simulate_step(
+            workloads.load(path),
+            config,
+            step=None if step_path is None else load_step(step_path),
+            batch_size=batch_size,
+            gpu=None if gpu == "none" else gpu,
+            deploy="coprocessor" if deploy == "coprocessor" else "standalone",
+            link_gbps=link_gbps,
+            cache=open_cache(cache, memory_bytes=0),
+            progress=update,
+        )
+    if output is not None:
+        from gscn_sim.files import write_table
+
+        write_table(output, found.table, _document(found))
+    _present(found, form)
+
+
+def _document(found: StepRun) -> dict[str, object]:
+    from gscn_sim.files import records
+    from gscn_sim.results.provenance import code_digest, config_record, versions
+
+    return {
+        "summary": records(found.summary),
+        "operations": records(found.operations),
+        "speedup": found.speedup,
+        "bounds_seconds": found.bounds_seconds,
+        "left_out": found.left_out,
+        "config": config_record(found.config),
+        "provenance": {
+            "command": command_line(),
+            "gpu": found.gpu,
+            "deploy": found.deploy,
+            "versions": versions(),
+            "code": code_digest(),
+        },
+    }
+
+
+def _present(found: StepRun, form: str) -> None:
+    from gscn_sim.cli.show import show_frame
+    from gscn_sim.files import csv_text, to_json
+
+    if form == "json":
+        click.echo(to_json(_document(found)))
+        return
+    if form == "csv":
+        click.echo(csv_text(found.table), nl=False)
+        return
+    title = f"A training step of {found.network}, batch {found.batch_size}, on {found.config.name}"
+    show_frame(title, _readable(found.table))
+    show_frame("Whole step", _readable(found.summary))
+    for line in _sentences(found):
+        click.echo(line)
+
+
+def _readable(frame: pd.DataFrame) -> pd.DataFrame:
+    shown = frame.assign(ms=(1e3 * frame["seconds"]), mJ=(1e3 * frame["energy_j"]))
+    return shown.drop(columns=["seconds", "energy_j"])
+
+
+def _sentences(found: StepRun) -> list[str]:
+    names = {"over_dense": "the same array without sparsity, at its bound", "over_gpu": found.gpu}
+    lines = [
+        f"whole step, same work on both sides: {ratio:.2f}x {names[name]}"
+        for name, ratio in found.speedup.items()
+    ]
+    bounds = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in found.bounds_seconds.items())
+    lines.append(f"no schedule of these operations is faster than: {bounds}")
+    return [*lines, *(f"left out: {note}" for note in found.left_out)]

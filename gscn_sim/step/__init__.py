@@ -1,0 +1,1 @@
+"""A whole training step: every operation, on the machine and beside it."""

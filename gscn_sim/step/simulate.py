@@ -1,0 +1,327 @@
+"""A whole training step on the machine, on the same array without sparsity, and on a GPU."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+from gscn_sim.config import Config
+from gscn_sim.errors import ConfigError
+from gscn_sim.results.record import PhaseRecord
+from gscn_sim.run.simulate import simulate
+from gscn_sim.step.machine import (
+    BOUND,
+    SCALAR,
+    TimedOperation,
+    dense_operations,
+    sparse_operations,
+)
+from workloads import Phase, Trace, TraceError
+from workloads.step import Step
+from workloads.step_file import known_step
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gscn_sim.run.memo import Cache
+    from gscn_sim.run.simulate import Progress
+
+Deploy = Literal["standalone", "coprocessor"]
+DEPLOY: tuple[Deploy, ...] = ("standalone", "coprocessor")
+COLUMNS = ("machine", "phase", "kind", "seconds", "energy_j", "limited_by")
+OPERATION_COLUMNS = (
+    *("machine", "phase", "kind", "operation", "module", "how", "seconds", "energy_j"),
+    *("dram_bytes", "limited_by"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRun:
+    """A training step on ``gscn``, on the same array ``dense``, and on a ``gpu``.
+
+    Attributes:
+        sparse, dense: every operation on each array; the dense one runs the ordinary step.
+        gpu_operations: ``gscn_sim.gpu.predict_step`` of the ordinary step, or None.
+        gpu_energy_j: of the whole step, NaN where the device was not measured.
+        link_seconds: time on the link of a co-processor, not overlapped; else 0.
+    """
+
+    config: Config
+    network: str
+    batch_size: int
+    deploy: Deploy
+    gpu: str | None
+    sparse: tuple[TimedOperation, ...]
+    dense: tuple[TimedOperation, ...]
+    gpu_operations: pd.DataFrame | None
+    gpu_energy_j: float
+    link_seconds: float
+
+    @cached_property
+    def operations(self) -> pd.DataFrame:
+        """A row for every operation on every machine."""
+        import pandas as pd
+
+        rows = [
+            {
+                "machine": machine,
+                "phase": o.phase,
+                "kind": o.kind,
+                "operation": o.name,
+                "module": o.module,
+                "how": o.how,
+                "seconds": o.cycles / (self.config.array.clock_ghz * 1e9),
+                "energy_j": o.energy_j,
+                "dram_bytes": o.dram_bytes,
+                "limited_by": o.limited_by,
+            }
+            for machine, operations in (("gscn", self.sparse), ("dense", self.dense))
+            for o in operations
+        ]
+        frame = pd.DataFrame(rows)
+        if self.gpu_operations is not None:
+            other = self.gpu_operations.rename(columns={"moved_bytes": "dram_bytes"})
+            other = other.assign(machine="gpu", how="predicted", limited_by="-")
+            frame = pd.concat([frame, other], ignore_index=True)
+        return frame[list(OPERATION_COLUMNS)]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """Seconds and energy by machine, phase and class of operation.
+
+        ``limited_by`` is what limited the operations that took most of a row's time.
+        """
+        frame = self._deployed
+        keys = ["machine", "phase", "kind"]
+        rows = []
+        for key, group in frame.groupby(keys, sort=False):
+            by = group.groupby("limited_by", sort=False)["seconds"].sum()
+            rows.append(
+                {
+                    **dict(zip(keys, key, strict=True)),
+                    "seconds": group["seconds"].sum(),
+                    "energy_j": group["energy_j"].sum(min_count=1),
+                    "limited_by": by.idxmax(),
+                }
+            )
+        import pandas as pd
+
+        return pd.DataFrame(rows)[list(COLUMNS)]
+
+    @cached_property
+    def _deployed(self) -> pd.DataFrame:
+        """Operations where they run: a co-processor takes the backward convolutions only."""
+        import pandas as pd
+
+        frame = self.operations
+        if self.deploy == "standalone":
+            return frame
+        backward = (frame["phase"] == "backward") & frame["kind"].isin(["convolution", "resprop"])
+        ours = frame[(frame["machine"] == "gscn") & backward]
+        kept = frame[(frame["machine"] == "gpu") & ~(backward & (frame["kind"] == "convolution"))]
+        link = pd.DataFrame(
+            [
+                {
+                    "machine": "gscn",
+                    "phase": "backward",
+                    "kind": "other",
+                    "operation": "link",
+                    "seconds": self.link_seconds,
+                    "limited_by": "link",
+                }
+            ]
+        )
+        both = pd.concat([kept.assign(machine="gscn"), ours, link], ignore_index=True)
+        return pd.concat([both, frame[frame["machine"] == "gpu"]], ignore_index=True)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Seconds and energy by machine and phase, and of the whole ``step``.
+
+        The GPU's energy is known for the step only.
+        """
+        import pandas as pd
+
+        frame = self._deployed
+        rows: list[dict[str, object]] = []
+        for machine in frame["machine"].unique():
+            own = frame[frame["machine"] == machine]
+            for phase in (*own["phase"].unique(), "step"):
+                part = own if phase == "step" else own[own["phase"] == phase]
+                energy = part["energy_j"].sum(min_count=1)
+                if machine == "gpu":
+                    energy = self.gpu_energy_j if phase == "step" else float("nan")
+                rows.append(
+                    {
+                        "machine": machine,
+                        "phase": phase,
+                        "seconds": part["seconds"].sum(),
+                        "energy_j": energy,
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    def seconds(self, machine: str, phase: str = "step") -> float:
+        """Time of the whole step, or of one phase, on a machine; NaN if it is not there."""
+        found = self.summary.query("machine == @machine and phase == @phase")["seconds"]
+        return float(found.iloc[0]) if len(found) else float("nan")
+
+    @property
+    def speedup(self) -> dict[str, float]:
+        """Same-work speed-ups of the whole step: every operation of it on both sides."""
+        ours = self.seconds("gscn")
+        others = [m for m in self.summary["machine"].unique() if m != "gscn"]
+        return {f"over_{machine}": self.seconds(machine) / ours for machine in others}
+
+    @property
+    def bounds_seconds(self) -> dict[str, float]:
+        """What no schedule of these operations can beat.
+
+        Each resource's own time, and the longest chain of operations that wait for one another.
+        """
+        to_seconds = 1 / (self.config.array.clock_ghz * 1e9)
+        ends: list[float] = []
+        for operation in self.sparse:
+            start = max((ends[i] for i in operation.depends_on), default=0.0)
+            ends.append(start + operation.cycles)
+        peak = self.config.dram.peak_gbps * 1e9
+        ideal = self.config.dram.kind == "ideal"
+        return {
+            "multipliers": sum(o.array_cycles for o in self.sparse) * to_seconds,
+            "lanes": sum(o.vector_cycles for o in self.sparse) * to_seconds,
+            "memory": 0.0 if ideal else sum(o.dram_bytes for o in self.sparse) / peak,
+            "critical path": max(ends, default=0.0) * to_seconds,
+        }
+
+    @property
+    def left_out(self) -> list[str]:
+        """What the times do not contain or only bound, in words."""
+        scalars = sum(o.how == SCALAR for o in self.sparse)
+        bounds = [o for o in self.sparse if o.how == BOUND]
+        notes = []
+        if scalars:
+            notes.append(f"{scalars} operations on single numbers are not timed")
+        if bounds:
+            share = sum(o.cycles for o in bounds) / max(1, sum(o.cycles for o in self.sparse))
+            notes.append(
+                f"{len(bounds)} matrix products and convolutions without masks are at their best "
+                f"case ({100 * share:.0f} % of the step)"
+            )
+        notes.append("operations do not overlap and nothing is fetched ahead of its operation")
+        return notes
+
+
+def simulate_step(
+    trace: Trace,
+    config: Config,
+    *,
+    step: Step | None = None,
+    batch_size: int | None = None,
+    gpu: str | None = "gtx-1080ti",
+    precision: str | None = None,
+    deploy: Deploy = "standalone",
+    link_gbps: float = 64.0,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+) -> StepRun:
+    """Run a whole training step.
+
+    Args:
+        step: its operations; those in the trace by default, else those of a well-known network of
+            the trace's name and batch size.
+        batch_size: samples; the step's own if it is given or in the trace, else the trace's.
+        gpu, precision: what to compare with (None: nothing).
+        deploy: ``standalone``: all of it here; ``coprocessor``: the GPU keeps all but the backward
+            convolutions, whose operands and results cross a link of ``link_gbps`` 10^9 bytes a
+            second, one after the other.
+
+    Raises:
+        TraceError: there is no step. StepMismatchError: it is not the trace's.
+        ConfigError: an unknown way to deploy, or a co-processor without a GPU.
+    """
+    if deploy not in DEPLOY:
+        raise ConfigError(f"deploy must be one of {', '.join(DEPLOY)}, got {deploy!r}")
+    if deploy == "coprocessor" and gpu is None:
+        raise ConfigError("a co-processor needs a GPU beside it, got none")
+    if link_gbps <= 0:
+        raise ConfigError(f"link_gbps must be above 0, got {link_gbps}")
+    found = _step_of(trace, step, batch_size)
+    records: dict[tuple[str, Phase], list[PhaseRecord]] = defaultdict(list)
+    wanted = _phases(trace, found)
+    run = simulate(
+        trace, config, wanted, batch_size=found.batch_size, cache=cache, progress=progress
+    )
+    for record in run.records:
+        records[record.layer, record.phase].append(record)
+    table, energy = _on_gpu(found, gpu, precision)
+    return StepRun(
+        config=config,
+        network=trace.network,
+        batch_size=found.batch_size,
+        deploy=deploy,
+        gpu=gpu if precision is None else f"{gpu}:{precision}",
+        sparse=tuple(sparse_operations(found, records, config)),
+        dense=tuple(dense_operations(found, config)),
+        gpu_operations=table,
+        gpu_energy_j=energy,
+        link_seconds=_link_bytes(records, config) / (link_gbps * 1e9),
+    )
+
+
+def _step_of(trace: Trace, step: Step | None, batch_size: int | None) -> Step:
+    found = step or trace.step
+    if found is None:
+        found = known_step(trace.network, batch_size or trace.batch_size)
+    if batch_size not in (None, found.batch_size):
+        raise TraceError(
+            f"the step of {found.network} is of batch {found.batch_size}, not {batch_size}"
+        )
+    return found
+
+
+def _phases(trace: Trace, step: Step) -> list[str]:
+    """Phases that the trace has masks for and the step has operations of, in the enum's order."""
+    recorded = {phase for layer in trace.layers for phase in layer.phases()}
+    in_step = {operation.layer_phase for operation in step.operations}
+    return [phase.value for phase in Phase if phase in recorded and phase in in_step]
+
+
+def _on_gpu(
+    step: Step, gpu: str | None, precision: str | None
+) -> tuple[pd.DataFrame | None, float]:
+    """The ordinary step on a GPU, and its energy."""
+    if gpu is None:
+        return None, float("nan")
+    from gscn_sim.gpu import predict_step
+
+    table = predict_step(step.without("resprop"), device=gpu, precision=precision)
+    return table, float("nan")
+
+
+def _link_bytes(records: dict[tuple[str, Phase], list[PhaseRecord]], config: Config) -> float:
+    """Compressed activations and deltas, weights there and dense gradients back, of a step."""
+    entry = config.pe.value_bytes + config.pe.index_bits / 8
+    each = config.pe.value_bytes
+    total = 0.0
+    for (_, phase), found in records.items():
+        shape, batch = found[0].shape, found[0].batch_size
+        a_size = _size(shape.activation_shape) * batch
+        g_size = _size(shape.gradient_shape) * batch
+        weights = _size(shape.weight_shape)
+        if phase is Phase.WGRAD:
+            total += sum((r.activation_density or 0) * a_size * entry for r in found) / len(found)
+            total += sum((r.gradient_density or 0) * g_size * entry for r in found) / len(found)
+            total += each * weights  # dW back
+        if phase is Phase.DGRAD:
+            total += each * (weights + a_size)  # W there, dA back
+    return total
+
+
+def _size(shape: Sequence[int]) -> int:
+    size = 1
+    for side in shape:
+        size *= side
+    return size
