@@ -69,7 +69,7 @@ class RecordSteps(Callback):
     def __init__(self, recorder: Recorder, steps: Collection[int]) -> None:
         self.recorder = recorder
         self.wanted = sorted(set(steps))
-        self.due = 0
+        self.due: list[int] = []
 
     def on_start(self, trainer: Trainer) -> None:
         """Refuse steps that lie before a resumed run's first one."""
@@ -82,15 +82,15 @@ class RecordSteps(Callback):
     def on_step_start(self, trainer: Trainer) -> None:
         """Arm the recorder."""
         while self.wanted and self.wanted[0] <= trainer.step:
-            self.wanted.pop(0)
-            self.due += 1
+            self.due.append(self.wanted.pop(0))
         if self.due:
-            self.recorder.begin(trainer.step)
+            asked = self.due[0] if self.due[0] != trainer.step else None
+            self.recorder.begin(trainer.step, in_place_of=asked)
 
     def on_step_end(self, trainer: Trainer, report: StepReport) -> None:
         """Write what was recorded."""
         if self.due and self.recorder.finish(loss=report.loss, epoch=int(report.epoch)):
-            self.due -= 1
+            self.due.pop(0)
 
 
 def parse_steps(text: str, trainer: Trainer) -> list[int]:

@@ -1,4 +1,7 @@
-"""The recorder: the operands of real backward convolutions, written to a trace."""
+"""The recorder: the operands of real backward convolutions, written to a trace.
+
+It looks on: whatever goes wrong in a step, that step is left out and the user's training goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import os
 import pickle
 import platform
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -14,17 +18,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 import workloads
 from resprop_train.conversion import reuse_layers
 from resprop_train.errors import TrainError
-from resprop_train.function import Conv2dOperator
-from resprop_train.reuse import LayerEvent, Reuse
+from resprop_train.following import Follower
+from resprop_train.recorded import Recorded, ordinary_layers
+from resprop_train.reuse import LayerEvent, LayerStep, Reuse, read_steps
+from resprop_train.traced import NotTraceable, label, to_layer
 from workloads.errors import TraceError
+
+
+class _Iteration:
+    """What was copied of one iteration so far, and why it cannot be kept, if it cannot."""
+
+    def __init__(self, number: int, in_place_of: int | None) -> None:
+        self.number = number
+        self.in_place_of = in_place_of
+        self.batch_size = 1
+        self.because: str | None = None
+        self.passes: list[tuple[int, int, int, Path]] = []
+        self.names: list[str] = []
+        self.steps: list[LayerStep] = []
+        self.uses: Counter[int] = Counter()
 
 
 class Recorder:
@@ -32,15 +50,18 @@ class Recorder:
 
     A layer is copied, packed and put on disk during its own backward pass, so that no more than
     one is held at a time; the trace lists them in the order of the model. The file appears when
-    the ``with`` block ends without an exception.
+    the ``with`` block ends without an exception, and a summary is printed: what was recorded, how
+    dense it was, and what was left out and why. Nothing that goes wrong with a step is raised
+    before that.
 
     Args:
-        model: a converted model.
+        model: a converted model; layers are named as in it.
         path: the trace to write.
         samples: how many samples of the batch to keep; None keeps all.
         values: store the values too, not only where they are non-zero.
         dense: also record steps in which a layer took the ordinary backward pass. Without it such
             a step is left out, because its gradient is no delta.
+        quiet: print no summary.
         metadata: further fields of ``workloads.Trace``.
 
     Raises:
@@ -56,6 +77,7 @@ class Recorder:
         samples: int | None = 2,
         values: bool = False,
         dense: bool = False,
+        quiet: bool = False,
         **metadata: Any,
     ) -> None:
         self.layers = reuse_layers(model)
@@ -67,22 +89,40 @@ class Recorder:
         self.samples = samples
         self.values = values
         self.dense = dense
-        self.iterations: list[int] = []
-        self.elements = 0
-        self.zeros = 0.0
+        self.quiet = quiet
         metadata.setdefault("network", type(model).__name__)
         metadata.setdefault("versions", versions())
+        metadata.setdefault("method", _method(self.layers))
+        metadata.setdefault("reuse_sparsity", _nominal(self.layers))
         self._metadata = metadata
         self._writer = workloads.TraceWriter(self.path, batch_size=1, values=values, **metadata)
-        self._order = {name: index for index, name in enumerate(self.layers)}
-        self._iteration: int | None = None
-        self._spooled: list[tuple[int, int, Path]] = []
-        self._uses: Counter[str] = Counter()
-        self._batch_size = 1
-        self._seen = 1
-        self._elements, self._zeros = 0, 0.0
-        self._why_dense: str | None = None
+        self._labels = {id(r): label(name, model) for name, r in self.layers.items()}
+        self._order = {id(r): index for index, r in enumerate(self.layers.values())}
+        self.recorded = Recorded(
+            path=self.path,
+            layers=[self._labels[id(reuse)] for reuse in self.layers.values()],
+            ordinary=ordinary_layers(model),
+            wanted=metadata["reuse_sparsity"],
+            samples=samples,
+        )
+        self._spooled: list[tuple[int, int, int, Path]] = []
+        self._batch_size: int | None = None
+        self._copies = 0
+        self._disk_error: OSError | None = None
+        self._iteration: _Iteration | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def iterations(self) -> list[int]:
+        """The recorded iterations."""
+        return list(self.recorded.batch_sizes)
+
+    def summary(self) -> str:
+        """What was recorded and what was not, in a few lines."""
+        return self.recorded.summary()
+
+    def __repr__(self) -> str:
+        return self.summary()
 
     def __enter__(self) -> Self:
         self._writer.__enter__()
@@ -103,88 +143,142 @@ class Recorder:
     ) -> None:
         self._disarm()
         assert self._folder is not None
-        self._folder.cleanup()
-        if kind is None and not self.iterations:
-            reason = self._why_dense or "no backward pass was seen"
-            error = TraceError(f"{self.path}: nothing recorded: {reason}")
-            self._writer.__exit__(type(error), error, None)
-            raise error
-        if kind is None:
-            self._writer.update(reuse_sparsity_reached=self.zeros / self.elements)
+        try:
+            if kind is None:
+                self._write()
+        except BaseException as failure:
+            self._writer.__exit__(type(failure), failure, None)
+            raise
+        finally:
+            self._folder.cleanup()
         self._writer.__exit__(kind, error, traceback)
+        if kind is None and not self.quiet:
+            sys.stdout.write(self.summary() + "\n")
 
-    def begin(self, iteration: int) -> None:
-        """Record the backward pass that comes next."""
-        self._iteration = iteration
-        self._uses.clear()
+    def begin(self, iteration: int, *, in_place_of: int | None = None) -> None:
+        """Record the backward passes that come next.
+
+        ``in_place_of`` is the iteration that was asked for, where that was an ordinary one.
+        """
+        self._disarm()
         self._discard()
-        self._why_dense = None
-        self._elements, self._zeros = 0, 0.0
+        self._iteration = _Iteration(iteration, in_place_of)
         for reuse in self.layers.values():
-            reuse.observer = self._observe
+            reuse.observers.append(self)
+
+    @property
+    def recording(self) -> bool:
+        """Whether an iteration is begun and not finished."""
+        return self._iteration is not None
 
     def finish(self, **metadata: Any) -> bool:
-        """Write the iteration; False if it was an ordinary step and is left out.
+        """Keep the iteration; False if it is left out, for a reason that the summary gives.
 
         ``metadata`` (such as the loss) is kept for the first recorded iteration.
         """
         self._disarm()
-        iteration, self._iteration = self._iteration, None
-        if iteration is None or not self._spooled or (self._why_dense and not self.dense):
+        now = self._iteration
+        if now is None:
+            return False
+        steps: list[LayerStep] = read_steps(now.steps)
+        because = now.because or _ordinary_because(steps, now.names, self.dense)
+        if because is None and not now.passes:
+            because = "no backward pass was seen"
+        if because is not None:
+            self.recorded.leave_out(now.number, because)
             self._discard()
             return False
-        if not self.iterations:
-            self._metadata |= {"iteration": iteration} | metadata
-        self._batch_size = max(self._batch_size, self._seen)
-        self._writer.update(**self._metadata, batch_size=self._batch_size)
-        for _, _, path in sorted(self._spooled):
-            with open(path, "rb") as file:
-                self._writer.add(pickle.load(file))
-        self._discard()
-        self.iterations.append(iteration)
-        self.elements += self._elements
-        self.zeros += self._zeros
+        if not self.recorded.batch_sizes:
+            self._metadata |= {"iteration": now.number} | metadata
+            self._batch_size = now.batch_size
+        self._spooled += now.passes
+        self.recorded.add(
+            now.number,
+            now.batch_size,
+            zip(now.names, steps, strict=True),
+            in_place_of=now.in_place_of,
+        )
+        self._iteration = None
         return True
 
+    def on_forward(self) -> None:
+        """Nothing to do: the backward pass shows all."""
+
+    def on_pass(self, event: LayerEvent) -> None:
+        """Copy one pass of a layer to the disk; whatever fails leaves the iteration out."""
+        name = self._labels[id(event.reuse)]
+        try:
+            self._observe(dataclasses.replace(event, layer=name))
+        except NotTraceable as reason:
+            self.recorded.unfit[name] = str(reason)
+        except OSError as error:
+            self._disk_error = error
+            self._leave_out(f"cannot write trace: {error.strerror or error}")
+        except Exception as error:
+            self._leave_out(f"layer {name!r}: {' '.join(str(error).split())}")
+
     def _observe(self, event: LayerEvent) -> None:
-        if event.step.dense_because is not None and not self._why_dense:
-            self._why_dense = (
-                f"layer {event.layer!r} took the ordinary backward pass "
-                f"({event.step.dense_because}); a ReSprop step is needed, or dense=True"
-            )
-        if self._why_dense and not self.dense:
+        name, reuse, step = event.layer, event.reuse, event.step
+        now = self._iteration
+        assert now is not None
+        because = None if step is None else step.dense_because
+        if because is not None and not self.dense:
+            self._leave_out(_ordinary(name, because))
+        if now.because is not None:
             return
-        assert self._iteration is not None
-        self._uses[event.layer] += 1
-        use = self._uses[event.layer]
+        use = now.uses[id(reuse)] + 1
         layer = to_layer(
             event,
-            name=event.layer if use == 1 else f"{event.layer}#{use}",
-            iteration=self._iteration,
+            name=name if use == 1 else f"{name}#{use}",
+            iteration=now.number,
             samples=self.samples,
         )
         if not self.values:
             layer = dataclasses.replace(layer, stored_values={})
-        self._seen = max(self._seen, event.step.batch_size)
-        self._elements += event.step.elements
-        self._zeros += (1.0 - event.step.density) * event.step.elements
         assert self._folder is not None
-        path = Path(self._folder.name) / f"{len(self._spooled)}.pickle"
-        try:
-            with open(path, "wb") as file:  # our own file, read back by finish()
-                pickle.dump(layer, file)
-        except OSError as error:
-            raise self._cannot_write(error) from None
-        self._spooled.append((self._order[event.layer], use, path))
+        path = Path(self._folder.name) / f"{self._copies}.pickle"
+        with open(path, "wb") as file:  # our own file, read back by _write()
+            pickle.dump(layer, file)
+        self._copies += 1
+        now.uses[id(reuse)] = use
+        now.passes.append((now.number, self._order[id(reuse)], use, path))
+        now.passes.sort()
+        if now.passes[0][3] == path:  # of the first layer of the model
+            now.batch_size = event.activation.shape[0]
+        if step is not None:
+            now.names.append(name)
+            now.steps.append(step)
+
+    def _leave_out(self, because: str) -> None:
+        """The first reason is the one that is told."""
+        assert self._iteration is not None
+        self._iteration.because = self._iteration.because or because
+
+    def _write(self) -> None:
+        """Everything that was kept, in order of iteration and model."""
+        if not self.recorded.batch_sizes:
+            if self._disk_error is not None:
+                raise self._cannot_write(self._disk_error)
+            raise TraceError(f"{self.path}: nothing recorded: {self.recorded.why_nothing()}")
+        self._writer.update(
+            **self._metadata,
+            batch_size=self._batch_size,
+            reuse_sparsity_reached=self.recorded.reuse_sparsity,
+        )
+        for _, _, _, path in sorted(self._spooled):
+            with open(path, "rb") as file:
+                self._writer.add(pickle.load(file))
+            path.unlink()
 
     def _disarm(self) -> None:
         for reuse in self.layers.values():
-            reuse.observer = None
+            reuse.observers = [o for o in reuse.observers if o is not self]
 
     def _discard(self) -> None:
-        for _, _, path in self._spooled:
+        """Forget the passes of an iteration that is not kept."""
+        for _, _, _, path in self._iteration.passes if self._iteration else ():
             path.unlink(missing_ok=True)
-        self._spooled.clear()
+        self._iteration = None
 
     def _cannot_write(self, error: OSError) -> TraceError:
         return TraceError(f"{self.path}: cannot write trace: {error.strerror or error}")
@@ -199,83 +293,26 @@ def record(
     samples: int | None = 2,
     values: bool = False,
     dense: bool = False,
+    quiet: bool = False,
     **metadata: Any,
 ) -> Iterator[Recorder]:
     """Record the training steps taken inside the block, in anyone's own loop.
 
-    Each training forward pass of ``model`` begins an iteration, counted from 0; ``iterations``
-    chooses some of them (None: all). A chosen one that turns out to be an ordinary step is left
-    out and the next ReSprop step is taken in its place. The other arguments are the Recorder's.
+    Iterations are counted from 0; a new one begins with the first training forward pass after a
+    backward pass. ``iterations`` chooses some of them (None: all). A chosen one that turns out to
+    be an ordinary step is left out and the next sparse step is taken in its place. The other
+    arguments are the Recorder's.
     """
-    recorder = Recorder(model, path, samples=samples, values=values, dense=dense, **metadata)
-    recorder._metadata.setdefault("reuse_sparsity", _nominal(recorder.layers))
-    wanted = None if iterations is None else set(iterations)
-    count = 0
-    pending = False
-
-    def before_forward(module: nn.Module, arguments: Any) -> None:
-        nonlocal count, pending
-        if not (module.training and torch.is_grad_enabled()):
-            return
-        finish()
-        pending = pending or wanted is None or count in wanted
-        if pending:
-            recorder.begin(count)
-        count += 1
-
-    def finish() -> None:
-        nonlocal pending
-        if recorder._iteration is not None and recorder.finish():
-            pending = False
-
+    recorder = Recorder(
+        model, path, samples=samples, values=values, dense=dense, quiet=quiet, **metadata
+    )
     with recorder:
-        hook = model.register_forward_pre_hook(before_forward)
+        follower = Follower(recorder, iterations)
         try:
             yield recorder
-            finish()
+            follower.end()
         finally:
-            hook.remove()
-
-
-def to_layer(
-    event: LayerEvent, *, name: str, iteration: int, samples: int | None
-) -> workloads.Layer:
-    """The first samples of one backward pass as a layer of a trace.
-
-    A fully connected layer becomes a 1x1 convolution, on 1x1 or on its positions.
-    """
-    activation, weight, gradient = (
-        event.activation[:samples],
-        event.weight,
-        event.gradient[:samples],
-    )
-    geometry: dict[str, Any] = {}
-    if isinstance(event.geometry, Conv2dOperator):
-        geometry = {
-            f: getattr(event.geometry, f) for f in ("stride", "padding", "dilation", "groups")
-        }
-    else:
-        activation, gradient = _as_picture(activation), _as_picture(gradient)
-        weight = weight[:, :, None, None]
-    _, channels, height, width = activation.shape
-    shape = workloads.LayerShape(
-        C=channels,
-        H=height,
-        W=width,
-        K=weight.shape[0],
-        R=weight.shape[2],
-        S=weight.shape[3],
-        **geometry,
-    )
-    return workloads.layer_from_arrays(
-        name,
-        activation=_array(activation),
-        weight=_array(weight),
-        gradient=_array(gradient),
-        shape=shape,
-        iteration=iteration,
-        input_gradient=event.input_gradient,
-    )
+            follower.leave()
 
 
 def versions() -> dict[str, str]:
@@ -283,18 +320,25 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__)}
 
 
-def _as_picture(tensor: Tensor) -> Tensor:
-    """[n, ..., C] to [n, C, positions, 1]."""
-    return tensor.flatten(1, -2).transpose(1, 2)[..., None] if tensor.dim() > 2 else tensor[
-        :, :, None, None
-    ]  # fmt: skip
+def _ordinary(name: str, because: str) -> str:
+    return (
+        f"layer {name!r} took the ordinary backward pass ({because}); "
+        "a ReSprop step is needed, or dense=True"
+    )
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    tensor = tensor.detach()
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    return np.ascontiguousarray(tensor.cpu().numpy())
+def _ordinary_because(steps: list[LayerStep], names: list[str], dense: bool) -> str | None:
+    """Why the iteration is an ordinary one, where that could only be read now."""
+    for name, step in zip(names, steps, strict=True):
+        if step.dense_because is not None and not dense:
+            return _ordinary(name, step.dense_because)
+    return None
+
+
+def _method(layers: dict[str, Reuse]) -> str | None:
+    """The method, if it is the same for all layers."""
+    names = {reuse.method.name for reuse in layers.values()}
+    return names.pop() if len(names) == 1 else None
 
 
 def _nominal(layers: dict[str, Reuse]) -> float | None:

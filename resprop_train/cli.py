@@ -20,14 +20,19 @@ def training_options(command: Any) -> Any:
     file, folder = click.Path(path_type=Path), click.Path(path_type=Path)
     options = [
         click.option("--model", default="resnet8", help="Network; an unknown name lists all."),
-        click.option("--dataset", default="digits", help="Data set; an unknown name lists all."),
+        click.option(
+            "--dataset", default="digits", help="Name (an unknown one lists all) or idx:DIR."
+        ),
         click.option("--data-folder", type=folder, help="Where a local data set is."),
         click.option("--preset", default="default", help="default, or paper: its SGD recipe."),
         click.option("--reuse-sparsity", type=float, default=0.9, help="Zeros wanted, 0 <= s < 1."),
         click.option("--layer", multiple=True, help="Another sparsity for a layer: NAME=VALUE."),
         click.option("--dense", is_flag=True, help="Train with ordinary back-propagation."),
+        click.option("--method", help="What is made sparse; an unknown name lists all."),
         click.option("--rule", help="Threshold rule; an unknown name lists all."),
         click.option("--warmup-epochs", type=float, help="Length of the gradual warm-up."),
+        click.option("--density-margin", type=float, help="Added to wanted densities below 1."),
+        click.option("--sample-groups", type=int, help="Parts of a batch with a reused sample."),
         click.option("--dense-edges", **flag, help="First and last step of an epoch ordinary."),
         click.option("--linear", **flag, help="Fully connected layers reuse gradients too."),
         click.option("--epochs", type=int, help="Length of training."),
@@ -162,7 +167,8 @@ def report(summary: dict[str, Any]) -> str:
         lines.append("test accuracy    {accuracy:.1%} (with batch statistics {batch_accuracy:.1%})")
     lines = [line.format_map(summary) for line in lines]
     if summary["reuse_sparsity"] is not None:
-        nominal, batch_size = summary["reuse_sparsity"], summary["batch_size"]
+        nominal, extra = summary["reuse_sparsity"], summary["extra_phases"]
+        added = "" if extra == "none" else f", {extra}-phases (1/{summary['batch_size']}) included"
         for part, name in (("after_warm_up", "after the warm-up"), ("whole_run", "whole run")):
             figures = summary[part]
             if not figures["steps"]:
@@ -173,8 +179,7 @@ def report(summary: dict[str, Any]) -> str:
                 + f" ({nominal:.3f} nominal)",
                 "  density        {mean_density:.3f} mean, {median_step_density:.3f} median of the "
                 "steps".format_map(figures),
-                "  backward work  {backward_work_reduction:.2f}x less".format_map(figures)
-                + f", pre-phases (1/{batch_size}) included",
+                "  backward work  {backward_work_reduction:.2f}x less".format_map(figures) + added,
             ]
     if summary["trace"] is not None:
         trace = summary["trace"]
@@ -185,6 +190,7 @@ def report(summary: dict[str, Any]) -> str:
             f"{trace['samples']} of {summary['batch_size']} samples, "
             f"{trace['size_bytes'] / 1e3:.0f} kB"
         )
+        lines += trace["notes"]
     return "\n".join(lines)
 
 
@@ -233,6 +239,7 @@ def measure_gpu(output: Path, minutes: float, modes: str) -> None:
 @click.option("--model", default="resnet8")
 @click.option("--dataset", default="digits")
 @click.option("--data-folder", type=click.Path(path_type=Path), help="Where a local data set is.")
+@click.option("--method", default="resprop", help="What is made sparse.")
 @click.option("--rule", default="mean-density", help="Threshold rule.")
 @click.option("--reuse-sparsity", default="0.5,0.7,0.8,0.9,0.95", help="Values, with commas.")
 @click.option("--warmup-epochs", type=float, default=9.0, help="Compared with no warm-up.")
@@ -241,7 +248,11 @@ def measure_gpu(output: Path, minutes: float, modes: str) -> None:
 @click.option("--batch-size", type=int, default=128)
 @click.option("--learning-rate", type=float, default=0.1)
 @click.option("--clip-norm", type=float, help="Shorten longer gradients to this norm.")
+@click.option("--density-margin", type=float, default=0.0, help="Added to wanted densities.")
 @click.option("--seeds", type=int, default=5)
+@click.option("--first-seed", type=int, default=0)
+@click.option("--validation", is_flag=True, help="Judge by a fifth of the training pictures.")
+@click.option("--processes", type=int, default=1, help="Runs at a time, each in one thread.")
 @click.option("--device", default="auto")
 @click.option("--threads", type=int, help="CPU threads; without it as many as cores.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("results/study"))
@@ -251,6 +262,7 @@ def study(
     reuse_sparsity: str,
     device: str,
     threads: int | None,
+    processes: int,
     output: Path,
     **settings: Any,
 ) -> None:
@@ -258,7 +270,8 @@ def study(
     import shlex
 
     from resprop_train.errors import TrainError
-    from resprop_train.study import carry_out, compare, plan, write_results
+    from resprop_train.study import carry_out, compare, plan
+    from resprop_train.study_results import write_results
 
     if threads is not None:
         set_threads(threads)
@@ -273,6 +286,7 @@ def study(
             output,
             data_folder=data_folder,
             device=device,
+            processes=processes,
             report=lambda line: click.echo(line, err=True),
         )
         rows = compare(done)
@@ -281,15 +295,16 @@ def study(
         raise TrainError(f"{output}: cannot write: {error.strerror or error}") from None
     click.echo(
         f"data set   {'rule':25} wanted  warm-up  clip  seeds  density  work less  "
-        "points lost (95 %)"
+        f"{'points lost (95 %)':25} method"
     )
     for row in rows:
         clip_norm = "none" if row.clip_norm is None else f"{row.clip_norm:g}"
+        lost = f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
+        judged = "" if row.judged_on == "test" else f", judged on {row.judged_on}"
         click.echo(
             f"{row.dataset:10} {row.rule:25} {row.reuse_sparsity:6.2f}  {row.warmup_epochs:7g}  "
             f"{clip_norm:>4}  {row.seeds:5}  {row.mean_density:7.3f}  "
-            f"{row.backward_work_reduction:8.2f}x  "
-            f"{row.loss_points:+.2f} ({row.loss_points_low:+.2f} to {row.loss_points_high:+.2f})"
+            f"{row.backward_work_reduction:8.2f}x  {lost:25} {row.method}{judged}"
         )
 
 

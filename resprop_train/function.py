@@ -1,114 +1,33 @@
-"""The ReSprop step as one differentiable function: both gradients from the delta plus pre-terms.
+"""A sparse backward pass as one differentiable function.
 
-Goli and Aamodt, "ReSprop: Reuse Sparsified Backpropagation", CVPR 2020. With P the reused gradient
-(one sample), D the gradient delta and A, W the operands of the layer, for each sample n:
+A method turns the dense gradient G, activation A and weights W of a layer into sparse D, A' and W',
+and, if it has one, a shared gradient S of one sample. Then, for each sample n:
 
-    gradient of the input    dgrad(D[n], W) + dgrad(P, W)
-    gradient of the weights  wgrad(A, D) + wgrad(sum over n of A[n], P)
+    gradient of the input    dgrad(D[n], W') + dgrad(S, W)
+    gradient of the weights  wgrad(A', D) + wgrad(sum over n of A[n], S)
 
-Both second terms need one sample's work. The hardware computes them during the forward pass; here
-they are computed in the backward pass, from the P and W of the forward pass, with the same result.
+For ReSprop (Goli and Aamodt, CVPR 2020) D is the gradient delta and S the reused gradient. Both
+second terms need one sample's work. The hardware computes them beside the forward pass (or, where S
+depends on the whole gradient, after thresholding); here they are computed in the backward pass,
+with the same result.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from resprop_train.reuse import LayerEvent, LayerStep, Reuse
-
-Need = tuple[bool, bool, bool]
-"""Which gradients are needed: of the input, the weights, the bias."""
-
-
-class Operator(Protocol):
-    """A layer that is linear in its input and in its weights."""
-
-    def forward(self, activation: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The layer's output [N, ...]."""
-        ...
-
-    def gradients(
-        self, gradient: Tensor, activation: Tensor, weight: Tensor, need: Need
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Gradients of the input, the weights and the bias, each only if needed."""
-        ...
-
-    def macs(self, gradient: Tensor, weight: Tensor) -> int:
-        """Multiply-accumulates of one sample in one convolution."""
-        ...
+from resprop_train.grouping import expand, group_sums
+from resprop_train.methods.base import Operands, SparseOperands
+from resprop_train.operators import Need, Operator, needed
+from resprop_train.reuse import LayerEvent, LayerStep, Reuse, booked
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conv2dOperator:
-    """A 2-D convolution with the same zero padding on both sides."""
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-
-    def forward(self, activation: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Activation [N, C, H, W] to output [N, K, P, Q]."""
-        return torch.nn.functional.conv2d(
-            activation, weight, bias, self.stride, self.padding, self.dilation, self.groups
-        )
-
-    def gradients(
-        self, gradient: Tensor, activation: Tensor, weight: Tensor, need: Need
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """dgrad, wgrad and the bias's gradient of gradient [N, K, P, Q]."""
-        if not any(need[:2]):
-            return None, None, gradient.sum((0, 2, 3)) if need[2] else None
-        of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient,
-            activation,
-            weight,
-            [weight.shape[0]],
-            self.stride,
-            self.padding,
-            self.dilation,
-            False,
-            (0, 0),
-            self.groups,
-            need,
-        )
-        return of_input, of_weight, of_bias
-
-    def macs(self, gradient: Tensor, weight: Tensor) -> int:
-        """K * P * Q * C/groups * R * S."""
-        return prod(gradient.shape[1:]) * weight[0].numel()
-
-
-@dataclass(frozen=True, slots=True)
-class LinearOperator:
-    """A fully connected layer; axes between the first and the last count as positions."""
-
-    def forward(self, activation: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Activation [N, ..., C] to output [N, ..., K]."""
-        return torch.nn.functional.linear(activation, weight, bias)
-
-    def gradients(
-        self, gradient: Tensor, activation: Tensor, weight: Tensor, need: Need
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """The three gradients of gradient [N, ..., K]."""
-        of_input = gradient @ weight if need[0] else None
-        of_weight = gradient.flatten(0, -2).T @ activation.flatten(0, -2) if need[1] else None
-        of_bias = gradient.flatten(0, -2).sum(0) if need[2] else None
-        return of_input, of_weight, of_bias
-
-    def macs(self, gradient: Tensor, weight: Tensor) -> int:
-        """K * C for each position."""
-        return prod(gradient.shape[1:]) * weight.shape[1]
-
-
-class ReSprop(torch.autograd.Function):
-    """``ReSprop.apply(activation, weight, bias, operator, reuse)``."""
+class SparseBackward(torch.autograd.Function):
+    """``SparseBackward.apply(activation, weight, bias, operator, reuse)``."""
 
     @staticmethod
     def forward(
@@ -122,8 +41,7 @@ class ReSprop(torch.autograd.Function):
         """The layer's ordinary output."""
         ctx.save_for_backward(activation, weight)
         ctx.operator, ctx.reuse = operator, reuse
-        # P belongs to this forward pass, even if another backward pass comes in between.
-        ctx.sample = reuse.sample if reuse.enabled else None
+        ctx.lease = reuse.open(activation, weight)
         return operator.forward(activation, weight, bias)
 
     @staticmethod
@@ -133,67 +51,188 @@ class ReSprop(torch.autograd.Function):
         activation, weight = ctx.saved_tensors
         operator: Operator = ctx.operator
         reuse: Reuse = ctx.reuse
-        sample: Tensor | None = ctx.sample
-        need: Need = ctx.needs_input_grad[:3]
-
-        why_dense = reuse.why_dense(gradient, sample)
-        density, threshold, cosine = 1.0, 0.0, None
-        used = gradient
-        if why_dense is None:
-            assert sample is not None
-            sample = sample.to(gradient)
-            used, density, threshold, cosine = reuse.sparsify(gradient, sample)
-        if why_dense is not None:
-            of_input, of_weight, of_bias = operator.gradients(gradient, activation, weight, need)
-        else:
-            assert sample is not None
-            only_bias = (False, False, need[2])
-            *_, of_bias = operator.gradients(gradient, activation, weight, only_bias)
-            of_input, of_weight, _ = operator.gradients(
-                used, activation, weight, (*need[:2], False)
+        need = needed(ctx, ctx.needs_input_grad[:3])
+        ctx.lease.end()
+        if not any(need[:2]):
+            tell_unneeded(reuse, operator, activation, weight)
+            return (*operator.gradients(gradient, activation, weight, need), None, None)
+        state = reuse.use(ctx.lease.key)
+        wanted = reuse.wanted
+        sparse = None
+        because = "empty" if gradient.shape[0] == 0 else state.ready(gradient.shape[0])
+        step = _step(reuse, operator, gradient, activation, weight, need, because)
+        if because is None:
+            operands = Operands(
+                gradient=gradient,
+                activation=activation,
+                weight=weight,
+                channel_axis=operator.channel_axis % gradient.dim(),
             )
-            if of_input is not None:
-                pre, *_ = operator.gradients(sample, activation[:1], weight, (True, False, False))
-                _add(of_input, pre)
-            if of_weight is not None:
-                total = _sum_over_batch(activation)
-                _, pre, _ = operator.gradients(sample, total, weight, (False, True, False))
-                _add(of_weight, pre)
+            sparse = state.sparsify(operands, wanted)
+            cosine = _cosine(gradient, sparse) if reuse.measure_cosine else None
+            step = booked(step, sparse, need[:2], cosine)
+            gradients = _two_terms(operator, operands, sparse, need)
+        else:
+            gradients = operator.gradients(gradient, activation, weight, need)
+        reuse.tell(
+            LayerEvent(
+                layer=reuse.name,
+                reuse=reuse,
+                activation=activation if sparse is None else sparse.activation,
+                weight=weight if sparse is None else sparse.weight,
+                gradient=gradient if sparse is None else sparse.gradient,
+                operator=operator,
+                input_gradient=need[0],
+                weight_gradient=need[1],
+                step=step,
+            )
+        )
+        if sparse is not None:
+            state.learn(sparse, wanted)
+        reuse.finish(step, gradient, state)
+        return (*gradients, None, None)
 
+
+def _two_terms(
+    operator: Operator, operands: Operands, sparse: SparseOperands, need: Need
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of input, weights and bias; that of the bias is the dense gradient's."""
+    gradient, activation, weight = operands.gradient, operands.activation, operands.weight
+    of_input = of_weight = of_bias = None
+    if need[2]:
+        only_bias = (False, False, True)
+        *_, of_bias = operator.gradients(gradient, activation, weight, only_bias)
+    if sparse.activation is activation and sparse.weight is weight:
+        both = (need[0], need[1], False)
+        of_input, of_weight, _ = operator.gradients(sparse.gradient, activation, weight, both)
+    else:
+        if need[0]:
+            of_input, *_ = operator.gradients(
+                sparse.gradient, activation, sparse.weight, (True, False, False)
+            )
+        if need[1]:
+            _, of_weight, _ = operator.gradients(
+                sparse.gradient, sparse.activation, weight, (False, True, False)
+            )
+    if sparse.shared is not None:
+        groups = len(sparse.shared)
+        if of_input is not None:
+            of_shared, *_ = operator.gradients(
+                sparse.shared, activation[:groups], weight, (True, False, False)
+            )
+            assert of_shared is not None
+            of_input.add_(expand(of_shared, len(activation)))
+        if of_weight is not None:
+            total = group_sums(activation, groups)
+            _, of_shared, _ = operator.gradients(sparse.shared, total, weight, (False, True, False))
+            assert of_shared is not None
+            of_weight.add_(of_shared)
+    return of_input, of_weight, of_bias
+
+
+def _step(
+    reuse: Reuse,
+    operator: Operator,
+    gradient: Tensor,
+    activation: Tensor,
+    weight: Tensor,
+    need: Need,
+    because: str | None,
+) -> LayerStep:
+    """The step as an ordinary one."""
+    return LayerStep(
+        layer=reuse.name,
+        step=reuse.steps,
+        batch_size=gradient.shape[0],
+        density=1.0,
+        threshold=0.0,
+        dense_because=because,
+        elements=gradient.numel(),
+        macs=operator.macs(gradient, activation, weight),
+        convolutions=sum(need[:2]),
+    )
+
+
+def _cosine(gradient: Tensor, sparse: SparseOperands) -> float:
+    """Between the gradient and what it was replaced by."""
+    used = sparse.gradient
+    if sparse.shared is not None:
+        used = used + expand(sparse.shared, len(used))
+    a, b = gradient.reshape(-1).double(), used.reshape(-1).double()
+    norm = float(a.norm() * b.norm())
+    return float(torch.dot(a, b)) / norm if norm else 1.0
+
+
+def watch_ordinary(
+    reuse: Reuse,
+    operator: Operator,
+    activation: Tensor,
+    weight: Tensor,
+    output: Tensor,
+) -> None:
+    """Book the backward pass of an ordinary layer, whose output this is, as one that was off."""
+    lease = reuse.open(activation, weight)
+    flags = (activation.requires_grad, weight.requires_grad, False)
+    # Held for an observer only: the graph has what it needs itself.
+    watched = reuse.observers or reuse.observer is not None
+    kept = (activation.detach(), weight.detach()) if watched else None
+    macs = operator.macs(output, activation, weight)
+
+    def book(gradient: Tensor) -> None:
+        gradient = gradient.detach()
+        lease.end()
+        node: Any = torch._C._current_autograd_node()
+        convolution = node is not None and node.name().startswith("ConvolutionBackward")
+        need = needed(node, flags) if convolution else flags
+        if not any(need[:2]):
+            if kept is not None:
+                tell_unneeded(reuse, operator, *kept)
+            return
         step = LayerStep(
             layer=reuse.name,
             step=reuse.steps,
             batch_size=gradient.shape[0],
-            density=density,
-            threshold=threshold,
-            dense_because=why_dense,
+            density=1.0,
+            threshold=0.0,
+            dense_because="off",
             elements=gradient.numel(),
-            macs=operator.macs(gradient, weight),
+            macs=macs,
             convolutions=sum(need[:2]),
-            cosine=cosine,
         )
-        if reuse.observer is not None:
-            event = LayerEvent(
-                layer=reuse.name,
-                step=step,
-                activation=activation,
-                weight=weight,
-                gradient=used,
-                geometry=operator,
-                input_gradient=need[0],
+        if kept is not None:
+            reuse.tell(
+                LayerEvent(
+                    layer=reuse.name,
+                    reuse=reuse,
+                    activation=kept[0],
+                    weight=kept[1],
+                    gradient=gradient,
+                    operator=operator,
+                    input_gradient=need[0],
+                    weight_gradient=need[1],
+                    step=step,
+                )
             )
-            reuse.observer(event)
-        reuse.finish(step, gradient, reuse.density)
-        return of_input, of_weight, of_bias, None, None
+        reuse.finish(step, gradient, reuse.use(lease.key))
+
+    output.register_hook(book)
 
 
-def _add(total: Tensor, term: Tensor | None) -> None:
-    assert term is not None
-    total.add_(term)
-
-
-def _sum_over_batch(activation: Tensor) -> Tensor:
-    if activation.dim() == 4 and activation.is_contiguous(memory_format=torch.channels_last):
-        # In memory order; summing the strided view is many times slower.
-        return activation.permute(0, 2, 3, 1).sum(0, keepdim=True).permute(0, 3, 1, 2)
-    return activation.sum(0, keepdim=True)
+def tell_unneeded(
+    reuse: Reuse, operator: Operator, activation: Tensor, weight: Tensor, *, backward: bool = True
+) -> None:
+    """Tell observers of a pass without a backward convolution."""
+    reuse.tell(
+        LayerEvent(
+            layer=reuse.name,
+            reuse=reuse,
+            activation=activation.detach(),
+            weight=weight.detach(),
+            gradient=None,
+            operator=operator,
+            input_gradient=False,
+            weight_gradient=False,
+            step=None,
+            backward=backward,
+        )
+    )

@@ -20,6 +20,7 @@ from resprop_train.checkpoint import Checkpoints, load_checkpoint
 from resprop_train.data import Dataset, load_dataset
 from resprop_train.errors import TrainError
 from resprop_train.logs import Logs
+from resprop_train.methods import find_method
 from resprop_train.models import MODELS, build_model
 from resprop_train.recipe import Recipe
 from resprop_train.step_of_run import step_of_run
@@ -129,6 +130,7 @@ def _recorder(trainer: Trainer, recording: Recording, model: str) -> Recorder:
         recording.path,
         samples=recording.samples,
         values=recording.values,
+        quiet=True,
         network=model,
         dataset=trainer.dataset.name,
         reuse_sparsity=trainer.recipe.reuse_sparsity,
@@ -171,6 +173,8 @@ def summarise(trainer: Trainer, *, model: str, seconds: float) -> dict[str, Any]
         "batch_size": recipe.batch_size,
         "steps": trainer.step,
         "seed": recipe.seed,
+        "method": recipe.method,
+        "extra_phases": find_method(recipe.method).extra_phases,
         "rule": recipe.rule,
         "seconds": seconds,
         "loss": trainer.loss,
@@ -190,6 +194,7 @@ def describe(recorder: Recorder) -> dict[str, Any]:
         "layers": len(recorder.layers),
         "samples": recorder.samples,
         "size_bytes": recorder.path.stat().st_size,
+        "notes": recorder.recorded.notes(),
     }
 
 

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from resprop_train.capture import versions
 from resprop_train.conversion import reuse_layers
-from resprop_train.reuse import Workspace
 from resprop_train.step_recorder import StepRecorder
 from workloads.errors import GscnError, StepError, one_line
 from workloads.step import Step
@@ -156,14 +155,9 @@ def _without_memory(model: nn.Module) -> nn.Module:
         model = model._orig_mod
     if any(nn.parameter.is_lazy(tensor) for tensor in _parameters_and_buffers(model)):
         raise StepError("a lazy module has no shapes yet: run the model once")
-    memo: dict[int, Any] = {}
-    for reuse in reuse_layers(model).values():  # whoever looks on is not copied
-        if reuse.observer is not None:
-            memo[id(reuse.observer)] = None
     with _MetaCopy():
-        copied = copy.deepcopy(model, memo)
+        copied = copy.deepcopy(model)  # without those who look on
     for reuse in reuse_layers(copied).values():
-        reuse.workspace = Workspace()  # shared memory would make layers wait for each other
         reuse.reset()
     return copied.train()
 

@@ -4,36 +4,51 @@ from __future__ import annotations
 
 import csv
 import math
+import multiprocessing
 import os
+import signal
 import statistics
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from resprop_train.data import Dataset, load_dataset
+from resprop_train.data.validation import hold_out
 from resprop_train.errors import TrainError, check_reuse_sparsity
+from resprop_train.methods import DEFAULT, find_method
 from resprop_train.recipe import Recipe
 from resprop_train.run import check_writable, train_once
+from resprop_train.threshold import make_rule
 from workloads.files import atomic_file
 
 CONFIDENCE = 0.95
-LOSS_TICKS = (-2, -1, 0, 1, 2, 5, 10, 20, 50)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One training of the study; ``reuse_sparsity`` None is the ordinary baseline."""
+    """One training of the study; ``reuse_sparsity`` None is the ordinary baseline.
+
+    ``judged_on`` is ``test``, or ``validation``: a part of the training pictures that is held back,
+    for choices that the test pictures must not decide.
+    """
 
     model: str
     dataset: str
+    judged_on: str
+    method: str
     rule: str
     epochs: int
     batch_size: int
     learning_rate: float
     clip_norm: float | None
     reuse_sparsity: float | None
+    density_margin: float
     warmup_epochs: float
     seed: int
 
@@ -41,7 +56,8 @@ class Run:
     def baseline(self) -> Run:
         """The ordinary training with the same initial weights and order of pictures."""
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Run(**settings | {"rule": "", "reuse_sparsity": None, "warmup_epochs": 0.0})
+        none = {"method": "", "rule": "", "reuse_sparsity": None}
+        return Run(**settings | none | {"density_margin": 0.0, "warmup_epochs": 0.0})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +82,15 @@ class Comparison:
 
     model: str
     dataset: str
+    judged_on: str
+    method: str
     rule: str
     epochs: int
     batch_size: int
     learning_rate: float
     clip_norm: float | None
     reuse_sparsity: float
+    density_margin: float
     warmup_epochs: float
     seeds: int
     baseline_accuracy: float
@@ -97,6 +116,10 @@ def plan(
     warmup_epochs: float,
     seeds: int,
     only_warm_up: bool = False,
+    method: str = DEFAULT,
+    density_margin: float = 0.0,
+    first_seed: int = 0,
+    validation: bool = False,
 ) -> list[Run]:
     """All runs of a study, seed by seed, the baseline of each seed first.
 
@@ -107,21 +130,25 @@ def plan(
     """
     if seeds < 2:
         raise TrainError(f"seeds must be at least 2 for an interval, got {seeds}")
+    make_rule(rule)
     for value in reuse_sparsities:
-        check_reuse_sparsity(value)
+        find_method(method).check_density(1 - check_reuse_sparsity(value))
     runs: list[Run] = []
-    for seed in range(seeds):
+    for seed in range(first_seed, first_seed + seeds):
         for sparsity in reuse_sparsities:
             for warm_up in (warmup_epochs,) if only_warm_up else (warmup_epochs, 0.0):
                 run = Run(
                     model=model,
                     dataset=dataset,
+                    judged_on="validation" if validation else "test",
+                    method=method,
                     rule=rule,
                     epochs=epochs,
                     batch_size=batch_size,
                     learning_rate=learning_rate,
                     clip_norm=clip_norm,
                     reuse_sparsity=sparsity,
+                    density_margin=density_margin,
                     warmup_epochs=warm_up,
                     seed=seed,
                 )
@@ -135,37 +162,72 @@ def carry_out(
     *,
     data_folder: Path | None = None,
     device: str = "auto",
+    processes: int = 1,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[Run, Outcome]:
     """Do the runs that ``folder/accuracy_runs.csv`` does not have yet; returns all in it.
 
     Each run is one appended row, so a study that is interrupted goes on where it was, and further
-    data sets or rules join the same table.
+    data sets or rules join the same table. Several ``processes`` share a GPU, or have a core each.
     """
+    if processes < 1:
+        raise TrainError(f"processes must be at least 1, got {processes}")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "accuracy_runs.csv"
     check_writable(path)
     done = read_runs(path)
     _rewrite(path, done)
-    datasets: dict[str, Dataset] = {}
-    for index, run in enumerate(runs):
-        if run in done:
-            continue
-        if run.dataset not in datasets:
-            datasets[run.dataset] = load_dataset(run.dataset, data_folder)
-        outcome = _train(run, datasets[run.dataset], device)
+    missing = [run for run in runs if run not in done]
+    for index, (run, outcome) in enumerate(_outcomes(missing, data_folder, device, processes)):
         done[run] = outcome
         with open(path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerow(_row(run, outcome))
             file.flush()
             os.fsync(file.fileno())
-        kind = "ordinary" if run.reuse_sparsity is None else f"{run.reuse_sparsity:g}"
+        kind = "ordinary" if run.reuse_sparsity is None else f"{run.method} {run.reuse_sparsity:g}"
         report(
-            f"{index + 1}/{len(runs)} {run.dataset} seed {run.seed} {kind} "
-            f"warm-up {run.warmup_epochs:g}: accuracy {outcome.accuracy:.4f}, "
+            f"{len(runs) - len(missing) + index + 1}/{len(runs)} {run.dataset} seed {run.seed} "
+            f"{kind} warm-up {run.warmup_epochs:g}: accuracy {outcome.accuracy:.4f}, "
             f"density {outcome.mean_density:.3f}, {outcome.seconds:.0f} s"
         )
     return done
+
+
+def _outcomes(
+    runs: Sequence[Run], data_folder: Path | None, device: str, processes: int
+) -> Iterator[tuple[Run, Outcome]]:
+    """Each run with its outcome, as they end."""
+    if processes == 1 or len(runs) < 2:
+        for run in runs:
+            yield run, _train(run, data_folder, device)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_begin_process) as pool:
+        futures = {pool.submit(_train, run, data_folder, device): run for run in runs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
+            raise
+
+
+def _begin_process() -> None:
+    """One thread, and an end when the parent's comes."""
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def compare(done: dict[Run, Outcome]) -> list[Comparison]:
@@ -188,12 +250,15 @@ def compare(done: dict[Run, Outcome]) -> list[Comparison]:
             Comparison(
                 model=first.model,
                 dataset=first.dataset,
+                judged_on=first.judged_on,
+                method=first.method,
                 rule=first.rule,
                 epochs=first.epochs,
                 batch_size=first.batch_size,
                 learning_rate=first.learning_rate,
                 clip_norm=first.clip_norm,
                 reuse_sparsity=first.reuse_sparsity,
+                density_margin=first.density_margin,
                 warmup_epochs=first.warmup_epochs,
                 seeds=len(runs),
                 baseline_accuracy=statistics.fmean(o.accuracy for o in theirs),
@@ -217,59 +282,6 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     half = float(t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)) * statistics.stdev(values)
     half /= math.sqrt(len(values))
     return mean, mean - half, mean + half
-
-
-def write_results(rows: Sequence[Comparison], folder: Path, *, command: str) -> None:
-    """Write ``accuracy.csv``, headed by the commands that led to it, and ``accuracy.png``."""
-    path = folder / "accuracy.csv"
-    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    commands = [line for line in old if line.startswith("# ") and line != f"# {command}"]
-    names = [field.name for field in fields(Comparison)]
-    lines = [*commands, f"# {command}", ",".join(names)]
-    lines += [",".join(_text(getattr(row, name)) for name in names) for row in rows]
-    with atomic_file(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
-    plot(rows, folder / "accuracy.png")
-
-
-def plot(rows: Sequence[Comparison], path: Path) -> None:
-    """Accuracy lost over reuse sparsity, a panel for each data set, with intervals."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise TrainError("the plot of a study needs the package matplotlib") from None
-    datasets = sorted({row.dataset for row in rows})
-    figure = Figure(figsize=(5.5 * max(len(datasets), 1), 4), layout="constrained")
-    for index, dataset in enumerate(datasets):
-        axes = figure.add_subplot(1, len(datasets), index + 1)
-        lines: dict[tuple[str, float, bool], list[Comparison]] = defaultdict(list)
-        for row in rows:
-            if row.dataset == dataset:
-                lines[row.rule, row.clip_norm or 0.0, row.warmup_epochs > 0].append(row)
-        for place, ((rule, clip_norm, warm_up), points) in enumerate(sorted(lines.items())):
-            points.sort(key=lambda row: row.reuse_sparsity)
-            beside = 0.004 * (place - (len(lines) - 1) / 2)  # equal sparsities do not overlap
-            axes.errorbar(
-                [row.reuse_sparsity + beside for row in points],
-                [row.loss_points for row in points],
-                yerr=[row.loss_points_high - row.loss_points for row in points],
-                label=rule
-                + (f", clipped at {clip_norm:g}" if clip_norm else "")
-                + (", with warm-up" if warm_up else ", no warm-up"),
-                capsize=3,
-                marker="o",
-            )
-        axes.axhline(0, color="0.6", linewidth=0.8)
-        axes.axhline(1.1, color="0.6", linewidth=0.8, linestyle="--")
-        # Linear up to two points; runs that diverged lose tens of them.
-        axes.set_yscale("symlog", linthresh=2)
-        axes.set_yticks(LOSS_TICKS, [f"{tick:g}" for tick in LOSS_TICKS])
-        axes.set(title=dataset, xlabel="reuse sparsity wanted", ylabel="accuracy lost (points)")
-        axes.set_xlim(min(row.reuse_sparsity for row in rows) - 0.05, 1.0)
-        axes.set_ylim(LOSS_TICKS[0], LOSS_TICKS[-1])
-        axes.legend(fontsize=8, loc="upper left")
-    with atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=110)
 
 
 def read_runs(path: Path) -> dict[Run, Outcome]:
@@ -303,17 +315,22 @@ def _rewrite(path: Path, done: dict[Run, Outcome]) -> None:
         file.write("".join(",".join(row) + "\n" for row in rows).encode())
 
 
-def _train(run: Run, dataset: Dataset, device: str) -> Outcome:
+def _train(run: Run, data_folder: Path | None, device: str) -> Outcome:
+    dataset = _dataset(run.dataset, data_folder)
+    if run.judged_on == "validation":
+        dataset = hold_out(dataset)
     recipe = Recipe(
         epochs=run.epochs,
         batch_size=run.batch_size,
         learning_rate=run.learning_rate,
         clip_norm=run.clip_norm,
         reuse_sparsity=run.reuse_sparsity,
+        density_margin=run.density_margin,
         warmup_epochs=run.warmup_epochs,
         evaluate_every=run.epochs,
         seed=run.seed,
-        rule=run.rule or "halve-double",  # the baseline has none
+        method=run.method or DEFAULT,  # the baseline has none
+        rule=run.rule or "halve-double",
     )
     summary = train_once(run.model, dataset, recipe, device=device, progress=False)
     return Outcome(
@@ -324,6 +341,12 @@ def _train(run: Run, dataset: Dataset, device: str) -> Outcome:
         whole_run_work_reduction=summary["whole_run"]["backward_work_reduction"],
         seconds=summary["seconds"],
     )
+
+
+@cache
+def _dataset(name: str, folder: Path | None) -> Dataset:
+    """Read once in each process."""
+    return load_dataset(name, folder)
 
 
 def _setting(run: Run) -> tuple[Any, ...]:
@@ -337,10 +360,10 @@ def _header() -> list[str]:
 
 def _row(run: Run, outcome: Outcome) -> list[str]:
     objects: Iterable[Any] = (run, outcome)
-    return [_text(getattr(o, field.name), exact=True) for o in objects for field in fields(o)]
+    return [as_text(getattr(o, field.name), exact=True) for o in objects for field in fields(o)]
 
 
-def _text(value: Any, *, exact: bool = False) -> str:
+def as_text(value: Any, *, exact: bool = False) -> str:
     if value is None:
         return ""
     if isinstance(value, float):

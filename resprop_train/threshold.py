@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from resprop_train.errors import TrainError
+from resprop_train.scalars import (
+    Number,
+    assign,
+    choose,
+    clamp,
+    exp,
+    on_host,
+    power_of_two,
+    read,
+)
 
 INITIAL_THRESHOLD = 1e-7
 """Where the published controller starts."""
@@ -26,24 +36,36 @@ LOWEST_FALL, HIGHEST_FALL = 0.02, 4.0
 
 
 class ThresholdRule(Protocol):
-    """One layer's rule. Densities are fractions of elements kept, in (0, 1]."""
+    """The rule of one use of a layer. Densities are fractions of elements kept, in (0, 1].
 
-    def threshold(self, difference: Tensor, density: float) -> float | Tensor:
+    Numbers are floats where the difference is in the host's memory; elsewhere they are
+    0-dimensional tensors that no rule reads.
+    """
+
+    def threshold(self, difference: Tensor, density: float) -> Number:
         """Elements with a magnitude above the result are kept.
 
-        A tensor holds one threshold a sample, shaped to broadcast over ``difference`` [N, ...].
+        It may hold one threshold a sample, shaped to broadcast over ``difference`` [N, ...].
         """
         ...
 
-    def observe(self, reached: float, wanted: float) -> None:
+    def known(self) -> Number | None:
+        """The next threshold, if it does not depend on the difference."""
+        ...
+
+    def observe(self, reached: Number, wanted: float) -> None:
         """Learn the density that the last threshold gave."""
         ...
 
-    def state_dict(self) -> dict[str, float]:
+    def rescale(self, ratio: Number) -> None:
+        """From now on all gradients are ``ratio`` times as large (another loss scale)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
         """Everything the rule carries from step to step."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
         ...
 
@@ -57,26 +79,35 @@ class HalveDouble:
     """
 
     def __init__(self) -> None:
-        self.value = INITIAL_THRESHOLD
+        self.value: Number = INITIAL_THRESHOLD
 
-    def threshold(self, difference: Tensor, density: float) -> float:
+    def threshold(self, difference: Tensor, density: float) -> Number:
         """The carried-over threshold."""
         return self.value
 
-    def observe(self, reached: float, wanted: float) -> None:
-        """Halve or double."""
-        if reached < wanted:
-            self.value = max(self.value / 2, LOWEST)
-        elif reached > wanted:
-            self.value = min(self.value * 2, HIGHEST)
+    def known(self) -> Number | None:
+        """The carried-over threshold."""
+        return self.value
 
-    def state_dict(self) -> dict[str, float]:
+    def observe(self, reached: Number, wanted: float) -> None:
+        """Halve or double."""
+        self._move(reached, wanted, 0.5)
+
+    def rescale(self, ratio: Number) -> None:
+        """The threshold follows the gradients."""
+        self.value = assign(self.value, clamp(self.value * ratio, LOWEST, HIGHEST))
+
+    def state_dict(self) -> dict[str, Any]:
         """The threshold."""
         return {"value": self.value}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved threshold."""
-        self.value = float(state["value"])
+        self.value = state["value"]
+
+    def _move(self, reached: Number, wanted: float, fall: Number) -> None:
+        factor = choose(reached < wanted, fall, choose(reached > wanted, 2.0, 1.0))
+        self.value = assign(self.value, clamp(self.value * factor, LOWEST, HIGHEST))
 
 
 class SteeredHalveDouble(HalveDouble):
@@ -93,25 +124,22 @@ class SteeredHalveDouble(HalveDouble):
     def __init__(self, *, gain: float = STEERING_GAIN) -> None:
         super().__init__()
         self.gain = gain
-        self.fall = 1.0
+        self.fall: Number = 1.0
 
-    def observe(self, reached: float, wanted: float) -> None:
+    def observe(self, reached: Number, wanted: float) -> None:
         """Move the threshold, then how far it falls next time."""
-        if reached < wanted:
-            self.value = max(self.value * 2.0**-self.fall, LOWEST)
-        elif reached > wanted:
-            self.value = min(self.value * 2.0, HIGHEST)
-        fall = self.fall * math.exp(-self.gain * (reached / wanted - 1.0))
-        self.fall = min(max(fall, LOWEST_FALL), HIGHEST_FALL)
+        self._move(reached, wanted, power_of_two(-self.fall))
+        fall = self.fall * exp(-self.gain * (reached / wanted - 1.0))
+        self.fall = assign(self.fall, clamp(fall, LOWEST_FALL, HIGHEST_FALL))
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """The threshold and how far it falls."""
         return {"value": self.value, "fall": self.fall}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
         super().load_state_dict(state)
-        self.fall = float(state["fall"])
+        self.fall = state.get("fall", 1.0)
 
 
 class MeanDensity:
@@ -125,25 +153,37 @@ class MeanDensity:
 
     def __init__(self, *, gain: float = MEAN_GAIN) -> None:
         self.gain = gain
-        self.value: float | None = None
+        self.value: Number | None = None
 
-    def threshold(self, difference: Tensor, density: float) -> float:
+    def threshold(self, difference: Tensor, density: float) -> Number:
         """The carried-over threshold."""
         if self.value is None:
-            self.value = min(max(_order_statistic(difference, density), LOWEST), HIGHEST)
+            first = _order_statistic(difference, density)
+            if on_host(difference) and not math.isfinite(read(difference.sum())):
+                return LOWEST  # an overflow is no step to start from
+            self.value = clamp(first, LOWEST, HIGHEST)
         return self.value
 
-    def observe(self, reached: float, wanted: float) -> None:
+    def known(self) -> Number | None:
+        """The carried-over threshold, if there is one yet."""
+        return self.value
+
+    def observe(self, reached: Number, wanted: float) -> None:
         """Integrate the relative error."""
         if self.value is not None:
-            value = self.value * math.exp(self.gain * (reached / wanted - 1.0))
-            self.value = min(max(value, LOWEST), HIGHEST)
+            value = self.value * exp(self.gain * (reached / wanted - 1.0))
+            self.value = assign(self.value, clamp(value, LOWEST, HIGHEST))
 
-    def state_dict(self) -> dict[str, float]:
+    def rescale(self, ratio: Number) -> None:
+        """The threshold follows the gradients."""
+        if self.value is not None:
+            self.value = assign(self.value, clamp(self.value * ratio, LOWEST, HIGHEST))
+
+    def state_dict(self) -> dict[str, Any]:
         """The threshold, if there is one yet."""
         return {} if self.value is None else {"value": self.value}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved threshold."""
         self.value = state.get("value")
 
@@ -158,30 +198,54 @@ class Quantile:
     def __init__(self, *, per_sample: bool = False) -> None:
         self.per_sample = per_sample
 
-    def threshold(self, difference: Tensor, density: float) -> float | Tensor:
+    def threshold(self, difference: Tensor, density: float) -> Number:
         """The largest magnitude that is dropped; elements equal to it are dropped too."""
-        if not self.per_sample:
-            return _order_statistic(difference, density)
-        thresholds = [_order_statistic(sample, density) for sample in difference]
-        return difference.new_tensor(thresholds).reshape(-1, *[1] * (difference.dim() - 1))
+        if self.per_sample:
+            return order_statistic_per_sample(difference, density)
+        return _order_statistic(difference, density)
 
-    def observe(self, reached: float, wanted: float) -> None:
+    def known(self) -> Number | None:
+        """Never."""
+        return None
+
+    def observe(self, reached: Number, wanted: float) -> None:
         """Nothing to learn."""
 
-    def state_dict(self) -> dict[str, float]:
+    def rescale(self, ratio: Number) -> None:
+        """Nothing to follow."""
+
+    def state_dict(self) -> dict[str, Any]:
         """Nothing to carry."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing to continue from."""
 
 
-def _order_statistic(difference: Tensor, density: float) -> float:
-    """The magnitude that a fraction ``density`` of the elements exceeds, up to ties."""
+def _order_statistic(difference: Tensor, density: float) -> Number:
+    """The magnitude that a fraction ``density`` of the elements exceeds, up to ties.
+
+    It is 0, so that nothing is dropped, where it is not finite: an overflow must stay visible.
+    """
     dropped = difference.numel() - round(density * difference.numel())
     if dropped == 0:
         return 0.0
-    return float(torch.kthvalue(difference.abs().flatten(), dropped).values)
+    value = torch.kthvalue(difference.abs().flatten(), dropped).values
+    if on_host(difference):
+        return number if math.isfinite(number := read(value)) else 0.0
+    return value.nan_to_num(nan=0.0, posinf=0.0)
+
+
+def order_statistic_per_sample(difference: Tensor, density: float) -> Tensor:
+    """The same for each sample of ``difference`` [N, ...], shaped to broadcast over it."""
+    samples = difference.abs().reshape(len(difference), -1)
+    size = samples.shape[1]
+    dropped = size - round(density * size)
+    if dropped == 0:
+        values = samples.new_zeros(len(samples))
+    else:
+        values = torch.kthvalue(samples, dropped, dim=1).values.nan_to_num(nan=0.0, posinf=0.0)
+    return values.reshape(-1, *[1] * (difference.dim() - 1))
 
 
 RULES: dict[str, Callable[[], ThresholdRule]] = {

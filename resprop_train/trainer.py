@@ -18,7 +18,7 @@ from resprop_train.data.batches import batches_per_epoch, training_batches
 from resprop_train.errors import TrainError
 from resprop_train.evaluate import accuracy, recalibrate
 from resprop_train.recipe import Recipe
-from resprop_train.reuse import LayerStep, Reuse
+from resprop_train.reuse import LayerStep, Reuse, last_steps
 from resprop_train.schedule import learning_rate
 from resprop_train.work import WorkMeter
 
@@ -111,7 +111,10 @@ class Trainer:
             convert(
                 model,
                 recipe.reuse_sparsity,
+                method=recipe.method,
                 rule=recipe.rule,
+                margin=recipe.density_margin,
+                groups=recipe.sample_groups,
                 linear=recipe.linear,
                 per_layer=recipe.per_layer,
                 seed=recipe.seed * self.ranks + self.rank,
@@ -214,12 +217,6 @@ class Trainer:
         with nullcontext() if synchronise else self.parallel.no_sync():  # type: ignore[operator]
             with torch.autocast(self.device.type, enabled=recipe.amp, dtype=self._amp_dtype()):
                 loss = nn.functional.cross_entropy(self.parallel(pictures), labels)
-            self.loss = float(loss.detach())
-            if not math.isfinite(self.loss):
-                raise TrainError(
-                    f"step {self.step}: loss is {self.loss}; try a lower learning_rate "
-                    f"(now {rate:g}), a clip_norm or a lower reuse_sparsity"
-                )
             self.scaler.scale(loss / recipe.accumulate).backward()
         if updates:
             if recipe.clip_norm is not None:
@@ -229,7 +226,13 @@ class Trainer:
             self.scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
 
-        layers = tuple(r.last for r in self.layers.values() if r.last is not None)
+        # All numbers of the step at once, when the host has nothing left to launch.
+        layers, (self.loss,) = last_steps(self.layers.values(), loss)
+        if not math.isfinite(self.loss):
+            raise TrainError(
+                f"step {self.step}: loss is {self.loss}; try a lower learning_rate "
+                f"(now {rate:g}), a clip_norm or a lower reuse_sparsity"
+            )
         density = self.whole_run.add(layers)
         if self.epoch >= self.warm_up.epochs:
             self.after_warm_up.add(layers)

@@ -7,6 +7,7 @@ from pathlib import Path
 from resprop_train.data.bundled import digits, mnist5k, pictures
 from resprop_train.data.cifar import cifar
 from resprop_train.data.folder import image_folder
+from resprop_train.data.idx import PREFIX, idx
 from resprop_train.data.source import Dataset, Source
 from resprop_train.errors import TrainError
 
@@ -28,13 +29,17 @@ DATASETS = (*BUNDLED, *LOCAL)
 
 
 def load_dataset(name: str, folder: Path | None = None) -> Dataset:
-    """Return a data set; those in ``LOCAL`` are read from ``folder``.
+    """Return a data set; those in ``LOCAL`` are read from ``folder``, ``idx:FOLDER`` from that.
 
     Raises:
         TrainError: the name is unknown, a package or folder is missing, a file is damaged.
     """
+    if name.startswith(PREFIX):
+        return idx(Path(name.removeprefix(PREFIX)))
     if name not in DATASETS:
-        raise TrainError(f"dataset must be one of {', '.join(DATASETS)}, got {name!r}")
+        raise TrainError(
+            f"dataset must be one of {', '.join(DATASETS)}, or {PREFIX}FOLDER, got {name!r}"
+        )
     if name in BUNDLED:
         return BUNDLED[name]()
     if folder is None:

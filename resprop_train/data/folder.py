@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resprop_train.data.pixels import check_picture, read_picture
 from resprop_train.data.source import Dataset, Labels, Pictures
 from resprop_train.errors import TrainError
 
@@ -42,11 +44,7 @@ class FolderSource:
     def _read(self, path: Path, rng: np.random.Generator | None) -> Pictures:
         from PIL import Image
 
-        try:
-            with Image.open(path) as opened:
-                picture = opened.convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise TrainError(f"{path}: not a readable picture: {error}") from None
+        picture = read_picture(path)
         width, height = picture.size
         if rng is None:
             side = round(min(width, height) * 7 / 8) or 1
@@ -59,7 +57,10 @@ class FolderSource:
             left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
             box = (left, top, left + w, top + h)
         scaled = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
-        x = (np.asarray(scaled, dtype=np.float32) / 255.0 - MEAN) / STD
+        colours = np.asarray(scaled, dtype=np.float32) / 255.0
+        if colours.ndim == 2:
+            colours = np.repeat(colours[:, :, None], 3, axis=2)
+        x = (colours - MEAN) / STD
         if rng is not None and rng.random() < 0.5:
             x = x[:, ::-1]
         return np.ascontiguousarray(x.transpose(2, 0, 1))
@@ -68,8 +69,11 @@ class FolderSource:
 def image_folder(folder: Path, size: int = 224) -> Dataset:
     """A folder with ``train`` and ``val`` (or ``test``), each with one folder a class.
 
+    Hidden files and folders (``.DS_Store``, ``._1.jpg``) are passed over.
+
     Raises:
-        TrainError: a part is missing or empty, or the parts have different classes.
+        TrainError: a part is missing or empty, the parts have different classes, or a picture
+            cannot be read.
     """
     train_classes, train = _scan(folder, ("train",), size)
     test_classes, test = _scan(folder, ("val", "test"), size)
@@ -89,16 +93,35 @@ def _scan(folder: Path, names: tuple[str, ...], size: int) -> tuple[list[str], F
     part = next((folder / name for name in names if (folder / name).is_dir()), None)
     if part is None:
         raise TrainError(f"{folder}: must hold a folder {' or '.join(names)}")
-    classes = sorted(entry.name for entry in part.iterdir() if entry.is_dir())
+    classes = sorted(
+        entry.name for entry in part.iterdir() if entry.is_dir() and not _is_hidden(entry)
+    )
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (part / name).rglob("*") if p.suffix.lower() in SUFFIXES)
+        found = sorted(_pictures(part / name))
         if not found:
             raise TrainError(f"{part / name}: must hold pictures ({', '.join(sorted(SUFFIXES))})")
+        for path in found:
+            check_picture(path)
         files += found
         labels += [label] * len(found)
     if not files:
         raise TrainError(f"{part}: must hold one folder of pictures for each class")
     source = FolderSource(files=tuple(files), labels=np.array(labels, dtype=np.int64), size=size)
     return classes, source
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    """The picture files in a folder and its folders, hidden ones left out."""
+    for entry in folder.iterdir():
+        if _is_hidden(entry):
+            continue
+        if entry.is_dir():
+            yield from _pictures(entry)
+        elif entry.suffix.lower() in SUFFIXES:
+            yield entry
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")

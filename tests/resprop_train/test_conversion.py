@@ -73,7 +73,7 @@ def test_reuse_state_survives_a_state_dict_through_a_file(rule: str) -> None:
     file = io.BytesIO()
     torch.save(first.state_dict(), file)
     file.seek(0)
-    second = convert(small(), 0.1, rule=rule, seed=9)
+    second = convert(small(), 0.7, rule=rule, seed=9)
     second.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(steps(first, 3, seed=1), steps(second, 3, seed=1))
     forgetful = convert(small(), 0.7, rule=rule, seed=3)

@@ -125,8 +125,16 @@ def test_reused_sample_is_a_sample_of_the_previous_dense_gradient() -> None:
     assert chosen == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 6, 6), (4, 4, 7, 6)])
-def test_another_shape_makes_the_step_dense_and_is_counted(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "dense", "reasons"),
+    [
+        ((3, 4, 6, 6), (0, 2, 3), {"first": 1, "shape": 2}),  # another batch: P is of the old one
+        ((4, 4, 7, 6), (0, 2), {"first": 2}),  # another size: a use of its own
+    ],
+)
+def test_another_shape_makes_the_step_dense_and_is_counted(
+    shape: tuple[int, ...], dense: tuple[int, ...], reasons: dict[str, int]
+) -> None:
     layer = convert(integer_layer({"kernel_size": 3}), 0.9)
     plain = integer_layer({"kernel_size": 3})
     (reuse,) = reuse_layers(layer).values()
@@ -136,8 +144,8 @@ def test_another_shape_makes_the_step_dense_and_is_counted(shape: tuple[int, ...
         g = torch.randn(plain(batch).shape, generator=torch.Generator().manual_seed(step))
         exact = gradients(plain, batch, g)
         same = all(map(torch.equal, exact, gradients(layer, batch, g)))
-        assert same == (step in (0, 2, 3))
-    assert reuse.dense_steps == {"first": 1, "shape": 2}
+        assert same == (step in dense)
+    assert reuse.dense_steps == reasons
 
 
 def test_a_batch_without_samples_is_passed_over() -> None:

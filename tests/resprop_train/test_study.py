@@ -48,6 +48,33 @@ def test_plan_has_every_baseline_once() -> None:
     assert len(plan(**SETTINGS, only_warm_up=True)) == 3 * (1 + 2)
 
 
+def test_methods_and_splits_share_baselines() -> None:
+    one = plan(**SETTINGS, only_warm_up=True, method="stochastic", density_margin=0.05)
+    two = plan(**SETTINGS, only_warm_up=True, method="batch-sum")
+    baselines = [{run for run in runs if run.reuse_sparsity is None} for runs in (one, two)]
+    assert baselines[0] == baselines[1]
+    assert {run.method for run in one} == {"", "stochastic"}
+    held = plan(**SETTINGS, only_warm_up=True, validation=True, first_seed=100)
+    assert {run.judged_on for run in held} == {"validation"}
+    assert {run.seed for run in held} == {100, 101, 102}
+    assert not set(held) & set(one)
+    with pytest.raises(TrainError, match="method must be one of"):
+        plan(**SETTINGS, method="best")
+
+
+def test_several_processes_give_the_same_table(tmp_path: Path) -> None:
+    settings = SETTINGS | {"reuse_sparsities": [0.9]}
+    runs = plan(**settings, only_warm_up=True, method="stochastic")[:2]
+    one = carry_out(runs, tmp_path / "one")
+    two = carry_out(runs, tmp_path / "two", processes=2)
+    assert set(one) == set(two) == set(runs)
+    for run in runs:
+        assert one[run].mean_density == two[run].mean_density
+        assert one[run].accuracy == two[run].accuracy
+    with pytest.raises(TrainError, match="processes must be at least 1, got 0"):
+        carry_out(runs, tmp_path / "one", processes=0)
+
+
 def test_interval_against_a_table_of_student_t() -> None:
     # t(0.975, 4 degrees of freedom) = 2.776; deviation of 1..5 is sqrt(2.5)
     mean, low, high = interval([1.0, 2.0, 3.0, 4.0, 5.0])
