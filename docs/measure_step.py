@@ -1,0 +1,68 @@
+"""Figures of docs/explanation/whole-step.md, from simulated steps: ``make step-figures``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import gscn_sim
+import workloads
+from gscn_sim.config.sections import FusionConfig
+
+DATA = Path(__file__).parents[1] / "workloads" / "data"
+NETWORKS = ("resnet34", "vgg16")
+BATCHES = (16, 128)
+FUSIONS = tuple(field.name for field in dataclasses.fields(FusionConfig))
+
+
+def main() -> None:
+    """Print the tables, Markdown, as soon as each row is known."""
+    cache = gscn_sim.open_cache()
+    plain = gscn_sim.load_config()
+
+    def run(network: str, batch: int, **more: object) -> gscn_sim.StepRun:
+        trace = workloads.load(DATA / f"{network}_q10.npz")
+        return gscn_sim.simulate_step(  # type: ignore[arg-type]
+            trace, **{"config": plain, "batch_size": batch, "cache": cache, **more}
+        )
+
+    print("| network | batch | gscn ms | dense array ms | GTX 1080 Ti ms | over dense | over GPU |")
+    print("|---|---|---|---|---|---|---|")
+    for network in NETWORKS:
+        for batch in BATCHES:
+            found = run(network, batch)
+            times = " | ".join(f"{1e3 * found.seconds(m):.1f}" for m in ("gscn", "dense", "gpu"))
+            ratios = " | ".join(f"{found.speedup[f'over_{m}']:.2f}x" for m in ("dense", "gpu"))
+            print(f"| {network} | {batch} | {times} | {ratios} |", flush=True)
+    print("\n| network, batch 16 | part | gscn ms | dense array ms | GTX 1080 Ti ms |")
+    print("|---|---|---|---|---|")
+    for network in NETWORKS:
+        table = run(network, 16).table
+        for (phase, kind), group in table.groupby(["phase", "kind"], sort=False):
+            ms = [1e3 * group[group["machine"] == m]["seconds"].sum() for m in _MACHINES]
+            if max(ms) >= 0.05:
+                cells = " | ".join(f"{value:.2f}" for value in ms)
+                print(f"| {network} | {phase} {kind} | {cells} |", flush=True)
+    print("\n| network, batch 16 | co-processor ms | GPU alone ms | ratio | link ms |")
+    print("|---|---|---|---|---|")
+    for network in NETWORKS:
+        for gpu in ("gtx-1080ti", "h100:fp32", "h100:bf16"):
+            found = run(network, 16, gpu=gpu, deploy="coprocessor")
+            ms = (1e3 * found.seconds("gscn"), 1e3 * found.seconds("gpu"))
+            print(
+                f"| {network} beside {gpu} | {ms[0]:.1f} | {ms[1]:.1f} | "
+                f"{ms[1] / ms[0]:.2f}x | {1e3 * found.link_seconds:.1f} |",
+                flush=True,
+            )
+    print("\n| without | " + " ms | ".join(NETWORKS) + " ms |\n|---|---|---|")
+    for name in ("nothing", *FUSIONS, "any of them"):
+        off = FUSIONS if name == "any of them" else (name,) if name in FUSIONS else ()
+        config = plain.replace({f"fusion.{key}": False for key in off})
+        ms = [1e3 * run(n, 16, config=config, gpu=None).seconds("gscn") for n in NETWORKS]
+        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in ms) + " |", flush=True)
+
+
+_MACHINES = ("gscn", "dense", "gpu")
+
+if __name__ == "__main__":
+    main()
