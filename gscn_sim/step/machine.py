@@ -7,6 +7,7 @@ overlap or prefetching, in which a layer takes exactly what ``gscn-sim run`` say
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,13 @@ from gscn_sim.results.energy import energy_j
 from gscn_sim.results.record import PhaseRecord
 from gscn_sim.results.unit_costs import dram_pj_per_bit, power_law
 from gscn_sim.step.flow import Flow
-from gscn_sim.step.rules import Context, optimizer_work, runs_on_array, vector_work
+from gscn_sim.step.rules import (
+    Context,
+    optimizer_work,
+    resprop_work,
+    runs_on_array,
+    vector_work,
+)
 from gscn_sim.units import ceil_div
 from workloads import Phase
 from workloads.step import Operation, Step
@@ -113,6 +120,7 @@ def _timed(
         None if runs_on_array(operation) else vector_work(i, operation, context)
         for i, operation in enumerate(operations)
     ]
+    _own_passes_of_resprop(operations, works, context)
     if config.fusion.optimizer:
         _fuse_optimizer(operations, works, context)
     busy = [work for work in works if work is not None and work != VectorWork()]
@@ -128,6 +136,22 @@ def _timed(
         else:
             found.append(_on_vector_unit(operation, work, next(results), config))
     return found
+
+
+def _own_passes_of_resprop(
+    operations: Sequence[Operation], works: list[VectorWork | None], context: Context
+) -> None:
+    """All of a layer's own passes in the first operation that the trainer lists for them."""
+    listed: dict[str, int] = {}
+    of_layer: dict[str, list[Operation]] = defaultdict(list)
+    for i, operation in enumerate(operations):
+        if operation.layer is not None:
+            of_layer[operation.module].append(operation)
+        if operation.kind == "resprop" and works[i] is not None:
+            listed.setdefault(operation.module, i)
+            works[i] = VectorWork()
+    for module, i in listed.items():
+        works[i] = resprop_work(of_layer[module], context)
 
 
 def _fuse_optimizer(

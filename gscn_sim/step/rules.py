@@ -8,12 +8,14 @@ compressed form by whoever writes it (``Context.compressed``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gscn_sim.config.sections import FusionConfig
 from gscn_sim.fabric.vector import VectorWork
 from gscn_sim.step.flow import Flow
+from workloads import Phase
 from workloads.step import ELEMENT_BYTES, Operation, TensorUse
 
 MASK_BITS = 1  # of ReLU's mask, an element
@@ -128,31 +130,48 @@ def activation(number: int, operation: Operation, context: Context) -> VectorWor
     )
 
 
-@rule("resprop")
-def resprop(number: int, operation: Operation, context: Context) -> VectorWork:
-    """ReSprop's own passes: the delta, its compression, pre-terms, the sum of A, the sample."""
-    fusion = context.fusion
-    name, sizes = operation.name, [context.size(tensor) for tensor in operation.inputs]
-    delta_bytes = context.compressed.get(operation.module, (0, 0))[1]
-    work = streamed(number, operation, context)
-    if name == "sub":
-        if fusion.delta:  # in the pass that makes G: the reused sample is read, the delta written
-            return VectorWork(read_bytes=min(sizes), write_bytes=delta_bytes)
-        return work
-    if name in ("hardshrink", "count_nonzero", "clone"):
-        if fusion.delta:
-            return VectorWork(write_bytes=work.write_bytes if name == "clone" else 0)
-        compress = name == "hardshrink"  # reads the delta once more, writes it compressed
-        return VectorWork(
-            read_bytes=work.read_bytes + compress * sizes[0],
-            write_bytes=work.write_bytes + compress * delta_bytes,
-            elements=work.elements * (1 + compress),
-        )
-    if name.startswith("add") and fusion.pre_terms and len(sizes) == 2:
-        return VectorWork(read_bytes=min(sizes))
-    if name == "sum" and fusion.batch_sum and operation.outputs[0].elements > 1:
-        return VectorWork(write_bytes=work.write_bytes)
-    return work
+def resprop_work(operations: Sequence[Operation], context: Context) -> VectorWork:
+    """ReSprop's own passes over memory for one layer, as the machine does them.
+
+    Forming, thresholding and compressing the delta, adding the pre-terms, summing A over the batch
+    for ``pre_wgrad``, keeping a sample. They follow from the layer and the phases that its
+    ``operations`` run, not from how the trainer's program was written.
+
+    Apart: G and the sample are read and the difference written; it is read and written thresholded;
+    it is read and written compressed; the sample to be kept is copied; dA, dW and A take a pass
+    each. Fused: what remains is the reused sample, the compressed delta, and the small results that
+    one pass leaves to another; the sample to be kept is written by what makes G.
+    """
+    phases = {o.layer_phase: o for o in operations if o.layer is not None}
+    products = [o for phase in (Phase.DGRAD, Phase.WGRAD) if (o := phases.get(phase))]
+    if not products:
+        return VectorWork()
+    layer, samples = products[0].layer, products[0].samples
+    assert layer is not None
+    each, fusion = context.value_bytes, context.fusion
+    g_one, a_one = math.prod(layer.gradient_shape), math.prod(layer.activation_shape)
+    weights = math.prod(layer.weight_shape)
+    delta_bytes = context.compressed.get(products[0].module, (0, 0))[1]
+    reuses = bool({Phase.PRE_DGRAD, Phase.PRE_WGRAD} & phases.keys())
+    g, sample = samples * g_one * each, reuses * g_one * each
+    if fusion.delta:
+        read, write, elements = sample, delta_bytes, 0
+    else:
+        read, write = 3 * g + sample + sample, 2 * g + delta_bytes + sample
+        elements = 3 * samples * g_one
+    if Phase.PRE_DGRAD in phases:
+        read += a_one * each
+        if not fusion.pre_terms:
+            read, write = read + samples * a_one * each, write + samples * a_one * each
+            elements += samples * a_one
+    if Phase.PRE_WGRAD in phases:
+        read, write = read + weights * each, write + a_one * each
+        if not fusion.pre_terms:
+            read, write = read + weights * each, write + weights * each
+            elements += weights
+        if not fusion.batch_sum:
+            read, elements = read + samples * a_one * each, elements + samples * a_one
+    return VectorWork(read_bytes=read, write_bytes=write, elements=elements)
 
 
 def optimizer_work(operations: list[Operation], context: Context) -> VectorWork:

@@ -280,6 +280,11 @@ def errors_explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: {error}; what was finished is kept") from None
+        raise StoreError(f"{path}: {_said(error)}; what was finished is kept") from None
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path}: damaged or no store of sweeps: {error}") from None
+        raise StoreError(f"{path}: damaged or no store of sweeps: {_said(error)}") from None
+
+
+def _said(error: sqlite3.Error) -> str:
+    """SQLite's message, which may quote what it found in a damaged file."""
+    return one_line(error)[:200]

@@ -27,7 +27,7 @@ def model() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(6 * 4 * 6, 5),
     )
-    return convert(net, 0.7, linear=True, rule="quantile")  # type: ignore[return-value]
+    return convert(net, 0.7, linear=True, rule="quantile")
 
 
 def step(net: nn.Module, seed: int = 0, batch: int = 5) -> None:
@@ -48,11 +48,11 @@ def test_trace_holds_the_operands_of_the_backward_pass(tmp_path: Path) -> None:
             reuse.measure_cosine = False
         original = recorder._observe
 
-        def observe(event) -> None:  # type: ignore[no-untyped-def]
+        def observe(event) -> None:
             seen[event.layer] = event.gradient.clone()
             original(event)
 
-        recorder._observe = observe  # type: ignore[method-assign]
+        recorder._observe = observe
         step(net, seed=1)
     trace = workloads.load(path)
     assert (trace.network, trace.batch_size) == ("Sequential", 5)

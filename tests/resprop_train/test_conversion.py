@@ -189,7 +189,7 @@ def test_whole_resnet34_step_at_threshold_zero_is_the_ordinary_one_to_rounding()
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_channels_last_and_autocast(channels_last: bool) -> None:
     memory = torch.channels_last if channels_last else torch.contiguous_format
-    model = convert(small(), 0.5).to(memory_format=memory)  # type: ignore[call-overload]
+    model = convert(small(), 0.5).to(memory_format=memory)
     for _ in range(3):
         x = torch.randn(4, 3, 8, 8).to(memory_format=memory)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -241,7 +241,7 @@ def test_compiled_model_runs_with_the_layers_outside_the_graph() -> None:
 def test_bad_settings_leave_the_model_alone(arguments: dict[str, object], message: str) -> None:
     model = small()
     with pytest.raises(TrainError) as error:
-        convert(model, **arguments)  # type: ignore[arg-type]
+        convert(model, **arguments)
     assert message in str(error.value)
     assert not reuse_layers(model)
 

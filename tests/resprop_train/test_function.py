@@ -33,7 +33,7 @@ def integers(*shape: int, seed: int, high: int = 4) -> Tensor:
 
 
 def integer_layer(settings: dict[str, object], seed: int = 0) -> nn.Conv2d:
-    layer = nn.Conv2d(4, 8, **{"bias": False, **settings})  # type: ignore[arg-type]
+    layer = nn.Conv2d(4, 8, **{"bias": False, **settings})
     for index, parameter in enumerate(layer.parameters()):
         parameter.data = integers(*parameter.shape, seed=seed + index)
     return layer

@@ -9,7 +9,7 @@ import pytest
 from gscn_sim.config.sections import FusionConfig
 from gscn_sim.fabric.vector import VectorWork
 from gscn_sim.step.flow import Flow
-from gscn_sim.step.rules import Context, optimizer_work, vector_work
+from gscn_sim.step.rules import Context, optimizer_work, resprop_work, vector_work
 from workloads import Phase
 from workloads.shape import LayerShape
 from workloads.step import Operation, TensorUse
@@ -119,59 +119,84 @@ def test_relu_backward_in_the_passes_of_batch_norm() -> None:
     assert works(operations, fusion)[0] == apart
 
 
-def resprop_step() -> list[Operation]:
-    """Batch-norm makes G; the delta, its compression, pre-terms, the sum of A, the next sample."""
-    backward = {"phase": "backward"}
-    one = {"samples": 1}
+def backward_convolutions(*phases: Phase) -> list[Operation]:
     return [
+        operation(
+            "convolution", f"convolution_backward.{phase}", [feature_map(1)], [feature_map(2)],
+            phase="backward", layer=SHAPE, layer_phase=phase,
+            macs=(1 if phase.one_sample else N) * SHAPE.dense_macs,
+        )
+        for phase in phases
+    ]  # fmt: skip
+
+
+BOTH = (Phase.DGRAD, Phase.WGRAD)
+PRE = (Phase.PRE_DGRAD, Phase.PRE_WGRAD)
+ONE, ALL, WEIGHTS = 4 * MAP // N, 4 * MAP, 4 * C * C
+
+
+def own_passes(fusion: FusionConfig, *phases: Phase) -> tuple[int, int]:
+    operations = backward_convolutions(*phases)
+    context = Context(
+        flow=Flow(operations), fusion=fusion, value_bytes=4, compressed={"conv": (0, 70)}
+    )
+    work = resprop_work(operations, context)
+    return work.read_bytes, work.write_bytes
+
+
+def test_what_resprop_itself_costs() -> None:
+    """Maps of A and G have 96 elements, a sample 48, the filters 9; the delta is 70 bytes.
+
+    Apart: G three times and the sample, which is read once more to be kept, and the pre-terms; dA,
+    dW and A each once.
+    """
+    assert own_passes(NONE, *BOTH, *PRE) == (
+        3 * ALL + 2 * ONE + (ALL + ONE) + 2 * WEIGHTS + ALL,
+        2 * ALL + 70 + ONE + ALL + WEIGHTS + ONE,
+    )
+    assert own_passes(FusionConfig(), *BOTH, *PRE) == (
+        ONE + ONE + WEIGHTS,  # the reused sample and the pre-terms
+        70 + ONE,  # the delta, the sum of A
+    )
+
+
+def test_each_fusion_saves_its_passes() -> None:
+    everything = own_passes(NONE, *BOTH, *PRE)
+    for name, saved in {
+        "delta": (3 * ALL + ONE, 2 * ALL + ONE),
+        "pre_terms": (ALL + WEIGHTS, ALL + WEIGHTS),
+        "batch_sum": (ALL, 0),
+    }.items():
+        some = own_passes(replace(NONE, **{name: True}), *BOTH, *PRE)
+        assert tuple(a - b for a, b in zip(everything, some, strict=True)) == saved, name
+
+
+def test_a_method_without_reuse_has_no_sample_and_no_pre_terms() -> None:
+    assert own_passes(FusionConfig(), *BOTH) == (0, 70)
+    assert own_passes(NONE, *BOTH) == (3 * ALL, 2 * ALL + 70)
+    assert own_passes(FusionConfig(), Phase.WGRAD, Phase.PRE_WGRAD) == (
+        ONE + WEIGHTS,
+        70 + ONE,
+    )
+
+
+def test_a_gradient_of_which_only_the_delta_is_used_is_not_written() -> None:
+    """But for a sample; if a bias gradient needs it too it is."""
+    backward = {"phase": "backward"}
+    operations = [
         operation(
             "normalisation", "native_batch_norm_backward", [feature_map(0), feature_map(1)],
             [feature_map(2)], **backward,
         ),
-        operation("resprop", "sub", [feature_map(2), feature_map(3, **one)], [feature_map(4)],
-                  **backward),
-        operation("resprop", "hardshrink", [feature_map(4)], [feature_map(4)], **backward),
-        operation("resprop", "add_", [feature_map(5), feature_map(6, **one)], [feature_map(5)],
-                  **backward),
-        operation("resprop", "sum", [feature_map(7)], [feature_map(8, **one)], **backward),
-        operation("resprop", "clone", [feature_map(2, **one)], [feature_map(9, **one)],
-                  **backward),
-        operation("resprop", "ne", [numbers(10, 1)], [numbers(11, 1)], **backward),
+        operation("resprop", "sub", [feature_map(2)], [feature_map(4)], **backward),
     ]  # fmt: skip
-
-
-def test_what_resprop_itself_costs() -> None:
-    """Unfused: every pass over whole maps, and one to compress. Fused: the sample and the delta."""
-    one, all_ = 4 * MAP // N, 4 * MAP
-    unfused = works(resprop_step(), NONE, (0, 70))
-    assert [(w.read_bytes, w.write_bytes) for w in unfused if w is not None] == [
-        (4 * all_, all_),  # batch-norm: two passes over gradient and input
-        (all_ + one, all_),
-        (2 * all_, all_ + 70),
-        (all_ + one, all_),
-        (all_, one),
-        (one, one),
-    ]
-    assert unfused[-1] is None  # a scalar
-    fused = works(resprop_step(), FusionConfig(), (0, 70))
-    assert [(w.read_bytes, w.write_bytes) for w in fused if w is not None] == [
-        (4 * all_, all_ - (all_ - one)),  # of G only one sample is kept
-        (one, 70),
-        (0, 0),
-        (one, 0),
-        (0, one),
-        (0, one),
-    ]
-
-
-def test_a_gradient_that_others_read_is_written() -> None:
-    operations = resprop_step()
-    operations.append(
-        operation("other", "sum", [feature_map(2)], [numbers(12, C)], phase="backward")
-    )
-    fused = works(operations, FusionConfig(), (0, 70))[0]
-    assert fused is not None
-    assert fused.write_bytes == 4 * MAP
+    made = works(operations, FusionConfig())[0]
+    assert made is not None
+    assert (made.read_bytes, made.write_bytes) == (4 * ALL, ONE)
+    operations.append(operation("other", "sum", [feature_map(2)], [numbers(12, C)], **backward))
+    made = works(operations, FusionConfig())[0]
+    assert made is not None
+    assert made.write_bytes == ALL
 
 
 def test_the_optimizer_in_one_pass() -> None:

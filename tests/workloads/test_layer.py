@@ -208,9 +208,9 @@ def test_shape_replaces_the_geometry_and_is_checked() -> None:
 def test_operands_have_names() -> None:
     layer = make_layer(SMALL)
     with pytest.raises(GscnError, match="operand must be one of activation, gradient, weight"):
-        layer.values("input")  # type: ignore[arg-type]
+        layer.values("input")
 
 
 def test_shape_must_be_one() -> None:
     with pytest.raises(LayerError, match="'a': shape must be a LayerShape"):
-        Layer(name="a", shape=(1, 2))  # type: ignore[arg-type]
+        Layer(name="a", shape=(1, 2))

@@ -152,5 +152,5 @@ def test_a_step_member_of_other_content(path: Path) -> None:
 
 def test_a_trace_takes_a_step_only() -> None:
     with pytest.raises(workloads.TraceError, match=r"step must be a workloads.Step, got int"):
-        dataclasses.replace(small_trace(), step=3)  # type: ignore[arg-type]
+        dataclasses.replace(small_trace(), step=3)
     assert isinstance(small_trace().step, Step)

@@ -61,7 +61,7 @@ def test_a_mask_does_not_depend_on_other_layers_or_other_operands() -> None:
 def test_densities_are_near_the_wanted_ones(imbalance: float) -> None:
     layer = make(channel_imbalance=imbalance, weight_density=0.3).layers[1]
     for operand, wanted in (("activation", 0.5), ("gradient", 0.1), ("weight", 0.3)):
-        mask = layer.mask(operand)  # type: ignore[arg-type]
+        mask = layer.mask(operand)
         assert mask is not None
         # Five standard deviations of independent bits; drawing one density per equal slice of
         # the distribution adds little, but 64 slices of a wide distribution are not exact.
@@ -73,7 +73,7 @@ def test_densities_are_near_the_wanted_ones(imbalance: float) -> None:
 def test_exact_counts(imbalance: float) -> None:
     for layer in make(exact=True, channel_imbalance=imbalance, weight_density=0.37).layers:
         for operand, wanted in (("activation", 0.5), ("gradient", 0.1), ("weight", 0.37)):
-            mask = layer.mask(operand)  # type: ignore[arg-type]
+            mask = layer.mask(operand)
             assert mask is not None
             assert mask.nonzeros == round(wanted * mask.size)
 

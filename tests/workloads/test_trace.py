@@ -50,7 +50,7 @@ def test_values_of_every_dtype_come_back_bit_by_bit(tmp_path: Path) -> None:
         workloads.save(Trace(network="toy", batch_size=1, layers=[layer]), path, values=True)
         loaded = workloads.load(path).layers[0]
         for operand, given_values in (("activation", activation), ("weight", weight)):
-            values = loaded.values(operand)  # type: ignore[arg-type]
+            values = loaded.values(operand)
             assert values is not None
             assert values.dtype == dtype
             assert values.tobytes() == given_values.tobytes()
@@ -251,7 +251,7 @@ def test_what_is_no_trace(changed: dict[str, Any], message: str) -> None:
 
 def test_numbers_of_numpy_are_taken_and_become_plain() -> None:
     layer = make_layer(SMALL)
-    trace = Trace(network="a", batch_size=np.int64(4), loss=np.float32(0.5), layers=[layer])  # type: ignore[arg-type]
+    trace = Trace(network="a", batch_size=np.int64(4), loss=np.float32(0.5), layers=[layer])
     plain = Trace(network="a", batch_size=4, loss=0.5, layers=[layer])
     assert type(trace.batch_size) is int
     assert type(trace.loss) is float
@@ -260,4 +260,4 @@ def test_numbers_of_numpy_are_taken_and_become_plain() -> None:
 
 def test_layers_of_one_name_may_come_from_several_iterations() -> None:
     layers = [make_layer(SMALL, iteration=i) for i in range(3)]
-    assert len(Trace(network="a", batch_size=2, layers=(x for x in layers)).layers) == 3  # type: ignore[arg-type]
+    assert len(Trace(network="a", batch_size=2, layers=(x for x in layers)).layers) == 3
