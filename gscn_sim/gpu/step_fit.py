@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +51,11 @@ CLASSES: Mapping[str, tuple[str, ...]] = {
     "convolution, backward": ("aten::convolution_backward",),
 }
 """PyTorch's kernels of a class, as the profiler names them."""
+
+
+def _rows_of(table: pd.DataFrame) -> Any:
+    """Rows as named tuples, whose values mypy cannot know."""
+    return table.itertuples()
 
 
 def class_of(operation: Operation) -> str:
@@ -113,7 +119,8 @@ def _fit_operators(device: Device, fits: Mapping[str, Fit]) -> Fitted:
     priced = PricedSteps(device, fits)
     operators = measured_operators(device)
     walls = measured_steps(device)
-    steps = list(operators.groupby(["network", "batch_size"], sort=False).groups)
+    pairs = operators[["network", "batch_size"]].drop_duplicates()
+    steps = [(str(row.network), int(row.batch_size)) for row in _rows_of(pairs)]
     truth = {step: _by_class(operators, step) for step in steps}
 
     def residuals(c: StepCoefficients, chosen: list[tuple[str, int]]) -> Array:
@@ -123,7 +130,7 @@ def _fit_operators(device: Device, fits: Mapping[str, Fit]) -> Fitted:
             for name, known in truth[step].items():
                 if not name.startswith("convolution") and known > LEAST_MS:
                     parts.append(CLASS_WEIGHT * np.log(sums[name] / known))
-        for row in walls.itertuples():
+        for row in _rows_of(walls):
             if (row.network, row.batch_size) in chosen or row.source == "networks":
                 sums = priced.sums(row.network, row.batch_size, c)
                 for phase, known in (("forward", row.forward_ms), ("backward", row.backward_ms)):
@@ -135,9 +142,7 @@ def _fit_operators(device: Device, fits: Mapping[str, Fit]) -> Fitted:
     errors: dict[str, dict[str, float]] = {}
     for step in steps:
         others = [one for one in steps if one != step]
-        left_out = least_squares_of(
-            everything, lambda c, others=others: residuals(c, others), HELD_OUT_TRIALS
-        )
+        left_out = least_squares_of(everything, partial(residuals, chosen=others), HELD_OUT_TRIALS)
         figures = {}
         for label, c in (("fitted", everything), ("held_out", left_out)):
             sums = priced.sums(*step, c)
@@ -173,7 +178,7 @@ def fit_passes(device: Device, fits: Mapping[str, Fit], table: pd.DataFrame, sou
     priced = PricedSteps(device, fits)
     rows = [
         (str(row.network), int(row.batch_size), np.array([row.forward_ms, row.backward_ms], float))
-        for row in table.itertuples()
+        for row in _rows_of(table)
     ]
 
     def off(row: tuple[str, int, Array], c: StepCoefficients) -> Array:
@@ -212,7 +217,7 @@ def fit_energy(device: Device, table: pd.DataFrame, file: FitFile, source: str) 
     by a fit without any step of the network.
     """
     points = []
-    for row in table.itertuples():
+    for row in _rows_of(table):
         if not (np.isfinite(row.energy_j) and np.isfinite(row.step_ms)):
             continue
         step = predict_step(network_step(row.network, row.batch_size), device, fits=file)

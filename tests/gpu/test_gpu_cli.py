@@ -142,12 +142,12 @@ def test_report_of_networks() -> None:
 
 
 def test_fit_writes_a_file_that_predicts(layers: Path, tmp_path: Path) -> None:
-    """With two measured shapes only, so that the cross-validation is short."""
-    import gscn_sim.gpu.fitting as fitting
+    """With the fewest shapes, so that the cross-validation is short."""
+    import gscn_sim.gpu.fit_all as fitting
 
     original = fitting.measured_layers
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "measured_layers", lambda device: original(device)[:6])
+        patch.setattr(fitting, "measured_layers", lambda device: original(device)[:26])
         out = tmp_path / "c.toml"
         result = run("fit", "--device", "p100", "-o", out, "--held-out", tmp_path / "h.csv")
     assert result.exit_code == 0, result.output
