@@ -15,7 +15,7 @@ BANK_HASHES = {"modulo": MODULO, "xor": XOR, "channel": CHANNEL, "dnnsim": DNNSI
 
 
 @njit(cache=True, nogil=True)
-def bank(kind, o, n_positions, position, channel, y, x, num_banks):  # type: ignore[no-untyped-def]
+def bank(kind, o, n_positions, position, channel, y, x, num_banks):
     """Bank of one output.
 
     ``modulo``: address modulo banks. ``xor``: the address with its higher digits (base ``banks``)
@@ -38,7 +38,7 @@ def bank(kind, o, n_positions, position, channel, y, x, num_banks):  # type: ign
 
 
 @njit(cache=True, nogil=True)
-def output_tables(  # type: ignore[no-untyped-def]
+def output_tables(
     kind, num_banks, n_outputs, stride, first_channel, origin_y, origin_x, height, width, rect
 ):
     """Lookup tables of one tile.

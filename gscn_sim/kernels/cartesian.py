@@ -31,7 +31,7 @@ MACHINE_FIELDS = (
 
 
 @njit(cache=True, nogil=True)
-def cartesian_tiles(  # type: ignore[no-untyped-def]
+def cartesian_tiles(
     stationary, streamed, stationary_value, streamed_value, group_of_list, list_of_channel,
     c0, c1, o0, o1, tiles, axes, machine,
     counters, entries, channel_cycles, channel_entries, sums,
@@ -150,7 +150,7 @@ def cartesian_tiles(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def gather(values, source, count):  # type: ignore[no-untyped-def]
+def gather(values, source, count):
     """Values of list entries, 0 for placeholders."""
     out = np.zeros(count, np.float64)
     for i in range(count):
@@ -160,7 +160,7 @@ def gather(values, source, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def reduce_into(sums, local, stride, first, outputs, rect, out_y, out_x):  # type: ignore[no-untyped-def]
+def reduce_into(sums, local, stride, first, outputs, rect, out_y, out_x):
     """Add a tile's accumulators to the whole result: what halo exchange and reduction do."""
     for o in range(outputs):
         i = o * stride

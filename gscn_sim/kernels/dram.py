@@ -31,9 +31,7 @@ TIMING = (
 
 
 @njit(cache=True, nogil=True)
-def serve(  # type: ignore[no-untyped-def]
-    timing, pins, open_row, ready, arrival, key, home, bank0, position, bursts, write
-):
+def serve(timing, pins, open_row, ready, arrival, key, home, bank0, position, bursts, write):
     """Reserve ``bursts`` bursts from burst ``position`` of the rows of ``key`` on.
 
     Granule g of a key lies in channel home + g, and row i of a channel in bank bank0 + i, both
@@ -64,14 +62,14 @@ def serve(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _in_lane(position, lane, granule, stripe):  # type: ignore[no-untyped-def]
+def _in_lane(position, lane, granule, stripe):
     """Bursts of one lane before burst ``position`` of the whole."""
     rest = position % stripe - lane * granule
     return position // stripe * granule + min(max(rest, 0), granule)
 
 
 @njit(cache=True, nogil=True)
-def _turn(timing, pin, bursts, write):  # type: ignore[no-untyped-def]
+def _turn(timing, pin, bursts, write):
     """Time for which the pins turn before this run; 0 if they need not, or not yet."""
     if not write:
         turns = pin[WRITING] == 1
@@ -88,9 +86,7 @@ def _turn(timing, pin, bursts, write):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _run(  # type: ignore[no-untyped-def]
-    timing, pin, open_row, ready, arrival, gap, key, bank0, start, stop, write
-):
+def _run(timing, pin, open_row, ready, arrival, gap, key, bank0, start, stop, write):
     """Serve bursts ``start`` to ``stop`` of one lane, row after row, each opened when it can be."""
     burst, row_bursts, column, precharge = timing[0], timing[1], timing[3], timing[5]
     begin, misses = -1, 0
@@ -120,14 +116,14 @@ def _run(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _after_refresh(timing, time):  # type: ignore[no-untyped-def]
+def _after_refresh(timing, time):
     """The earliest time from ``time`` on at which no refresh keeps data off the pins."""
     interval, gap = timing[12], timing[13]
     return time if time % interval < interval - gap else (time // interval + 1) * interval
 
 
 @njit(cache=True, nogil=True)
-def _advance(timing, begin, duration):  # type: ignore[no-untyped-def]
+def _advance(timing, begin, duration):
     """When a run of ``duration`` that begins at ``begin`` ends, refreshes in it included."""
     interval, gap = timing[12], timing[13]
     return begin + duration + (begin % interval + duration - 1) // (interval - gap) * gap

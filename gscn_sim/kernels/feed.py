@@ -8,7 +8,7 @@ from gscn_sim.kernels.compiled import njit
 
 
 @njit(cache=True, nogil=True)
-def feed_round(start, cycles, entries, depth, before):  # type: ignore[no-untyped-def]
+def feed_round(start, cycles, entries, depth, before):
     """When each PE of a gang is done with a round of lists that reach all PEs at once.
 
     A list can be sent when it fits the FIFO of every PE beside the lists that some PE still works

@@ -14,21 +14,21 @@ from gscn_sim.kernels.compiled import njit
 
 
 @njit(cache=True, nogil=True, inline="always")
-def stationary_term(alpha, beta, div, y):  # type: ignore[no-untyped-def]
+def stationary_term(alpha, beta, div, y):
     """(whole term, class) of a stationary coordinate."""
     value = alpha * y + beta
     return value // div, value % div
 
 
 @njit(cache=True, nogil=True, inline="always")
-def streamed_term(gamma, div, r):  # type: ignore[no-untyped-def]
+def streamed_term(gamma, div, r):
     """(whole term, class) of a streamed coordinate: the class it can meet."""
     cls = (-gamma * r) % div
     return (gamma * r + cls) // div, cls
 
 
 @njit(cache=True, nogil=True)
-def classes_of(axis, stationary_size, streamed_size):  # type: ignore[no-untyped-def]
+def classes_of(axis, stationary_size, streamed_size):
     """The classes, in order, that any coordinate of either operand along an axis belongs to."""
     alpha, beta, gamma, div = axis[0], axis[1], axis[2], axis[3]
     # Where div is not 1, alpha is: classes take turns along the axis.
@@ -43,7 +43,7 @@ def classes_of(axis, stationary_size, streamed_size):  # type: ignore[no-untyped
 
 
 @njit(cache=True, nogil=True)
-def stationary_lists(  # type: ignore[no-untyped-def]
+def stationary_lists(
     mask, c0, c1, region, axes, classes_y, classes_x, origin_y, origin_x, width, run_limit, absent,
     ptr, real, idx, source,
 ):  # fmt: skip
@@ -101,7 +101,7 @@ def stationary_lists(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def streamed_lists(  # type: ignore[no-untyped-def]
+def streamed_lists(
     mask, j0, j1, group_of_list, o0, o1, region, axes, classes_y, classes_x, origin_y, origin_x,
     width, n_positions, run_limit, absent, ptr, real, idx, offset, source,
 ):  # fmt: skip
@@ -164,7 +164,7 @@ def streamed_lists(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def term_range_stationary(axes, region):  # type: ignore[no-untyped-def]
+def term_range_stationary(axes, region):
     """Smallest and largest terms of a stationary region: y low, y high, x low, x high."""
     out = np.empty(4, np.int64)
     for axis in range(2):
@@ -178,7 +178,7 @@ def term_range_stationary(axes, region):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def term_range_streamed(axes, region):  # type: ignore[no-untyped-def]
+def term_range_streamed(axes, region):
     """Smallest and largest terms of a streamed region: y low, y high, x low, x high."""
     out = np.empty(4, np.int64)
     for axis in range(2):

@@ -18,7 +18,7 @@ N_COUNTERS = 6
 
 
 @njit(cache=True, nogil=True, inline="always")
-def issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, free, now):  # type: ignore[no-untyped-def]
+def issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, free, now):
     """Send one step's products to their banks; return (useful products, last bank's idle cycle)."""
     # Indices are unsigned: the compiler then leaves out the check for negative ones.
     useful = np.int64(0)
@@ -41,7 +41,7 @@ def issue(sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of
 
 
 @njit(cache=True, nogil=True)
-def same_list(one, other, length):  # type: ignore[no-untyped-def]
+def same_list(one, other, length):
     """Whether two lists begin with the same entries."""
     i = 0
     while i < length and one[i] == other[i]:
@@ -50,7 +50,7 @@ def same_list(one, other, length):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def same_queues(free, now, before):  # type: ignore[no-untyped-def]
+def same_queues(free, now, before):
     """Whether products wait at the banks as they did before."""
     bank = 0
     while bank < len(free) and max(free[bank] - now, 0) == before[bank]:
@@ -59,7 +59,7 @@ def same_queues(free, now, before):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def vector_ranges(idx, start, stop, length, width, absent, ranges):  # type: ignore[no-untyped-def]
+def vector_ranges(idx, start, stop, length, width, absent, ranges):
     """Bounding box and non-placeholders of each vector of a list.
 
     ``ranges`` [vectors, 5], out: y low, y high, x low, x high, non-placeholders.
@@ -82,7 +82,7 @@ def vector_ranges(idx, start, stop, length, width, absent, ranges):  # type: ign
 
 
 @njit(cache=True, nogil=True, inline="always")
-def may_meet(a, b, window):  # type: ignore[no-untyped-def]
+def may_meet(a, b, window):
     """Whether two vectors' bounding boxes allow a product inside the output window."""
     return (
         a[4] > 0
@@ -95,7 +95,7 @@ def may_meet(a, b, window):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pair_all(  # type: ignore[no-untyped-def]
+def pair_all(
     sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
     bank_of, num_banks, vector_i, vector_f, queue_depth, group_cycles, counters,
 ):  # fmt: skip
@@ -175,7 +175,7 @@ COUNTED_PAIRS, COUNTED_BANKS = 31, 64  # of a step, what the words of unqueued_s
 
 
 @njit(cache=True, nogil=True)
-def unqueued_steps(  # type: ignore[no-untyped-def]
+def unqueued_steps(
     sta_idx, a_start, a_stop, vector_i, str_idx, str_offset, b_start, b_stop, vector_f,
     position_of, bank_of,
 ):  # fmt: skip
@@ -226,7 +226,7 @@ def unqueued_steps(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pair_unqueued(  # type: ignore[no-untyped-def]
+def pair_unqueued(
     sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
     bank_of, vector_i, vector_f, group_cycles, counters,
 ):  # fmt: skip
@@ -251,7 +251,7 @@ def pair_unqueued(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pair_anticipated(  # type: ignore[no-untyped-def]
+def pair_anticipated(
     sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
     bank_of, num_banks, vector_i, vector_f, queue_depth, group_cycles, counters,
     width, absent, window, scan_vectors,
@@ -308,7 +308,7 @@ def pair_anticipated(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _finish(free, now, group_cycles, counters):  # type: ignore[no-untyped-def]
+def _finish(free, now, group_cycles, counters):
     """Wait for the queues to empty; the last pairing group pays."""
     tail = 0
     for bank in range(len(free)):
@@ -319,7 +319,7 @@ def _finish(free, now, group_cycles, counters):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def accumulate(  # type: ignore[no-untyped-def]
+def accumulate(
     sta_ptr, sta_idx, sta_value, str_ptr, str_idx, str_offset, str_value, str_of, position_of,
     vector_i, vector_f, anticipate, width, absent, window, sums,
 ):  # fmt: skip

@@ -18,7 +18,7 @@ from gscn_sim.kernels.pairing import (
 
 
 @njit(cache=True, nogil=True)
-def channel_run(mask, first, last, base, step, run_limit, absent, idx, used):  # type: ignore[no-untyped-def]
+def channel_run(mask, first, last, base, step, run_limit, absent, idx, used):
     """Append the entries of channels first..last at one pixel (``mask`` [channels] there).
 
     ``idx`` needs room for one entry more than it gets.
@@ -44,7 +44,7 @@ def channel_run(mask, first, last, base, step, run_limit, absent, idx, used):  #
 
 
 @njit(cache=True, nogil=True)
-def gradient_lists(gradient, p0, p1, q0, q1, k0, k1, n_positions, run_limit, ptr, real, idx):  # type: ignore[no-untyped-def]
+def gradient_lists(gradient, p0, p1, q0, q1, k0, k1, n_positions, run_limit, ptr, real, idx):
     """Lists of one K range at each position of a tile, as channel offsets (-1: placeholder).
 
     ``ptr`` [positions + 1], ``real`` [positions] and ``idx`` are filled.
@@ -65,7 +65,7 @@ def gradient_lists(gradient, p0, p1, q0, q1, k0, k1, n_positions, run_limit, ptr
 
 
 @njit(cache=True, nogil=True)
-def pixel_lists(activation, c_ranges, most_c, run_limit):  # type: ignore[no-untyped-def]
+def pixel_lists(activation, c_ranges, most_c, run_limit):
     """Lists of each C range at each pixel, as channel offsets (-1: placeholder).
 
     Returns:
@@ -93,7 +93,7 @@ def pixel_lists(activation, c_ranges, most_c, run_limit):  # type: ignore[no-unt
 
 
 @njit(cache=True, nogil=True)
-def window_list(idx, count, real, p, q, kernel_size, stride, padding, dilation, out):  # type: ignore[no-untyped-def]
+def window_list(idx, count, real, p, q, kernel_size, stride, padding, dilation, out):
     """Entries of one position's window, filter positions outer, channels inner.
 
     A placeholder is negative. ``idx``, ``count`` and ``real`` are the pixels' lists of a C range;
@@ -122,7 +122,7 @@ def window_list(idx, count, real, p, q, kernel_size, stride, padding, dilation, 
 
 
 @njit(cache=True, nogil=True)
-def _pair_position(  # type: ignore[no-untyped-def]
+def _pair_position(
     window, count, k_idx, k_count, bank_of, vector_i, vector_f, queue_depth, free, now, all_real
 ):
     """All pairs of one position; returns the cycle after the last step.
@@ -157,7 +157,7 @@ def _pair_position(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _same_as_before(ptr, idx, same):  # type: ignore[no-untyped-def]
+def _same_as_before(ptr, idx, same):
     """Whether each list equals the one before it, and has entries."""
     same[0] = False
     for i in range(1, len(ptr) - 1):
@@ -171,7 +171,7 @@ def _same_as_before(ptr, idx, same):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def positional_tiles(  # type: ignore[no-untyped-def]
+def positional_tiles(
     activation, gradient, activation_value, gradient_value, tiles, blocks, c_ranges, kernel_size,
     stride, padding, dilation, machine, counters, entries, sums,
 ):  # fmt: skip
@@ -304,7 +304,7 @@ def positional_tiles(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _distinct_ranges(blocks):  # type: ignore[no-untyped-def]
+def _distinct_ranges(blocks):
     """The distinct K ranges of blocks, and which of them each block has."""
     ranges = np.empty((len(blocks), 2), np.int64)
     row = np.empty(len(blocks), np.int64)
@@ -323,7 +323,7 @@ def _distinct_ranges(blocks):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _accumulate(  # type: ignore[no-untyped-def]
+def _accumulate(
     sums, window, count, k_idx, k_start, k_stop, n_positions, k0, c0, most_c, n_s,
     activation_value, gradient_value, p, q, stride, padding, dilation,
 ):  # fmt: skip
@@ -342,7 +342,7 @@ def _accumulate(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def pixel_entries(mask, y0, y1, x0, x1, c0, c1, run_limit):  # type: ignore[no-untyped-def]
+def pixel_entries(mask, y0, y1, x0, x1, c0, c1, run_limit):
     """Entries of a region stored pixel by pixel: non-zeros and placeholders ([Y, X, C] mask)."""
     total = 0
     for y in range(y0, y1):

@@ -16,7 +16,7 @@ OPERAND, OUTPUT, IMBALANCE = range(3)
 
 
 @njit(cache=True, nogil=True)
-def begin_round(moments, arriving, accumulators_free, room):  # type: ignore[no-untyped-def]
+def begin_round(moments, arriving, accumulators_free, room):
     """Begin a round; return the cycle at which the last PE does.
 
     ``arriving``: when the operands begin to. ``accumulators_free``: [pes] when a set of
@@ -32,9 +32,7 @@ def begin_round(moments, arriving, accumulators_free, room):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True)
-def end_round(  # type: ignore[no-untyped-def]
-    moments, waits, busy, there, meets, exchange, post, last_drained, drained
-):
+def end_round(moments, waits, busy, there, meets, exchange, post, last_drained, drained):
     """End a round that has been computed; return the cycle at which the last PE is drained.
 
     ``busy``: [pes] cycles of the multiplier arrays. ``there``: when all operands are. ``exchange``:
