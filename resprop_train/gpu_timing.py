@@ -87,7 +87,7 @@ def energy_mj(index: int) -> int | None:
         handle, value = ctypes.c_void_p(), ctypes.c_ulonglong()
         if library.nvmlInit_v2():
             return None
-        bus = torch.cuda.get_device_properties(index)
+        bus: Any = torch.cuda.get_device_properties(index)
         name = f"{bus.pci_domain_id:08x}:{bus.pci_bus_id:02x}:{bus.pci_device_id:02x}.0"
         found = library.nvmlDeviceGetHandleByPciBusId_v2(name.encode(), ctypes.byref(handle))
         if found or library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(value)):

@@ -236,10 +236,12 @@ def _layer_times(job: Job, index: int) -> dict[str, float]:
     assert one is not None
     kind = torch.bfloat16 if job.mode == "bf16" else torch.float32
     memory = torch.contiguous_format if job.mode == "fp32" else torch.channels_last
-    like = {"device": torch.device("cuda", index), "dtype": kind}
+    device = torch.device("cuda", index)
     n = job.batch_size
     shapes = ((n, one.C, one.H, one.W), one.weight_shape, (n, *one.gradient_shape))
-    tensors = [torch.randn(shape, **like).to(memory_format=memory) for shape in shapes]
+    tensors = [
+        torch.randn(shape, device=device, dtype=kind).to(memory_format=memory) for shape in shapes
+    ]
     sets = copies(tensors, torch.cuda.get_device_properties(index).L2_cache_size)
     plain = (list(one.stride), list(one.padding), list(one.dilation), False, [0, 0], one.groups)
 
@@ -271,7 +273,7 @@ def _step_times(job: Job, index: int) -> dict[str, float]:
     x = torch.randn(job.batch_size, 3, 224, 224, device=device)
     if job.mode != "fp32":
         model, x = (
-            model.to(memory_format=torch.channels_last),
+            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             x.to(memory_format=torch.channels_last),
         )
     labels = torch.randint(1000, (job.batch_size,), device=device)
