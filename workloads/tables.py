@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workloads.errors import LayerError, ShapeError, did_you_mean, one_line, reason
+from workloads.files import read_regular
 from workloads.layer import check_label
 from workloads.shape import LayerShape
 
@@ -194,7 +195,7 @@ def read_table(
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """The lines of a text file and their numbers."""
     try:
-        content = Path(path).read_bytes()
+        content = read_regular(path)
         text = content.decode(_encoding(content))
     except OSError as error:
         raise LayerError(f"{path}: cannot be read as a table: {reason(error)}") from None

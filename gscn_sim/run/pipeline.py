@@ -171,14 +171,49 @@ def _record(
 ) -> PhaseRecord:
     problem, operands = prepared.problem, prepared.operands
     plan, schedule = prepared.plan, prepared.schedule
-    counters = [int(v) for v in schedule.counters]
-    multipliers = config.multipliers
     times = np.bincount(
         np.arange(problem.batch_size) % operands.samples, minlength=operands.samples
     )
-    expected = int(prepared.useful @ times)
+    read_bytes, write_bytes = _scheduled_bytes(schedule, config)
+    busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
+    slots = _slots(schedule, result, config)
+    return PhaseRecord(
+        network=network,
+        **facts_of_layer(layer, prepared.batch_size),
+        phase=problem.phase,
+        shape=layer.shape,
+        dataflow=plan.dataflow,
+        mapping=plan.label,
+        mapping_reason=plan.reason,
+        samples_recorded=operands.samples,
+        num_pes=config.num_pes,
+        multipliers=config.multipliers,
+        cycles=result.cycles,
+        dense_macs=problem.dense_macs,
+        useful_products=int(prepared.useful @ times),
+        steps=int(schedule.counters[STEPS]),
+        slots=slots,
+        activity=_activity(schedule, result, config),
+        compute_bound_cycles=max(
+            busiest, ceil_div(slots.useful, config.num_pes * config.multipliers)
+        ),
+        dram_bound_cycles=bound_cycles(config, result.dram_read_bytes, result.dram_write_bytes),
+        scheduled_read_bytes=read_bytes,
+        scheduled_write_bytes=write_bytes,
+        pe_busy_cycles=result.busy,
+        pe_stalled_cycles=tuple(
+            map(sum, zip(result.operand_wait, result.output_wait, strict=True))
+        ),
+        pe_idle_cycles=result.imbalance,
+    )
+
+
+def _slots(schedule: Schedule, result: FabricResult, config: Config) -> Slots:
+    """Where every multiplier slot went: from the kernels' counters, and the fabric's waits."""
+    counters = [int(v) for v in schedule.counters]
     steps, useful, real, pairs = (counters[i] for i in (STEPS, USEFUL, REAL_PAIRS, PAIRS))
-    slots = Slots(
+    multipliers = config.multipliers
+    return Slots(
         useful=useful,
         redundant=real - useful,
         placeholder=pairs - real,
@@ -188,8 +223,13 @@ def _record(
         output_wait=sum(result.output_wait) * multipliers,
         imbalance=sum(result.imbalance) * multipliers,
     )
+
+
+def _activity(schedule: Schedule, result: FabricResult, config: Config) -> Activity:
+    """How often each part of the machine worked."""
+    steps, useful, real = (int(schedule.counters[i]) for i in (STEPS, USEFUL, REAL_PAIRS))
     entry_bits = 8 * config.pe.value_bytes + config.pe.index_bits
-    activity = Activity(
+    return Activity(
         multiplications=real,
         accumulations=useful,
         stationary_read_bytes=ceil_div(schedule.stationary_reads * entry_bits, 8),
@@ -203,35 +243,6 @@ def _record(
         drained_entries=sum(int(g.drained_entries.sum()) for g in schedule.gangs),
         dram_read_bytes=result.dram_read_bytes,
         dram_write_bytes=result.dram_write_bytes,
-    )
-    read_bytes, write_bytes = _scheduled_bytes(schedule, config)
-    busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
-    return PhaseRecord(
-        network=network,
-        **facts_of_layer(layer, prepared.batch_size),
-        phase=problem.phase,
-        shape=layer.shape,
-        dataflow=plan.dataflow,
-        mapping=plan.label,
-        mapping_reason=plan.reason,
-        samples_recorded=operands.samples,
-        num_pes=config.num_pes,
-        multipliers=multipliers,
-        cycles=result.cycles,
-        dense_macs=problem.dense_macs,
-        useful_products=expected,
-        steps=steps,
-        slots=slots,
-        activity=activity,
-        compute_bound_cycles=max(busiest, ceil_div(useful, config.num_pes * multipliers)),
-        dram_bound_cycles=bound_cycles(config, result.dram_read_bytes, result.dram_write_bytes),
-        scheduled_read_bytes=read_bytes,
-        scheduled_write_bytes=write_bytes,
-        pe_busy_cycles=result.busy,
-        pe_stalled_cycles=tuple(
-            map(sum, zip(result.operand_wait, result.output_wait, strict=True))
-        ),
-        pe_idle_cycles=result.imbalance,
     )
 
 
