@@ -41,7 +41,7 @@ def gpu_times(monkeypatch):
             times[f"{phase}_ms"] = milliseconds
             times[f"{phase}_low_ms"] = 0.8 * milliseconds
             times[f"{phase}_high_ms"] = 1.2 * milliseconds
-        return layers.assign(**times)
+        return layers.assign(gpu_note="", **times)
 
     monkeypatch.setattr(gscn_sim.compare.gpu_times, "predict", predict)
     gscn_sim.compare.gpu_times._predicted.cache_clear()
@@ -191,7 +191,7 @@ def test_each_iteration_has_its_own_batch(monkeypatch: pytest.MonkeyPatch) -> No
     """
 
     def predict(layers, *, device, model):
-        return layers.assign(forward_ms=1e-3 * layers["N"])
+        return layers.assign(gpu_note="", forward_ms=1e-3 * layers["N"])
 
     monkeypatch.setattr(gscn_sim.compare.gpu_times, "predict", predict)
     gscn_sim.compare.gpu_times._predicted.cache_clear()
