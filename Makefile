@@ -1,13 +1,17 @@
 # `make demo` and `make test` prepare everything they need: a virtual environment, the pinned
-# packages, this project. Nothing has to be installed by hand but Python 3.11 or newer.
+# packages, this project. Nothing has to be installed by hand but Python 3.11 or newer. Without a
+# GPU, `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo` loads a smaller PyTorch.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+PIP    := $(BIN)/python release/install.py -c constraints.txt
+# The demo needs a small part of what tests and documentation need.
+DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test coverage check reproduce bench docs reference figures policies steps dist package-check sbom audit clean
+.PHONY: demo test coverage check reproduce bench rtl docs reference figures policies steps dist package-check sbom audit clean
 
-demo: $(STAMP)
+demo: $(DEMO)
 	$(BIN)/gscn-sim demo -o results/demo
 
 test: $(STAMP)
@@ -26,7 +30,7 @@ coverage: $(STAMP)
 .PHONY: mutants
 MUTANTS := build/mutants
 mutants: $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[mutation]'
+	$(PIP) -e '.[mutation]'
 	rm -rf $(MUTANTS) && mkdir -p $(MUTANTS)
 	cp -r gscn_sim workloads tests docs pytest.ini $(MUTANTS)
 	sed 's,MODULE,$(MODULE),; s,TESTS,$(TESTS),' release/mutants.toml > $(MUTANTS)/mutants.toml
@@ -47,6 +51,10 @@ reproduce: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest benchmarks
+
+# The rules in hardware against the kernels, all designs; needs Verilator.
+rtl: $(STAMP)
+	RTL_DESIGNS=all $(BIN)/python -m pytest -rs tests/rtl
 
 # Damage, kills and hostile input in numbers; renews the table of docs/explanation/survival.md.
 .PHONY: chaos
@@ -69,6 +77,11 @@ reference: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/python docs/draw_figures.py
 
+# The notebook of the documentation, run anew: some 20 s of processor time.
+.PHONY: notebook
+notebook: $(STAMP)
+	$(BIN)/python docs/run_notebook.py
+
 # The tables of docs/explanation/policies.md, from simulated runs.
 policies: $(STAMP)
 	$(BIN)/python docs/measure_policies.py
@@ -89,16 +102,20 @@ package-check: $(STAMP)
 
 # What an installation consists of (CycloneDX), and whether any of it has known faults.
 sbom: $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt '.[release]'
+	$(PIP) '.[release]'
 	$(BIN)/cyclonedx-py environment --output-reproducible --of JSON -o sbom.cdx.json $(BIN)/python
 
 audit: $(STAMP)
-	$(BIN)/python -m pip install --quiet -c constraints.txt '.[release]'
+	$(PIP) '.[release]'
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,dev,docs]'
+$(DEMO): setup.cfg pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[train]'
+	@touch $(DEMO)
+
+$(STAMP): $(DEMO)
+	$(PIP) -e '.[train,dev,docs]'
 	@touch $(STAMP)
 
 clean:

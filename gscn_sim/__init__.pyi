@@ -6,6 +6,7 @@ from .api import simulate as simulate
 from .api import verify as verify
 from .config import Config as Config
 from .config import load_config as load_config
+from .fabric.characterise import characterise_memory as characterise_memory
 from .run.memo import open_cache as open_cache
 from .step.simulate import StepRun as StepRun
 from .step.simulate import simulate_step as simulate_step

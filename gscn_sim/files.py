@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -32,6 +34,28 @@ def whole_file(path: str | Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise GscnError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_writable(*paths: str | Path | None) -> None:
+    """Check before work that files can be written later; None is left out.
+
+    Raises:
+        GscnError: the folder of one is missing or read-only, or its name is that of something that
+            is no regular file.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        target = Path(os.path.realpath(path))
+        why = None
+        if not target.parent.is_dir():
+            why = f"no such folder: {target.parent}"
+        elif target.exists() and not target.is_file():
+            why = "not a regular file"
+        elif not os.access(target.parent, os.W_OK | os.X_OK):
+            why = f"{target.parent}: {os.strerror(errno.EACCES)}"
+        if why is not None:
+            raise GscnError(f"{path}: cannot be written: {why}")
 
 
 def make_folder(path: str | Path) -> Path:

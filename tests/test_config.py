@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,22 @@ def test_a_file_may_change_a_preset(tmp_path: Path) -> None:
     expected = load_config("ant", {"pe.accumulator_banks": 64, "pe.accumulator_entries": 2048})
     assert unnamed(config) == unnamed(expected)
     assert config.name == "wide"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    """Windows editors write one: into designs, spaces and devices."""
+    from gscn_sim.gpu.device import find_device
+    from gscn_sim.sweep import read_space
+
+    for name, text in (
+        ("design.toml", "[pe]\naccumulator_banks = 64\n"),
+        ("space.toml", "[axes]\n'pe.accumulator_banks' = [16, 32]\n"),
+        ("device.toml", resources.files("gscn_sim.gpu.data").joinpath("v100.toml").read_text()),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert load_config(tmp_path / "design.toml").pe.accumulator_banks == 64
+    assert [axis.key for axis in read_space(tmp_path / "space.toml")[1]] == ["pe.accumulator_banks"]
+    assert find_device(str(tmp_path / "device.toml")).sms == find_device("v100").sms
 
 
 def test_a_named_memory_replaces_the_whole_memory(tmp_path: Path) -> None:

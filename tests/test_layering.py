@@ -32,6 +32,7 @@ FLOORS = (
     ("api",),
     ("claims",),
     ("cli",),
+    ("__main__",),
 )
 FORBIDDEN_PACKAGES = {
     "workloads": {"gscn_sim", "resprop_train"},

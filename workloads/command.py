@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from workloads.errors import GscnError, GscnWarning, one_line
+from workloads.errors import GscnError, GscnWarning, did_you_mean, one_line
 
 USER_ERROR = 2
 INTERNAL_ERROR = 1
@@ -29,6 +29,24 @@ class OneLineErrors(click.Group):
     An error of the user's, or of the system (memory, disk, files), ends with exit code 2, one of
     ours with 1, an interrupt with 130. SIGTERM and SIGHUP leave no temporary files behind.
     """
+
+    def __init__(self, **attributes: Any) -> None:
+        settings = {"help_option_names": ["-h", "--help"]} | attributes.pop("context_settings", {})
+        super().__init__(context_settings=settings, **attributes)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand; the message about an unknown one proposes another."""
+        name = str(args[0])
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            known = self.list_commands(ctx)
+            raise click.UsageError(
+                f"no such command {one_line(name)!r:.80}"
+                f"{did_you_mean(name, known) or '; there are ' + ', '.join(known)}",
+                ctx,
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the context names."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection
+
 
 class GscnError(Exception):
     """Base of every error that a user's input can cause; command lines print it and exit with 2."""
@@ -38,3 +41,10 @@ def one_line(text: object) -> str:
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in str(text)
     )
+
+
+def did_you_mean(word: str, known: Collection[str], similarity: float = 0.6) -> str:
+    """``; did you mean X?`` for the most similar known word, nothing where none is similar."""
+    lower = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), list(lower), n=1, cutoff=similarity)
+    return f"; did you mean {lower[close[0]]}?" if close else ""

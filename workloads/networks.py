@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from workloads.errors import GscnError
+from workloads.errors import GscnError, did_you_mean
 from workloads.shape import LayerShape
 
 Size = tuple[int, int, int]
@@ -332,7 +332,10 @@ def network_layers(name: str) -> list[NetworkLayer]:
         GscnError: the name is unknown; the message lists those that are.
     """
     if name not in _NETWORKS:
-        raise GscnError(f"network must be one of {', '.join(network_names())}, got {name!r}")
+        raise GscnError(
+            f"network must be one of {', '.join(network_names())}, got {name!r}"
+            f"{did_you_mean(name, network_names())}"
+        )
     return _NETWORKS[name]()
 
 

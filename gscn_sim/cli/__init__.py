@@ -26,8 +26,14 @@ COMMANDS = {
 }
 
 
-@click.group(cls=CommandGroup, commands=COMMANDS, invoke_without_command=False)
-@click.version_option(package_name="gscn-sim")
+DEVELOPER = {"To check and develop this project": ("demo", "verify", "reproduce")}
+
+
+@click.group(cls=CommandGroup, commands=COMMANDS, apart=DEVELOPER, invoke_without_command=False)
+@click.version_option(package_name="gscn-sim", prog_name="gscn-sim")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 def main(debug: bool) -> None:
-    """Simulate GSCN, a sparse convolution accelerator, on traces of sparse training."""
+    """Simulate GSCN, a sparse convolution accelerator, on traces of sparse training.
+
+    A first look: gscn-sim run TRACE.npz. -h after a command explains it.
+    """

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
+from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.cli.sweep import OBJECTIVES
 from workloads import GscnError
 
@@ -14,10 +16,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SIDES = ("lowest", "highest")
+
+
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every question to a store takes."""
     for option in (
-        click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json."),
+        click.option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            type=OUTPUT_FILE,
+            help="Write .csv, .parquet or .json.",
+        ),
         click.option(
             "--format", "form", type=click.Choice(("table", "csv", "json")), default="table"
         ),
@@ -29,7 +40,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--sweep", "number", type=int, metavar="N", help="One sweep of the store."),
     ):
         command = option(command)
-    return click.argument("path", metavar="DIR")(command)
+    return click.argument("path", metavar="DIR", shell_complete=completion.files)(command)
 
 
 @click.command()
@@ -62,7 +73,12 @@ def pareto(
 @store_options
 @click.option("--metric", default="speedup", show_default=True, help="NAME, NAME:max or NAME:min.")
 @click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--save-config", metavar="FILE", help="Write the best design as a TOML file.")
+@click.option(
+    "--save-config",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write the best design as a TOML file.",
+)
 def best(
     path: str,
     number: int | None,
@@ -74,6 +90,7 @@ def best(
     save_config: str | None,
 ) -> None:
     """Show the designs with the best metric (geometric mean over traces and batches)."""
+    from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best as best_of
     from gscn_sim.sweep import parse_objectives, sweep_table
     from gscn_sim.sweep.schema import METRICS
@@ -85,7 +102,7 @@ def best(
     if save_config is not None:
         _save_config(save_config, path, int(top["point"].iloc[0]), int(top["sweep"].iloc[0]))
     brief = top.drop(columns="sweep")
-    answer(top, brief, f"Best {len(top)} by {objectives[0].metric}", form, output)
+    answer(top, brief, f"Best {len(top)} by {metric_words(objectives[0].metric)}", form, output)
 
 
 @click.command()
@@ -95,13 +112,14 @@ def sensitivity(
     path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
 ) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
-    from gscn_sim.sweep import overlap_note, sweep_table
+    from gscn_sim.results.words import metric_words
+    from gscn_sim.sweep import effects_note, sweep_table
     from gscn_sim.sweep import sensitivity as sensitivity_of
 
     table = sweep_table(path, number)
     frame = sensitivity_of(table, metric, where)
-    answer(frame, frame, f"Main effects on {metric}", form, output)
-    if note := overlap_note(table, metric, where):
+    answer(frame, readable(frame, metric), f"Main effects on {metric_words(metric)}", form, output)
+    if note := effects_note(table, metric, where):
         click.echo(note, err=form != "table")
 
 
@@ -116,11 +134,26 @@ def export(path: str, number: int | None, where: str | None, form: str, output: 
     if where is not None:
         frame = finished(frame, where)
     brief = frame[["sweep", "point", *axis_names(frame), "speedup", "energy_j", "status"]]
-    answer(frame, brief, f"{len(frame)} points", form, output)
+    answer(frame, brief, f"{len(frame)} points", form, output, show=output is None)
+
+
+def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Main effects with their means in the metric's unit."""
+    from gscn_sim.results.words import COLUMNS
+
+    _, unit, factor, _ = COLUMNS.get(metric, ("", "", 1.0, ""))
+    scaled = {f"{side} mean {unit}".rstrip(): effects[f"{side}_mean"] * factor for side in SIDES}
+    return effects.drop(columns=[f"{side}_mean" for side in SIDES]).assign(**scaled)
 
 
 def answer(
-    frame: pd.DataFrame, brief: pd.DataFrame, title: str, form: str, output: str | None
+    frame: pd.DataFrame,
+    brief: pd.DataFrame,
+    title: str,
+    form: str,
+    output: str | None,
+    *,
+    show: bool = True,
 ) -> None:
     """Print a table as people or machines want it, and write it whole if asked to."""
     from gscn_sim.cli.options import command_line
@@ -135,8 +168,10 @@ def answer(
         click.echo(to_json(records(frame)))
     elif form == "csv":
         click.echo(csv_text(frame), nl=False)
-    else:
+    elif show:
         show_frame(title, brief)
+    else:
+        click.echo(f"{output}: {title}")
 
 
 def _save_config(target: str, path: str, point: int, sweep: int) -> None:

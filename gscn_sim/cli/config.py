@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import read_assignments
+from workloads.command import OneLineErrors
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
 
 
-@click.group()
+@click.group(cls=OneLineErrors)
 def config() -> None:
     """List designs and show their full configuration."""
 
@@ -56,8 +58,15 @@ def list_() -> None:
 
 
 @config.command()
-@click.argument("source", metavar="NAME|FILE", default="gscn")
-@click.option("--set", "assignments", metavar="KEY=VALUE", multiple=True, help="Change one key.")
+@click.argument("source", metavar="NAME|FILE", default="gscn", shell_complete=completion.presets)
+@click.option(
+    "--set",
+    "assignments",
+    metavar="KEY=VALUE",
+    multiple=True,
+    shell_complete=completion.assignments,
+    help="Change one key.",
+)
 @click.option(
     "--keys", is_flag=True, help="Explain each key: its value, what is allowed, what it means."
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +19,13 @@ from gscn_sim.cli.options import config_options, gpu_option, read_config, read_g
 from workloads import GscnError
 
 TIDY_SECONDS = 10
+
+if TYPE_CHECKING:
+    from gscn_sim.config import Config
 SHIPPED_TRACE = "resnet8_digits.npz"
+COMPILE = (
+    "import sys; from gscn_sim.cli.demo import compile_kernels; compile_kernels(*sys.argv[1:])"
+)
 
 
 @click.command()
@@ -39,41 +50,89 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     import workloads
     from gscn_sim.api import simulate
     from gscn_sim.cli.layers import show_run
+    from gscn_sim.cli.progress import progress
     from gscn_sim.cli.run import save
-    from gscn_sim.cli.show import progress
     from gscn_sim.files import make_folder
 
     out = make_folder(folder)
-    trace = workloads.load(_trace(out, epochs))
-    click.echo(f"\nSimulating {trace.network} on {config.name} ...", err=True)
     timeline = out / "timeline.json.gz"
-    with progress() as update:
-        run = simulate(
-            trace,
-            config,
-            phases=read_phases(None, trace),
-            gpu=device,
-            gpu_model=gpu_model,
-            progress=update,
-            timeline=timeline,
-        )
-    save(run, str(out / "layers.csv"), ".csv")
-    save(run, str(out / "run.json"), ".json")
+    with compiling(config) as wait:
+        trace = workloads.load(_trace(out, epochs))
+        click.echo(f"\nSimulating {trace.network} on {config.name} ...", err=True)
+        with progress() as update:
+            wait()
+            run = simulate(
+                trace,
+                config,
+                phases=read_phases(None, trace),
+                gpu=device,
+                gpu_model=gpu_model,
+                progress=update,
+                timeline=timeline,
+            )
+    save(run, str(out / "layers.csv"), ".csv", timeline)
+    save(run, str(out / "run.json"), ".json", timeline)
     show_run(run)
     click.echo(run.headline)
     written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"
     click.echo(f"\nIn {out}: {written}", err=True)
 
 
+@contextmanager
+def compiling(config: Config) -> Iterator[Callable[[], None]]:
+    """Compile kernels beside what happens in the block, in two processes; gives a call that waits.
+
+    They simulate one iteration of the trace that ships, and only numba's cache keeps something of
+    it. Whether they succeed does not matter: the simulation itself compiles what is missing.
+    """
+    from gscn_sim.config.loader import flatten_config
+
+    values = json.dumps(flatten_config(config))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", COMPILE, values, phases],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for phases in ("dgrad", "wgrad,pre_wgrad")
+    ]
+
+    def wait() -> None:
+        for process in processes:
+            process.wait()
+
+    try:
+        yield wait
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def compile_kernels(values: str, phases: str) -> None:
+    """Simulate one iteration of the trace that ships on the design with these values."""
+    import workloads
+    from gscn_sim.config import load_config
+    from gscn_sim.run.simulate import simulate
+
+    trace = workloads.load(_shipped())
+    layers = [layer for layer in trace.layers if layer.iteration == trace.layers[0].iteration]
+    config = load_config("gscn", json.loads(values))
+    simulate(replace(trace, layers=layers), config, phases=phases.split(","))
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("workloads.data").joinpath(SHIPPED_TRACE)))
+
+
 def _trace(out: Path, epochs: int) -> Path:
     """Train and record; without torch, take the trace that ships with the package."""
     if find_spec("torch") is None:
-        shipped = resources.files("workloads.data").joinpath(SHIPPED_TRACE)
         click.echo(
             "PyTorch is not installed (pip install 'gscn-sim[train]'): no training here. "
             f"Using the recorded trace that ships with the package, {SHIPPED_TRACE}."
         )
-        return Path(str(shipped))
+        return _shipped()
     path = out / "trace.npz"
     options = {
         "--model": "resnet8",

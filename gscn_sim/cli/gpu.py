@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
+from gscn_sim.cli.group import write_sections
+from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.gpu.errors import GpuError
-from workloads.errors import one_line
+from workloads.errors import did_you_mean, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +30,10 @@ class _DefaultToPredict(click.Group):
             args = [_PREDICT, *args]
         return super().parse_args(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
+        write_sections(formatter, lines, {"To fit and check the model": ("fit", "report")})
+
 
 @click.group(cls=_DefaultToPredict)
 def gpu() -> None:
@@ -37,9 +45,15 @@ def gpu() -> None:
 
 
 @gpu.command(_PREDICT)
-@click.argument("layers", type=click.Path(path_type=Path), metavar="LAYERS.csv")
+@click.argument(
+    "layers", type=click.Path(path_type=Path), metavar="LAYERS.csv", shell_complete=completion.files
+)
 @click.option(
-    "--device", default="gtx-1080ti", show_default=True, metavar="NAME|FILE.toml[:PRECISION]"
+    "--device",
+    default="gtx-1080ti",
+    show_default=True,
+    metavar="NAME|FILE.toml[:PRECISION]",
+    shell_complete=completion.devices,
 )
 @click.option(
     "--precision", metavar="fp32|tf32|bf16", help="Also as part of the device: h100:bf16."
@@ -59,7 +73,9 @@ def gpu() -> None:
     metavar="DENSITY",
     help="The card's own sparse products of a gradient this dense, beside its dense passes.",
 )
-@click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json.")
+@click.option(
+    "-o", "--output", metavar="PATH", type=OUTPUT_FILE, help="Write .csv, .parquet or .json."
+)
 @click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
 def predict_command(
     layers: Path,
@@ -93,8 +109,19 @@ def predict_command(
 @gpu.command()
 @click.argument("measured", type=click.Path(path_type=Path), metavar="[MINE.csv]", required=False)
 @click.option("--device", "devices", multiple=True, metavar="NAME", help="Default: all measured.")
-@click.option("-o", "--output", metavar="PATH", help="Default: coefficients.toml, or MINE.toml.")
-@click.option("--held-out", metavar="PATH", help="Write each layer predicted without its shape.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    type=OUTPUT_FILE,
+    help="Default: coefficients.toml, or MINE.toml.",
+)
+@click.option(
+    "--held-out",
+    metavar="PATH",
+    type=OUTPUT_FILE,
+    help="Write each layer predicted without its shape.",
+)
 def fit(
     measured: Path | None, devices: tuple[str, ...], output: str | None, held_out: str | None
 ) -> None:
@@ -137,8 +164,12 @@ def fit(
 @click.option("--model", type=click.Choice(("analytical", "roofline")), default="analytical")
 @click.option("--coefficients", type=click.Path(path_type=Path), help="A file 'gpu fit' wrote.")
 @click.option("--by", type=click.Choice(("filter", "layer", "network", "family")), default="filter")
-@click.option("--plot", metavar="PATH", help="Write a scatter plot: .svg, .png or .pdf.")
-@click.option("-o", "--output", metavar="PATH", help="Write .csv, .parquet or .json.")
+@click.option(
+    "--plot", metavar="PATH", type=OUTPUT_FILE, help="Write a scatter plot: .svg, .png or .pdf."
+)
+@click.option(
+    "-o", "--output", metavar="PATH", type=OUTPUT_FILE, help="Write .csv, .parquet or .json."
+)
 @click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
 def report(
     devices: tuple[str, ...],
@@ -197,31 +228,38 @@ def _warn(result: pd.DataFrame) -> None:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    import warnings
+    """A table of layers by the rules of :mod:`workloads.tables`.
 
+    Columns that are not ours stay as they are, but for those whose names are nearly ours.
+    """
     import pandas as pd
 
-    from gscn_sim.gpu.layers import checked_layers
+    from gscn_sim.gpu.layers import DEFAULTS, REQUIRED, checked_layers
+    from workloads.interop.layer_table import column_name
+    from workloads.tables import read_table
 
+    table = read_table(path, canonical=column_name)
+    known = (*REQUIRED, *DEFAULTS)
+    others = [name for name in table.columns if name not in known]
+    absent = [name for name in known if name not in table.columns]
+    for name in others:
+        if proposal := did_you_mean(name, absent, 0.75):
+            raise GpuError(
+                f"{path}, line {table.header_line}: columns of layers are {', '.join(known)}, "
+                f"got {one_line(name)!r:.80}{proposal}"
+            )
+    present = [name for name in known if name in table.columns]
+    numbers = {n: [row.whole(n, DEFAULTS.get(n)) for row in table.rows] for n in present}
+    frame = pd.DataFrame(numbers, index=range(len(table.rows)))
+    for name in others:
+        frame[name] = [row.cells.get(name, "") for row in table.rows]
+        with contextlib.suppress(ValueError):  # it is no column of numbers
+            frame[name] = pd.to_numeric(frame[name])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pandas only warns about rows longer than the header
-            # Without index_col=False pandas would shift the columns of such rows instead.
-            table = pd.read_csv(path, comment="#", index_col=False)
-            names = pd.read_csv(path, comment="#", header=None, nrows=1).iloc[0]
-    except (OSError, UnicodeDecodeError, ValueError, Warning) as error:
-        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise GpuError(
-            f"{path}: cannot be read as a CSV table of layers: {one_line(why)[:200]}"
-        ) from error
-    if names.duplicated().any():  # pandas would rename the second one
-        twice = one_line(names[names.duplicated()].iloc[0])[:80]
-        raise GpuError(f"{path}: a column must be there only once, got {twice!r} twice")
-    try:
-        checked_layers(table)
+        checked_layers(frame)
     except GpuError as error:
         raise GpuError(f"{path}: {error}") from None
-    return table
+    return frame
 
 
 def _answer(result: pd.DataFrame, title: str, output: str | None, form: str) -> None:
@@ -252,7 +290,8 @@ def _brief(result: pd.DataFrame) -> pd.DataFrame:
         return result[[]].assign(**columns)
     if "N" not in result.columns:
         bands = [c for c in result.columns if c.endswith(("_low_ms", "_high_ms"))]
-        hidden = [c for c in (*bands, "measured_source") if c in result]
+        forward = ("forward_ms", "measured_forward_ms")
+        hidden = [c for c in (*bands, *forward, "measured_source") if c in result]
         return result.drop(columns=hidden).rename(columns=lambda c: c.removesuffix("_ms")).round(3)
     columns = {"N x C x H x W, filters": [_label(r) for r in result.to_dict("records")]}
     if "phase" in result.columns:

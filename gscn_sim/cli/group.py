@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -15,11 +15,19 @@ class CommandGroup(OneLineErrors):
     """A group that imports a subcommand when it is used.
 
     ``commands`` maps a name to ``module:attribute`` and the line that ``--help`` shows for it.
+    Those in ``apart`` come in a section of their own, under that heading.
     """
 
-    def __init__(self, *, commands: Mapping[str, tuple[str, str]], **attributes: Any) -> None:
+    def __init__(
+        self,
+        *,
+        commands: Mapping[str, tuple[str, str]],
+        apart: Mapping[str, Sequence[str]] | None = None,
+        **attributes: Any,
+    ) -> None:
         super().__init__(**attributes)
         self.homes = dict(commands)
+        self.apart = dict(apart or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.homes)
@@ -33,5 +41,19 @@ class CommandGroup(OneLineErrors):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in self.homes.items()])
+        lines = [(name, line) for name, (_, line) in self.homes.items()]
+        write_sections(formatter, lines, self.apart)
+
+
+def write_sections(
+    formatter: click.HelpFormatter,
+    lines: Sequence[tuple[str, str]],
+    apart: Mapping[str, Sequence[str]],
+) -> None:
+    """Write commands and their lines, those in ``apart`` last, under its headings."""
+    elsewhere = {name for names in apart.values() for name in names}
+    with formatter.section("Commands"):
+        formatter.write_dl([line for line in lines if line[0] not in elsewhere])
+    for heading, names in apart.items():
+        with formatter.section(heading):
+            formatter.write_dl([line for line in lines if line[0] in names])

@@ -7,18 +7,29 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from gscn_sim.cli import completion
+from gscn_sim.cli.options import OUTPUT_FILE
+from workloads import GscnError
+
 if TYPE_CHECKING:
-    from workloads import LayerShape, Trace
+    from workloads import Trace
+    from workloads.interop.imported import ImportedLayer
     from workloads.layer import Operand
 
 IMPORT_FORMATS = ("table", "scalesim", "onnx", "npy")
+TABLE_ENDINGS = (".csv", ".tsv", ".txt")
 EXPORT_FORMATS = ("scalesim", "timeloop")
 NOT_FOR_MASKS = ("samples", "activation_density", "gradient_density", "weight_density", "seed")
 
 
 @click.command("import")
-@click.argument("path", metavar="FILE")
-@click.option("--from", "form", type=click.Choice(IMPORT_FORMATS), required=True)
+@click.argument("path", metavar="FILE", shell_complete=completion.files)
+@click.option(
+    "--from",
+    "form",
+    type=click.Choice(IMPORT_FORMATS),
+    help="Default: what the name's ending or the column names say.",
+)
 @click.option("--network", metavar="NAME", help="Default: the file's name.")
 @click.option("--batch", "batch_size", type=int, default=16, show_default=True)
 @click.option("--samples", type=int, default=2, show_default=True, help="Recorded of each batch.")
@@ -26,10 +37,15 @@ NOT_FOR_MASKS = ("samples", "activation_density", "gradient_density", "weight_de
 @click.option("--gradient-density", type=float, default=0.1, show_default=True)
 @click.option("--weight-density", type=float, default=1.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("-o", "--output", metavar="PATH", required=True)
+@click.option(
+    "--skip-unsupported",
+    is_flag=True,
+    help="Leave out ONNX nodes that are no layer, and say which.",
+)
+@click.option("-o", "--output", metavar="PATH", type=OUTPUT_FILE, required=True)
 def import_trace(
     path: str,
-    form: str,
+    form: str | None,
     network: str | None,
     batch_size: int,
     samples: int,
@@ -37,11 +53,13 @@ def import_trace(
     gradient_density: float,
     weight_density: float,
     seed: int,
+    skip_unsupported: bool,
     output: str,
 ) -> None:
     """Make a trace of the layers of FILE, with random masks.
 
-    A table states densities layer by layer; the options are for those that it leaves out. With npy
+    FILE is a table of layers, a SCALE-Sim topology, an ONNX graph, or a folder of npy masks. A file
+    states densities layer by layer; the options are for those that it leaves out. With npy
     FILE is a folder with layers.csv and the masks themselves, and densities and samples are theirs.
     """
     from pathlib import Path
@@ -49,24 +67,27 @@ def import_trace(
     import workloads
     from workloads.interop.npy_folder import read_npy_folder
 
+    form = form or guess_format(path)
+    if form != "onnx":
+        _refuse_options(form, "skip_unsupported")
     network = network or Path(path).stem
     if form == "npy":
         _refuse_options(form, *NOT_FOR_MASKS)
         made = workloads.Trace(network=network, batch_size=batch_size, layers=read_npy_folder(path))
     else:
-        layers, stated = _read(path, form)
+        layers = _read(path, form, skip_unsupported)
         defaults: dict[Operand, float] = {
             "activation": activation_density,
             "gradient": gradient_density,
             "weight": weight_density,
         }
         densities = {
-            operand: {name: stated[name].get(operand, default) for name, _ in layers}
+            operand: {layer.name: layer.densities.get(operand, default) for layer in layers}
             for operand, default in defaults.items()
         }
         made = workloads.synthesize(
             network,
-            layers,
+            [(layer.name, layer.shape) for layer in layers],
             batch_size=batch_size,
             samples=samples,
             activation_density=densities["activation"],
@@ -75,7 +96,30 @@ def import_trace(
             seed=seed,
         )
     workloads.save(made, output)
-    click.echo(f"{output}: {len(made.layers)} layers of {made.network}")
+    click.echo(f"{output}: {len(made.layers)} layers of {made.network}, read as {form}")
+
+
+def guess_format(path: str) -> str:
+    """The format of a file to import, by its name's ending and, of a table, its columns.
+
+    Raises:
+        GscnError: neither says.
+    """
+    from pathlib import Path
+
+    from workloads.interop.scalesim import is_topology
+
+    suffix = Path(path).suffix.lower()
+    if Path(path).is_dir():
+        return "npy"
+    if suffix == ".onnx":
+        return "onnx"
+    if suffix in TABLE_ENDINGS:
+        return "scalesim" if is_topology(path) else "table"
+    raise GscnError(
+        f"{path}: its name must end in .onnx, {', '.join(TABLE_ENDINGS)} or be a folder's, "
+        f"or --from must say what it is: {', '.join(IMPORT_FORMATS)}"
+    )
 
 
 def _refuse_options(form: str, *names: str) -> None:
@@ -88,7 +132,7 @@ def _refuse_options(form: str, *names: str) -> None:
 
 
 @click.command("export")
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @click.option("--to", "form", type=click.Choice(EXPORT_FORMATS), required=True)
 @click.option("-o", "--output", metavar="PATH", required=True)
 def export_shapes(path: str, form: str, output: str) -> None:
@@ -131,16 +175,20 @@ def _write_problems(trace: Trace, folder: str) -> int:
     return len(texts)
 
 
-def _read(
-    path: str, form: str
-) -> tuple[list[tuple[str, LayerShape]], dict[str, dict[Operand, float]]]:
-    """Names and shapes in order, and the densities that the file states for each name."""
+def _read(path: str, form: str, skip_unsupported: bool) -> list[ImportedLayer]:
+    """The layers of a file under names of their own; says on stderr what was left out."""
+    from workloads.interop.imported import with_own_names
     from workloads.interop.layer_table import read_layer_table
     from workloads.interop.onnx_graph import read_onnx
     from workloads.interop.scalesim import read_topology
 
-    if form in ("scalesim", "onnx", "npy"):
-        layers = read_topology(path) if form == "scalesim" else read_onnx(path)
-        return layers, {name: {} for name, _ in layers}
-    table = read_layer_table(path)
-    return [(t.name, t.shape) for t in table], {t.name: t.densities for t in table}
+    if form == "scalesim":
+        return read_topology(path)
+    if form == "table":
+        return with_own_names(read_layer_table(path))
+    layers, skipped = read_onnx(path, skip_unsupported=skip_unsupported)
+    if skipped:
+        click.echo(f"{len(skipped)} nodes are left out, and so is their work:", err=True)
+    for node in skipped:
+        click.echo(f"  {node.node}: {node.why}", err=True)
+    return layers

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from gscn_sim.cli import completion
 from workloads import GscnError, Phase
 
 if TYPE_CHECKING:
@@ -19,6 +21,32 @@ DEFAULT_GPU = "gtx-1080ti"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
+class OutputFile(click.ParamType):
+    """A file to write: whether it can be is checked before any work."""
+
+    name = "path"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the path as it was given.
+
+        Raises:
+            GscnError: its folder is missing or read-only, or it is no regular file.
+        """
+        from gscn_sim.files import check_writable
+
+        check_writable(value)
+        return value
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Let the shell complete files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+OUTPUT_FILE = OutputFile()
+
+
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--config`` and ``--set``; :func:`read_config` takes both."""
     command = click.option(
@@ -26,12 +54,14 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "assignments",
         metavar="KEY=VALUE",
         multiple=True,
+        shell_complete=completion.assignments,
         help="Change one key of the design, as pe.accumulator_banks=64. Repeatable.",
     )(command)
     return click.option(
         "--config",
         "source",
         metavar="NAME|FILE",
+        shell_complete=completion.presets,
         default="gscn",
         show_default=True,
         help="A preset's name or a TOML file.",
@@ -55,6 +85,7 @@ def gpu_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--gpu",
         metavar="NAME|FILE",
+        shell_complete=completion.devices,
         default=DEFAULT_GPU,
         show_default=True,
         help=f"The GPU to compare with; 'roofline' is the plain roofline of {DEFAULT_GPU}, "

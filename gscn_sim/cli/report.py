@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import click
 
+from gscn_sim.cli import completion
+from gscn_sim.cli.options import OUTPUT_FILE
+
 
 @click.command()
-@click.argument("source", metavar="DIR|RUN.json")
-@click.option("-o", "--output", metavar="PATH", default="report.html", show_default=True)
+@click.argument("source", metavar="DIR|RUN.json", shell_complete=completion.files)
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    type=OUTPUT_FILE,
+    default="report.html",
+    show_default=True,
+)
 def report(source: str, output: str) -> None:
     """Write one self-contained HTML page about a sweep's folder or a run's JSON file."""
     from gscn_sim.report.html import write_report
@@ -17,8 +27,15 @@ def report(source: str, output: str) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="DIR|RUN.json")
-@click.option("-o", "--output", metavar="PATH", required=True, help="A .png, .svg or .pdf file.")
+@click.argument("source", metavar="DIR|RUN.json", shell_complete=completion.files)
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    type=OUTPUT_FILE,
+    required=True,
+    help="A .png, .svg or .pdf file.",
+)
 @click.option(
     "--kind",
     type=click.Choice(("pareto", "effects", "speedup", "slots")),

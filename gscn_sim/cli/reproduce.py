@@ -50,7 +50,7 @@ def reproduce(
     from gscn_sim.claims import Study
     from gscn_sim.claims import reproduce as make_rows
     from gscn_sim.claims.reproduce import write
-    from gscn_sim.cli.show import progress
+    from gscn_sim.cli.progress import progress
     from gscn_sim.files import make_folder
     from gscn_sim.results.provenance import code_digest, versions
     from gscn_sim.run.memo import open_cache

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    OUTPUT_FILE,
     batch_option,
     cache_option,
     command_line,
@@ -27,7 +30,7 @@ FORMATS = ("table", "csv", "json")
 
 
 @click.command()
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @config_options
 @phase_option
 @gpu_option
@@ -37,9 +40,15 @@ FORMATS = ("table", "csv", "json")
     "-o",
     "--output",
     metavar="PATH",
+    type=OUTPUT_FILE,
     help="Write the layer table to a .csv, .parquet or .json file (the last holds all of a run).",
 )
-@click.option("--timeline", metavar="FILE", help="Write what happened when, for Perfetto.")
+@click.option(
+    "--timeline",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write what happened when, for Perfetto.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(min=1, max=1024),
@@ -70,7 +79,7 @@ def run(
 
     import workloads
     from gscn_sim.api import simulate
-    from gscn_sim.cli.show import progress
+    from gscn_sim.cli.progress import progress
     from gscn_sim.run.memo import open_cache
 
     trace = workloads.load(path)
@@ -92,7 +101,7 @@ def run(
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")
     if output is not None:
-        save(result, output, file_format)
+        save(result, output, file_format, timeline)
     present(result, "table" if form is None or output is not None else form)
     if not quiet and result.recalled:
         click.echo("known from an earlier run (--cache off simulates again)", err=True)
@@ -119,12 +128,16 @@ def output_format(output: str | None, form: str | None) -> str:
     return table_suffix(output)
 
 
-def save(result: Comparison, output: str, file_format: str) -> None:
+def save(
+    result: Comparison, output: str, file_format: str, timeline: str | Path | None = None
+) -> None:
     """Write the run's file; a CSV or Parquet table has its origin in a second file beside it."""
     from gscn_sim.compare.document import run_document
     from gscn_sim.files import sealed, write_json, write_table
 
     document = run_document(result, command=command_line())
+    if timeline is not None:
+        document["provenance"]["timeline"] = os.path.relpath(timeline, Path(output).parent)
     if file_format == ".json":
         write_json(output, sealed(document))
     else:

@@ -6,20 +6,21 @@ import io
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gscn_sim.files import digits, whole_numbers
+from gscn_sim.results.words import COLUMNS
 from workloads.errors import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
-WIDTH = 100
+WIDTH = 80
 FOLD_WIDTH = 8
 RULED = "    \n    \n -- \n    \n    \n    \n    \n    \n"
 """Nothing but a line of hyphens under the headings, which every terminal can show."""
@@ -28,17 +29,37 @@ Column = tuple[str, Callable[[Mapping[str, Any]], str], str]
 
 
 def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows on stdout, 100 columns wide at most unless numbers would lose digits."""
-    from rich import box
+    """Print rows on stdout, 80 columns wide at most unless numbers would lose digits."""
     from rich.console import Console
     from rich.measure import Measurement
+
+    width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
+    screen = io.StringIO()
+    console = Console(file=screen, width=10_000, highlight=False, markup=False, emoji=False)
+    for gap in (2, 1):
+        table = _layout(title, columns, rows, gap)
+        measure = Measurement.get(console, console.options, table)
+        if measure.maximum <= width:
+            break
+    console.width = max(width, measure.minimum)
+    console.print(table)
+    lines = (line.rstrip() for line in screen.getvalue().splitlines())
+    click.echo("\n".join(lines) + "\n")
+
+
+def _layout(
+    title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], gap: int
+) -> Table:
+    """The table with ``gap`` spaces between its columns."""
+    from rich import box
     from rich.table import Table
 
     table = Table(
         title=title,
         title_justify="left",
         box=box.Box(RULED, ascii=True),
-        padding=(0, 1, 0, 0),
+        show_edge=False,
+        padding=(0, gap - 1, 0, 0),
         pad_edge=False,
     )
     for heading, _, side in columns:
@@ -52,20 +73,16 @@ def show_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str
         )
     for row in rows:
         table.add_row(*(one_line(cell(row)) for _, cell, _ in columns))
-    width = min(WIDTH, get_terminal_size((WIDTH, 50)).columns) if sys.stdout.isatty() else WIDTH
-    screen = io.StringIO()
-    console = Console(file=screen, width=10_000, highlight=False, markup=False, emoji=False)
-    console.width = max(width, Measurement.get(console, console.options, table).minimum)
-    console.print(table)
-    lines = (line.rstrip() for line in screen.getvalue().splitlines())
-    click.echo("\n".join(lines))
+    return table
 
 
 def show_frame(title: str, frame: pd.DataFrame) -> None:
-    """Print a whole DataFrame, numbers to four digits."""
+    """Print a whole DataFrame, numbers to four digits, columns in the words of all tables."""
     numbers = set(frame.select_dtypes("number").columns)
     columns: list[Column] = [
-        (re.sub(r"[_.]", " ", str(name)), _cell(str(name)), "right")
+        _metric(str(name))
+        if name in COLUMNS and name in numbers
+        else (re.sub(r"[_.]", " ", str(name)), _cell(str(name)), "right")
         if name in numbers
         else text(str(name), "fold")
         for name in frame.columns
@@ -94,23 +111,9 @@ def share(name: str, heading: str, totals: Sequence[str]) -> Column:
     return (heading, cell, "right")
 
 
-@contextmanager
-def progress(quiet: bool = False) -> Iterator[Callable[[int, int, str], None] | None]:
-    """Give a ``(done, total, what)`` callback that draws a bar on stderr, None where none is."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def update(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=one_line(what))
-
-        yield update
+def _metric(name: str) -> Column:
+    words, unit, factor, suffix = COLUMNS[name]
+    return number(name, f"{words} {unit}".rstrip(), factor, suffix)
 
 
 def _cell(name: str) -> Callable[[Mapping[str, Any]], str]:

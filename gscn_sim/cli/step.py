@@ -72,7 +72,7 @@ def step(
     config = read_config(source, assignments)
 
     import workloads
-    from gscn_sim.cli.show import progress
+    from gscn_sim.cli.progress import progress
     from gscn_sim.files import table_suffix
     from gscn_sim.run.memo import open_cache
     from gscn_sim.step.simulate import simulate_step

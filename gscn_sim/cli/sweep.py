@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
     batch_option,
     cache_option,
@@ -34,8 +35,14 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 
 
 @click.command()
-@click.argument("traces", metavar="TRACE...", nargs=-1)
-@click.option("--space", "space_file", metavar="FILE", help="A space in TOML.")
+@click.argument("traces", metavar="TRACE...", nargs=-1, shell_complete=completion.files)
+@click.option(
+    "--space",
+    "space_file",
+    metavar="FILE",
+    shell_complete=completion.files,
+    help="A space in TOML.",
+)
 @click.option(
     "--param",
     "params",
@@ -124,6 +131,7 @@ def sweep(
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
     )
+    out = make_folder(folder)
     processes = workers or len(os.sched_getaffinity(0))
     open_cache(cache)  # a folder that is refused is found out before any point runs
     evaluation = Evaluation(cache=cache)
@@ -136,17 +144,20 @@ def sweep(
         open_scheduler(scheduler, evaluation, processes, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
-        out = make_folder(folder)
-        number = run_sweep(
-            plan,
-            out / FILE_NAME,
-            workers=processes,
-            minutes=minutes,
-            retry_failed=retry_failed,
-            scheduler=opened,
-            report=report,
-            command=command_line(),
-        )
+        try:
+            number = run_sweep(
+                plan,
+                out / FILE_NAME,
+                workers=processes,
+                minutes=minutes,
+                retry_failed=retry_failed,
+                scheduler=opened,
+                report=report,
+                command=command_line(),
+            )
+        except KeyboardInterrupt:
+            say(f"{out}: finished points are kept; the same command goes on from there")
+            raise
     conclude(out, number, plan)
 
 
@@ -243,7 +254,7 @@ def read_budget(text: str | None) -> tuple[int | None, float | None]:
 @contextmanager
 def reporter(quiet: bool) -> Iterator[Report]:
     """Show how far a sweep is: a bar where stderr is a terminal, sentences everywhere."""
-    from gscn_sim.cli.show import progress
+    from gscn_sim.cli.progress import progress
 
     with progress(quiet) as update:
 
@@ -263,6 +274,7 @@ def conclude(out: Path, number: int, plan: Plan) -> None:
     from gscn_sim.cli.show import show_frame
     from gscn_sim.files import write_table
     from gscn_sim.results.provenance import provenance
+    from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best, sweep_table
 
     frame = sweep_table(out, number)
@@ -275,7 +287,9 @@ def conclude(out: Path, number: int, plan: Plan) -> None:
         raise GscnError(f"every point failed, the first with: {frame['error'].iloc[0]}")
     objective = plan.objectives[0]
     top = best(frame, objective)
-    show_frame(f"Best {len(top)} designs by {objective.metric}", _without_constants(top))
+    show_frame(
+        f"Best {len(top)} designs by {metric_words(objective.metric)}", _without_constants(top)
+    )
     said = f", {failed} failed (their error is in the table)" if failed else ""
     click.echo(f"{len(frame)} points{said}; table: {out / 'sweep.csv'}")
 

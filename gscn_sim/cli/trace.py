@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.interop import export_shapes, import_trace
+from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.cli.trace_step import add_step, show_step
 from workloads import GscnError
+from workloads.command import OneLineErrors
 
 if TYPE_CHECKING:
     from workloads import Layer, Trace
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 INFO_FORMATS = ("table", "csv", "json")
 
 
-@click.group()
+@click.group(cls=OneLineErrors)
 def trace() -> None:
     """Look at, check and make traces."""
 
@@ -27,13 +30,17 @@ trace.add_command(add_step)
 
 
 @trace.command()
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
+@click.option("--all", "every", is_flag=True, help="Every recorded iteration, not layer by layer.")
 @click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
 @click.option("--step", "of_step", is_flag=True, help="The operations of its training step.")
-def info(path: str, form: str, of_step: bool) -> None:
-    """Show what TRACE is and the shape and densities of each of its layers."""
+def info(path: str, every: bool, form: str, of_step: bool) -> None:
+    """Show what TRACE is and the shape and densities of each of its layers.
+
+    Densities are means over the recorded iterations.
+    """
     import workloads
-    from gscn_sim.cli.show import number, show_table, text
+    from gscn_sim.cli.show import WIDTH, number, show_table, text
     from gscn_sim.files import csv_text, to_json
 
     loaded = workloads.load(path)
@@ -41,6 +48,8 @@ def info(path: str, form: str, of_step: bool) -> None:
         show_step(loaded, form)
         return
     rows = [layer_facts(layer, loaded.batch_of(layer)) for layer in loaded.layers]
+    if not every:
+        rows = layer_averages(rows)
     facts = trace_facts(loaded)
     if form == "json":
         click.echo(to_json({"trace": facts, "layers": rows}))
@@ -51,23 +60,27 @@ def info(path: str, form: str, of_step: bool) -> None:
         click.echo(csv_text(pd.DataFrame(rows)), nl=False)
         return
     for name, value in facts.items():
-        click.echo(f"{name.replace('_', ' '):24}{value}")
+        label = name.replace("_", " ").ljust(max(len(name) + 1, min(24, WIDTH - len(str(value)))))
+        click.echo(f"{label}{value}")
     click.echo()
     columns = [
         text("layer", "fold"),
-        number("iteration", "iter."),
+        *([number("iteration", "iter.")] if every else []),
         text("shape", "fold"),
-        number("samples", "samples"),
         number("activation_density", "activation density"),
         number("gradient_density", "gradient density"),
         number("weight_density", "weight density"),
         number("dense_macs", "MMAC per sample", 1e-6),
     ]
-    show_table(f"{len(rows)} layer records", columns, rows)
+    iterations = len({layer.iteration for layer in loaded.layers})
+    means = f", means of {iterations} iterations" if iterations > 1 and not every else ""
+    show_table(f"{len(rows)} layer{' records' if every else 's'}{means}", columns, rows)
 
 
 @trace.command()
-@click.argument("paths", metavar="TRACE...", nargs=-1, required=True)
+@click.argument(
+    "paths", metavar="TRACE...", nargs=-1, required=True, shell_complete=completion.files
+)
 def validate(paths: tuple[str, ...]) -> None:
     """Read each TRACE whole and say whether it is sound."""
     import workloads
@@ -78,7 +91,13 @@ def validate(paths: tuple[str, ...]) -> None:
 
 
 @trace.command()
-@click.option("--network", required=True, metavar="NAME", help="A known network, as resnet34.")
+@click.option(
+    "--network",
+    required=True,
+    metavar="NAME",
+    shell_complete=completion.networks,
+    help="A known network, as resnet34.",
+)
 @click.option("--batch", "batch_size", type=int, default=16, show_default=True)
 @click.option("--samples", type=int, default=2, show_default=True, help="Recorded of each batch.")
 @click.option("--activation-density", type=float, default=0.5, show_default=True)
@@ -99,7 +118,7 @@ def validate(paths: tuple[str, ...]) -> None:
 @click.option("--linear", is_flag=True, help="With the fully connected layers.")
 @click.option("--exact", is_flag=True, help="Exactly the wanted densities, not on average.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("-o", "--output", metavar="PATH", required=True)
+@click.option("-o", "--output", metavar="PATH", type=OUTPUT_FILE, required=True)
 def synth(
     network: str,
     batch_size: int,
@@ -176,6 +195,23 @@ def layer_facts(layer: Layer, batch_size: int) -> dict[str, Any]:
         "phases": ",".join(layer.phases()),
         "batch_size": batch_size,
     }
+
+
+def layer_averages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a layer, densities as means over its ``iterations``; of one, it is ``iteration``."""
+    layers: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        layers.setdefault((row["layer"], row["shape"]), []).append(row)
+    averages = []
+    for same in layers.values():
+        means = {
+            name: sum(row[name] for row in same) / len(same)
+            for name in same[0]
+            if name.endswith("_density")
+        }
+        single = {} if len(same) == 1 else {"iteration": None}
+        averages.append({**same[0], **means, **single, "iterations": len(same)})
+    return averages
 
 
 def shape_text(layer: Layer) -> str:

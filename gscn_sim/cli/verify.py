@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import config_options, read_config
 
 
 @click.command()
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @config_options
 @click.option("-q", "--quiet", is_flag=True, help="No table, only the closing line.")
 def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) -> None:
@@ -16,7 +17,8 @@ def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) ->
     config = read_config(source, assignments)
 
     import workloads
-    from gscn_sim.cli.show import progress, show_frame
+    from gscn_sim.cli.progress import progress
+    from gscn_sim.cli.show import show_frame
     from gscn_sim.run.verify import verify as check
 
     with progress(quiet) as update:

@@ -52,10 +52,10 @@ def compare(row: Mapping[str, Any], gpu: str) -> str:
 
 def duration(seconds: float) -> str:
     """A time with the unit that suits it."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * scale >= 1:
-            return f"{seconds * scale:.3g} {unit}"
-    return f"{seconds * 1e9:.3g} ns"
+    from gscn_sim.results.words import time_unit
+
+    unit, scale = time_unit(seconds)
+    return f"{seconds * scale:.3g} {unit}"
 
 
 def _limit(row: Mapping[str, Any]) -> str:

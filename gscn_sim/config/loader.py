@@ -13,7 +13,7 @@ from gscn_sim.config.overrides import flatten, make_sections, merge, parsed
 from gscn_sim.config.sections import SECTIONS, Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.toml import TomlError, read_toml
-from workloads.errors import one_line
+from workloads.errors import did_you_mean, one_line
 from workloads.records import shown
 
 
@@ -76,6 +76,7 @@ def _read_preset(name: object) -> dict[str, Any]:
         allowed = ", ".join(preset_names())
         raise ConfigError(
             f"unknown preset {shown(name)}; presets are {allowed}, or name a .toml file"
+            f"{did_you_mean(str(name), preset_names())}"
         )
     return tomllib.loads(
         resources.files("gscn_sim.presets").joinpath(f"{name}.toml").read_text(encoding="utf-8")

@@ -10,6 +10,7 @@ from typing import Any
 
 from gscn_sim.errors import ConfigError
 from gscn_sim.toml import TomlError, parse_toml
+from workloads.errors import did_you_mean
 from workloads.records import shown
 
 MAX_VALUE_LENGTH = 10_000
@@ -67,6 +68,11 @@ def make_sections(sections: Sections, flat: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming the key, the value and what is allowed.
     """
+    known = [
+        f"{section}.{field.name}"
+        for section, make in sections.items()
+        for field in dataclasses.fields(make)  # type: ignore[arg-type]
+    ]
     flat = dict(flat)
     dram_preset = flat.pop("dram.preset", None)
     if dram_preset is not None:
@@ -82,11 +88,15 @@ def make_sections(sections: Sections, flat: dict[str, Any]) -> dict[str, Any]:
     for key, value in flat.items():
         section, _, field_name = str(key).partition(".")
         if section not in sections:
-            raise ConfigError(f"unknown key {shown(key)}; sections are {', '.join(sections)}")
+            raise ConfigError(
+                f"unknown key {shown(key)}; sections are {', '.join(sections)}"
+                f"{did_you_mean(str(key), known)}"
+            )
         allowed = [f.name for f in dataclasses.fields(sections[section])]  # type: ignore[arg-type]
         if field_name not in allowed:
             raise ConfigError(
                 f"unknown key {shown(key)}; keys of {section} are {', '.join(allowed)}"
+                f"{did_you_mean(str(key), known)}"
             )
         values[section][field_name] = value
     return {section: make(**values[section]) for section, make in sections.items()}

@@ -51,6 +51,9 @@ class GlobalBuffer(Component):
         fills_of: dict[int, list[int]] = {}
         for index, owner in enumerate(schedule.fill_owner.tolist()):
             fills_of.setdefault(owner, []).append(index)
+        dram_bytes = schedule.fill_dram_bytes
+        dram.lay_out({_fills(k): int(dram_bytes[v].sum()) for k, v in sorted(fills_of.items())})
+        dram.lay_out({path: sum(sizes) for path, sizes in self._stream_dram_bytes.items()})
         self.processes = [env.process(self._fill(fills_of[owner])) for owner in sorted(fills_of)]
 
     def open(self, gang: GangState) -> None:
@@ -76,7 +79,8 @@ class GlobalBuffer(Component):
             dram_bytes = int(self.schedule.fill_dram_bytes[index])
             self.counters["write_bytes"] += dram_bytes
             self.counters["read_bytes"] += size_bytes
-            load = self.dram.transfer(dram_bytes, write=False)
+            stream = _fills(int(self.schedule.fill_owner[index]))
+            load = self.dram.transfer(dram_bytes, write=False, stream=stream)
             self.at(load.first_cycle, partial(self._send_fill, index, size_bytes, load.done_cycle))
             # The next request follows at the pace of the data: latency shows once, and the streams
             # do not queue behind many fills.
@@ -120,3 +124,8 @@ class GlobalBuffer(Component):
         self.counters["read_bytes"] += size_bytes
         arrived = max(gang.buffered[r], self.network.transfer(size_bytes).done_cycle)
         gang.streamed.decide(r, max(arrived, gang.streamed[r - 1]) if r else arrived)
+
+
+def _fills(owner: int) -> str:
+    """The memory stream of the fills of one owner, which lie in the order of their use."""
+    return f"fills[{owner}]"

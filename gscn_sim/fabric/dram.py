@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import simpy
 
-from gscn_sim.config import Config, DramConfig
+from gscn_sim.config import Config
 from gscn_sim.fabric.component import Component, Probe
-from gscn_sim.kernels import dram as kernel
-from gscn_sim.problem.geometry import Ints
+from gscn_sim.fabric.memory_controllers import Controller, exact, make_controller
 from gscn_sim.units import ceil_div
 
 FS_PER_NS = 1_000_000  # a burst is no whole cycle, nor whole ps: inside, time is whole fs
-_BANK_STRIDE = 5  # between the first banks of two streams
 
 
 class Transfer(NamedTuple):
     """When one request moves its data, in absolute cycles.
 
     ``start_cycle``: the first data pin is busy; ``first_cycle``: the first burst has arrived;
-    ``done_cycle``: the last one has.
+    ``done_cycle``: the last one has. A write is done when the memory's controller has taken it.
     """
 
     start_cycle: int
@@ -36,18 +34,19 @@ def bound_cycles(config: Config, read_bytes: int, write_bytes: int) -> int:
     dram = config.dram
     if dram.kind == "ideal":
         return 0
-    bytes_per_ns = dram.channels * dram.channel_bits * _exact(dram.transfers_gtps) / 8
-    return int((read_bytes + write_bytes) * _exact(config.array.clock_ghz) / bytes_per_ns)
+    bytes_per_ns = dram.channels * dram.channel_bits * exact(dram.transfers_gtps) / 8
+    return int((read_bytes + write_bytes) * exact(config.array.clock_ghz) / bytes_per_ns)
 
 
 class Dram(Component):
-    """The memory: requests are served first come, first served, on all channels they touch.
+    """The memory: what it is asked for is placed at once, and the answer says when it is there.
 
     A request is a run of consecutive bytes, interleaved over the channels. It goes on where the
-    previous request of its ``stream`` ended; without a stream it starts a row of its own, in a
-    channel and a bank drawn by a fixed hash. Counters: ``read_bytes`` and ``write_bytes`` (whole
-    bursts), ``requests``, ``row_misses`` (rows opened), ``row_hits`` (bursts that found their row
-    open), ``turnarounds`` (of one channel's pins). With a ``timeline``, each channel is a track.
+    previous request of its ``stream`` ended; streams lie where :meth:`lay_out` put them, else, as
+    requests without one do, in a place drawn by a fixed hash. ``dram.scheduler`` says which
+    controller places them. Counters: ``read_bytes`` and ``write_bytes`` (whole bursts),
+    ``requests``, ``row_misses`` (rows opened), ``row_hits`` (bursts that found their row open),
+    ``turnarounds`` (of one channel's pins). With a ``timeline``, each channel is a track.
     """
 
     def __init__(
@@ -61,26 +60,25 @@ class Dram(Component):
         self._timeline = timeline
         dram = config.dram
         self._ideal = dram.kind == "ideal"
-        self._burst_bytes = dram.burst_bytes
-        self._channels, self._banks = dram.channels, dram.banks
-        self._timing = _timing_array(dram)
-        self._burst = int(self._timing[0])
-        self._controller = _to_fs(dram.controller_ns)
-        fs_per_cycle = Fraction(FS_PER_NS) / _exact(config.array.clock_ghz)
+        self._burst_bytes, self._channels = dram.burst_bytes, dram.channels
+        self._controller: Controller = make_controller(dram)
+        self._burst = self._controller.burst
+        self._wait = -int(-exact(dram.controller_ns) * FS_PER_NS // 1)
+        fs_per_cycle = Fraction(FS_PER_NS) / exact(config.array.clock_ghz)
         self._fs, self._cycles = fs_per_cycle.numerator, fs_per_cycle.denominator
-        self._pins = np.zeros((dram.channels, 4), dtype=np.int64)
-        self._pins[:, kernel.OPENED] = -(1 << 60)
-        self._open_row = np.full((dram.channels, dram.banks), -1, dtype=np.int64)
-        self._ready = np.zeros((dram.channels, dram.banks), dtype=np.int64)
-        self._streams: dict[str, tuple[int, int, int, int]] = {}  # key, channel, bank, next burst
-        self._next_key = 0
+
+    def lay_out(self, sizes_bytes: Mapping[str, int]) -> None:
+        """Put the streams of an operand one behind the other, from a row of their own on."""
+        self._controller.lay_out(
+            {name: ceil_div(size, self._burst_bytes) for name, size in sizes_bytes.items()}
+        )
 
     def read(self, size_bytes: int, stream: str | None = None) -> int:
         """Reserve a read now; the absolute cycle at which its last byte has arrived."""
         return self.transfer(size_bytes, write=False, stream=stream).done_cycle
 
     def write(self, size_bytes: int, stream: str | None = None) -> int:
-        """Reserve a write now; the absolute cycle at which its last byte is in the memory."""
+        """Reserve a write now; the absolute cycle at which the memory has taken its last byte."""
         return self.transfer(size_bytes, write=True, stream=stream).done_cycle
 
     def transfer(self, size_bytes: int, *, write: bool, stream: str | None = None) -> Transfer:
@@ -100,13 +98,10 @@ class Dram(Component):
         counters["requests"] += 1
         if self._ideal:
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
-        key, channel, bank, position = self._locate(stream, bursts)
-        arrival = ceil_div(now * self._fs, self._cycles) + self._controller
-        free_before = self._pins[:, kernel.FREE].copy() if self._timeline else None
-        begin, end, misses, turns = kernel.serve(
-            self._timing, self._pins, self._open_row, self._ready,
-            arrival, key, channel, bank, position, bursts, write,
-        )  # fmt: skip
+        free_before = self._controller.free.copy() if self._timeline else None
+        begin, end, misses, turns = self._controller.serve(
+            self._arrival(now), stream, bursts, write
+        )
         counters["row_misses"] += misses
         counters["row_hits"] += bursts - misses
         counters["turnarounds"] += turns
@@ -118,6 +113,20 @@ class Dram(Component):
             done_cycle=ceil_div(end * self._cycles, self._fs),
         )
 
+    def finish(self) -> int:
+        """Write what still waits in write buffers; the absolute cycle at which all has moved."""
+        now = int(self.env.now)
+        if self._ideal:
+            return now
+        free_before = self._controller.free.copy() if self._timeline else None
+        end, misses, turns = self._controller.flush(self._arrival(now))
+        self.counters["row_misses"] += misses
+        self.counters["row_hits"] -= misses
+        self.counters["turnarounds"] += turns
+        if free_before is not None:
+            self._draw("write", 0, free_before)
+        return ceil_div(end * self._cycles, self._fs)
+
     @property
     def busy_cycles(self) -> int:
         """Cycles in which data moved so far, as a mean over the channels, rounded down."""
@@ -126,72 +135,15 @@ class Dram(Component):
         bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self._burst_bytes
         return bursts * self._burst * self._cycles // (self._fs * self._channels)
 
+    def _arrival(self, now: int) -> int:
+        """When a request of this cycle reaches the channels, in fs."""
+        return ceil_div(now * self._fs, self._cycles) + self._wait
+
     def _draw(self, name: str, begin: int, free_before: np.ndarray) -> None:
         """Put the channels a request used on the timeline, from its first data on any of them."""
         assert self._timeline is not None
-        free = self._pins[:, kernel.FREE]
+        free = self._controller.free
         for channel in np.flatnonzero(free != free_before).tolist():
             start = max(begin, int(free_before[channel])) * self._cycles // self._fs
             end = int(free[channel]) * self._cycles // self._fs
             self._timeline.span(f"{self.path}/channel {channel}", name, start, end)
-
-    def _locate(self, stream: str | None, bursts: int) -> tuple[int, int, int, int]:
-        """Key, first channel and first bank of the rows of a request, and its first burst there."""
-        found = None if stream is None else self._streams.get(stream)
-        if found is None:
-            place = _scatter(self._next_key)
-            bank = (place >> 32) % self._banks
-            if stream is not None:  # streams run side by side: they start in different banks
-                bank = len(self._streams) * _BANK_STRIDE % self._banks
-            found = (self._next_key, place % self._channels, bank, 0)
-            self._next_key += 1
-        if stream is not None:
-            self._streams[stream] = (*found[:3], found[3] + bursts)
-        return found
-
-
-@lru_cache(maxsize=16)
-def _timing_array(dram: DramConfig) -> Ints:
-    """The constants in the order in which the kernel reads them."""
-    timing = _timing(dram)
-    return np.array([timing[name] for name in kernel.TIMING], dtype=np.int64)
-
-
-def _timing(dram: DramConfig) -> dict[str, int]:
-    """The constants of the kernel, times in fs; a burst is rounded up, never faster than peak."""
-    pins_gbps = dram.channel_bits * _exact(dram.transfers_gtps)
-    return {
-        "burst": -int(-8 * dram.burst_bytes * FS_PER_NS / pins_gbps // 1),
-        "row_bursts": dram.row_bytes // dram.burst_bytes,
-        "granule_bursts": dram.interleave_bytes // dram.burst_bytes,
-        "column": _to_fs(dram.column_ns),
-        "activate": _to_fs(dram.row_activate_ns),
-        "precharge": _to_fs(dram.row_precharge_ns),
-        "active": _to_fs(dram.row_active_ns),
-        "activate_interval": _to_fs(dram.activate_interval_ns),
-        "write_recovery": _to_fs(dram.write_recovery_ns),
-        "write_to_read": _to_fs(dram.write_to_read_ns),
-        "read_to_write": _to_fs(dram.read_to_write_ns),
-        "write_batch": dram.write_batch_bursts,
-        "refresh_interval": _to_fs(dram.refresh_interval_ns),
-        "refresh_gap": _to_fs(dram.refresh_gap_ns),
-    }
-
-
-def _exact(value: float) -> Fraction:
-    """The decimal number somebody wrote, without its binary rounding."""
-    return Fraction(repr(value))
-
-
-def _to_fs(nanoseconds: float) -> int:
-    """Whole femtoseconds that cover a time."""
-    return -int(-_exact(nanoseconds) * FS_PER_NS // 1)
-
-
-def _scatter(key: int) -> int:
-    """A fixed 64-bit hash (the finaliser of SplitMix64): same key, same place, in every run."""
-    mask = (1 << 64) - 1
-    key = (key + 1) * 0x9E3779B97F4A7C15 & mask
-    key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & mask
-    key = (key ^ key >> 27) * 0x94D049BB133111EB & mask
-    return key ^ key >> 31

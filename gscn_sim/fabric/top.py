@@ -50,6 +50,7 @@ def run_fabric(schedule: Schedule, config: Config, timeline: Probe | None = None
     gangs = [GangState(env, gang, i) for i, gang in enumerate(schedule.gangs)]
     buffer = GlobalBuffer(env, schedule, dram, network, gangs)
     drains = [Drain(env, state, dram, timeline) for state in gangs]
+    dram.lay_out({drain.path: sum(drain.sizes_bytes) for drain in drains})
     pes = [
         ProcessingElements(env, state, buffer, drain, config, timeline)
         for state, drain in zip(gangs, drains, strict=True)
@@ -63,7 +64,7 @@ def run_fabric(schedule: Schedule, config: Config, timeline: Probe | None = None
     )
     ends = _per_pe([pe.end for pe in pes])
     computed = max(ends)
-    cycles = max(computed, *(drain.end for drain in drains))
+    cycles = max(computed, dram.finish(), *(drain.end for drain in drains))
     tail = cycles - computed
     unused = config.num_pes - len(ends)
     output_wait = _per_pe([pe.output_wait + tail for pe in pes])

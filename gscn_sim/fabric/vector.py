@@ -95,6 +95,7 @@ class VectorUnit(Component):
                 yield from self.until(computed[-1])
                 written = max(written, self.dram.write(write, stream=f"{name}.out"))
         yield from self.until(max(computed[-1], written))
+        yield from self.until(self.dram.finish())
         return busy
 
     def _moved(self) -> tuple[int, int]:

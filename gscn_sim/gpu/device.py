@@ -12,7 +12,7 @@ from typing import Any
 from gscn_sim.gpu.coefficients import LIBRARIES
 from gscn_sim.gpu.errors import GpuError
 from gscn_sim.toml import TomlError, parse_toml, read_toml
-from workloads.errors import one_line
+from workloads.errors import did_you_mean, one_line
 from workloads.records import shown
 
 _DATA = resources.files("gscn_sim.gpu") / "data"
@@ -191,6 +191,7 @@ def _load(name: str, precision: str | None) -> Device:
     if name not in device_names():
         raise GpuError(
             f"GPU device must be one of {', '.join(device_names())}, got {one_line(name)[:80]!r}"
+            f"{did_you_mean(name, device_names())}"
         )
     device = _device(name, parse_toml((_DATA / f"{name}.toml").read_text(encoding="utf-8")), name)
     return device if precision is None else device.at(precision)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from gscn_sim.report.sources import RunSource
 from gscn_sim.results.tables import SLOTS
+from gscn_sim.results.words import time_unit
 from workloads import Phase
 
 Figure = dict[str, Any]
@@ -30,11 +32,14 @@ PHASE_COLOURS = {
     "pre_wgrad": "#e69f00",
 }
 _LAYOUT: dict[str, Any] = {
+    "height": 430,
     "template": "none",
     "font": {"family": "system-ui, sans-serif", "size": 12},
     "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
 }
+TALL_BAR = 8
+"""Above so many times the median the tallest bar would leave nothing of the others to see."""
 _BAR_PIXELS = 16
 """Room for the name under a bar; a figure of more bars than the page is wide can be scrolled."""
 
@@ -59,11 +64,76 @@ def speedup_bars(run: RunSource) -> Figure:
                 "array": (known["speedup_high"] - known["speedup"]).tolist(),
                 "arrayminus": (known["speedup"] - known["speedup_low"]).tolist(),
                 "thickness": 1,
+                "color": "#888888",
             }
         traces.append(bar)
     names = run.layers["layer"].unique().tolist()
-    axis = {"title": {"text": "speed-up"}, "rangemode": "tozero"}
+    heights = run.layers["speedup"].dropna()
+    axis: Figure = {"title": {"text": "speed-up (times the GPU)"}, "rangemode": "tozero"}
+    if len(heights) and heights.max() > TALL_BAR * heights.median():
+        axis = _log_axis("speed-up (times the GPU, logarithmic)", heights.tolist())
     return _figure(traces, xaxis=_names_axis(names), yaxis=axis)
+
+
+def time_bars(run: RunSource) -> Figure:
+    """Where the backward pass's time goes on each machine, one stacked bar a machine.
+
+    The GPU's other layers are there for networks whose layers are known.
+    """
+    rows = {row["phase"]: row for row in run.summary.to_dict(orient="records")}
+    whole = rows.get("backward_with_pre", rows.get("backward"))
+    if whole is None or not math.isfinite(whole["gpu_seconds"]):
+        return _figure([])
+    machine, gpu = str(run.config["name"]), "GPU, dense"
+    unit, scale = time_unit(float(whole["gpu_seconds"]))
+    parts = {
+        phase: ([machine, gpu], [rows[phase]["seconds"], rows[phase]["gpu_seconds"]])
+        for phase in PHASE_COLOURS
+        if phase in rows and phase != "forward"
+    }
+    others = whole["gpu_whole_seconds"] - whole["gpu_seconds"]
+    if others > 0:
+        parts["other layers (GPU model)"] = ([machine, gpu], [others, others])
+    traces = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": name,
+            "y": machines,
+            "x": [seconds * scale if math.isfinite(seconds) else 0.0 for seconds in times],
+            "marker": {"color": PHASE_COLOURS.get(name, "#999999")},
+            "hovertemplate": "%{y} " + name + ": %{x:.4g} " + unit + "<extra></extra>",
+        }
+        for name, (machines, times) in parts.items()
+    ]
+    axis = {"title": {"text": f"time of a backward pass ({unit})"}}
+    names = {"autorange": "reversed", "automargin": True}
+    return _figure(traces, barmode="stack", height=300, xaxis=axis, yaxis=names)
+
+
+def speedup_by_density(run: RunSource) -> Figure:
+    """Speed-up of each layer against how many of its dense products are useful."""
+    layers = run.layers[run.layers["speedup"].notna()]
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": phase,
+            "x": (100 * rows["useful_products"] / rows["dense_macs"]).tolist(),
+            "y": rows["speedup"].tolist(),
+            "text": rows["layer"].tolist(),
+            "marker": {"color": PHASE_COLOURS[phase], "size": 8},
+            "hovertemplate": "%{text}: %{x:.3g} % of the products, %{y:.3g}x",
+        }
+        for phase, rows in _by_phase(layers)
+    ]
+    across = [x for trace in traces for x in trace["x"]]
+    up = [y for trace in traces for y in trace["y"]]
+    axes = {
+        "xaxis": _log_axis("products of two non-zeros (% of the dense ones)", across),
+        "yaxis": _log_axis("speed-up (times the GPU)", up),
+    }
+    return _figure(traces, **axes)
 
 
 def slot_bars(run: RunSource) -> Figure:
@@ -85,9 +155,8 @@ def slot_bars(run: RunSource) -> Figure:
         traces,
         barmode="stack",
         width=max(1100, _BAR_PIXELS * len(labels)),
-        height=430,
         xaxis=_names_axis(labels),
-        yaxis={"title": {"text": "% of slots"}},
+        yaxis={"title": {"text": "multiplier slots (%)"}},
     )
 
 
@@ -121,14 +190,14 @@ def roofline(run: RunSource) -> Figure:
             "name": "roof",
             "x": ends,
             "y": [min(peak, bandwidth * x) for x in ends],
-            "line": {"color": "#000000", "width": 1},
+            "line": {"color": "text", "width": 1},  # the page's own colour
             "hoverinfo": "skip",
         }
     )
-    log = {"type": "log", "dtick": "D2", "automargin": True}
+    heights = [y for trace in traces for y in trace["y"]]
     axes = {
-        "xaxis": {**log, "title": {"text": "useful products a DRAM byte"}},
-        "yaxis": {**log, "title": {"text": "useful products a second"}, "tickformat": "~s"},
+        "xaxis": _log_axis("useful products for each DRAM byte", [*reach, *ends]),
+        "yaxis": _log_axis("useful products per second", heights),
     }
     return _figure(traces, **axes)
 
@@ -147,7 +216,11 @@ def pe_heat_map(run: RunSource, phase: str) -> Figure:
         "colorbar": {"title": {"text": "% busy"}},
         "hovertemplate": "PE row %{y}, column %{x}: %{z:.1f} % busy<extra></extra>",
     }
-    return _figure([trace], yaxis={"autorange": "reversed", "title": {"text": "PE row"}})
+    axes = {
+        "xaxis": {"title": {"text": "PE column"}},
+        "yaxis": {"autorange": "reversed", "title": {"text": "PE row"}},
+    }
+    return _figure([trace], **axes)
 
 
 def phases_in(frame: pd.DataFrame) -> list[str]:
@@ -171,6 +244,27 @@ def machine_peaks(config: dict[str, Any]) -> tuple[float, float]:
 
 def _by_phase(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(phase, frame[frame["phase"] == phase]) for phase in phases_in(frame)]
+
+
+def _log_axis(title: str, values: list[float]) -> Figure:
+    """A logarithmic axis with 1, 2 and 5 of each decade written out: 20, 50k, 2G."""
+    shown = [value for value in values if value > 0] or [1.0]
+    first, last = (math.floor(math.log10(end)) for end in (min(shown), max(shown)))
+    ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in (1, 2, 5)]
+    return {
+        "title": {"text": title},
+        "type": "log",
+        "tickvals": ticks,
+        "ticktext": [_short(tick) for tick in ticks],
+        "automargin": True,
+    }
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def _names_axis(names: list[str]) -> Figure:

@@ -14,6 +14,7 @@ import pandas as pd
 from gscn_sim.files import digits, plain, records, whole_numbers, write_text
 from gscn_sim.report import figures
 from gscn_sim.report.sources import RunSource, SweepSource, read_source
+from gscn_sim.results.words import metric_factor, metric_title
 from workloads import GscnError
 
 MAX_POINTS = 20_000
@@ -34,10 +35,13 @@ def write_report(source: str | Path, path: str | Path) -> None:
 def run_page(run: RunSource) -> str:
     """The page of one run: headline, speed-ups, slots, roofline, PE load, tables."""
     shown = {
+        "time": ("Where the time goes", figures.time_bars(run)),
         "speedup": ("Speed-up of each layer", figures.speedup_bars(run)),
+        "density": ("Speed-up against density", figures.speedup_by_density(run)),
         "slots": ("Where the multiplier slots went", figures.slot_bars(run)),
         "roofline": ("Roofline", figures.roofline(run)),
     }
+    shown = {name: entry for name, entry in shown.items() if entry[1]["data"]}
     for phase in run.pe_busy:
         if run.pe_busy[phase]:
             title = f"How busy each PE was: {phase}"
@@ -49,6 +53,7 @@ def run_page(run: RunSource) -> str:
         tables={"Summary": _cells(run.summary), "Layers": _cells(run.layers)},
         config=run.config,
         provenance=_flat(run.provenance),
+        timeline=str(run.provenance.get("timeline") or ""),
         data={"figures": {name: figure for name, (_, figure) in shown.items()}},
     )
 
@@ -59,7 +64,7 @@ def sweep_page(sweep: SweepSource) -> str:
     Raises:
         GscnError: more points than a page can hold.
     """
-    from gscn_sim.sweep import Objective, best, overlap_note, sensitivity
+    from gscn_sim.sweep import Objective, best, effects_note, sensitivity
     from gscn_sim.sweep.errors import SpaceError
     from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.table import axis_names, finished
@@ -73,14 +78,15 @@ def sweep_page(sweep: SweepSource) -> str:
     metrics = [name for name in METRICS if done[name].notna().any() and done[name].nunique() > 1]
     metrics = metrics or ["seconds"]
     axes = axis_names(done)
-    tables = {}
+    effects = {}
+    for metric in metrics:
+        with contextlib.suppress(SpaceError):  # there may be nothing that differs
+            rows = records(sensitivity(done, metric))
+            effects[metric] = {"rows": rows, "note": effects_note(done, metric)}
     headline = f"{len(done):,} points simulated"
     if done["speedup"].notna().any():
         top = best(done, speed, count=1).iloc[0]
         headline += f"; the fastest, point {top['point']}, reaches {top['speedup']:.2f}x"
-        with contextlib.suppress(SpaceError):  # there may be nothing that differs
-            effects = _cells(sensitivity(done, "speedup"))
-            tables["Main effects on speedup"] = {**effects, "note": overlap_note(done, "speedup")}
     columns = ["sweep", "point", *axes, *metrics, "limited_by", "network", "batch_size"]
     points = done[list(dict.fromkeys(columns))]
     front = _front(done)
@@ -89,14 +95,18 @@ def sweep_page(sweep: SweepSource) -> str:
         title=f"Sweep {Path(sweep.name).name}",
         headline=headline,
         figures={},
-        tables=tables,
+        tables={},
         config=common,
         provenance={},
+        timeline="",
         data={
             "points": records(points),
             "front": front,
             "metrics": metrics,
             "axes": axes,
+            "effects": effects,
+            "titles": {name: metric_title(name) for name in [*points.columns, *metrics]},
+            "factors": {name: metric_factor(name) for name in metrics},
             "configs": changes,
             "start": {
                 "x": next((m for m in ("area_mm2", "energy_j") if m in metrics), metrics[0]),

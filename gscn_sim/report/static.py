@@ -10,6 +10,7 @@ from gscn_sim.files import whole_file
 from gscn_sim.report.figures import PHASE_COLOURS, SLOT_COLOURS, phases_in
 from gscn_sim.report.sources import RunSource, SweepSource, read_source
 from gscn_sim.results.tables import SLOTS
+from gscn_sim.results.words import metric_factor, metric_title, metric_words
 from workloads import GscnError
 
 if TYPE_CHECKING:
@@ -154,16 +155,17 @@ def draw_pareto(axes: Axes, sweep: SweepSource, x_metric: str, y_metric: str) ->
 
     objectives = parse_objectives(f"{x_metric},{y_metric}", METRICS)
     done = finished(sweep.table)
-    axes.scatter(done[x_metric], done[y_metric], s=8, alpha=0.4, color="#0072b2", label="designs")
+    across, up = metric_factor(x_metric), metric_factor(y_metric)
+    places = done[x_metric] * across, done[y_metric] * up
+    axes.scatter(*places, s=8, alpha=0.4, color="#0072b2", label="designs")
     front = pareto(sweep.table, objectives)
     for (network, batch), rows in front.groupby(["network", "batch_size"], sort=False):
         line = rows.sort_values(x_metric)
         label = f"best of {network}, batch {batch}"
-        axes.step(
-            line[x_metric], line[y_metric], where="post", marker="o", markersize=3, label=label
-        )
-    axes.set_xlabel(x_metric)
-    axes.set_ylabel(y_metric)
+        across_line, up_line = line[x_metric] * across, line[y_metric] * up
+        axes.step(across_line, up_line, where="post", marker="o", markersize=3, label=label)
+    axes.set_xlabel(metric_title(x_metric))
+    axes.set_ylabel(metric_title(y_metric))
     axes.legend(frameon=False)
 
 
@@ -174,4 +176,4 @@ def draw_effects(axes: Axes, sweep: SweepSource, metric: str) -> None:
     effects = sensitivity(sweep.table, metric)
     axes.barh(effects["axis"], 100 * effects["share"], color="#0072b2")
     axes.invert_yaxis()
-    axes.set_xlabel(f"% of the variance of {metric}")
+    axes.set_xlabel(f"% of the variance of {metric_words(metric)}")

@@ -9,10 +9,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gscn_sim.files import whole_file
 
 MAX_LANES = 16  # rows a track may take for spans that overlap
 LARGEST_GRAIN = 1 << 48
+GROUPS = ("layer", "dram", "buffer", "network", "pe", "drain")
+"""The order of the groups in a viewer: what is computed, then the way of the data."""
+SHARES = (
+    ("dram", "bandwidth, % of peak", None),
+    ("pe", "computing, % of the PEs shown", "compute"),
+)
+"""Counters that follow from the spans of a group, all or those of one name."""
+SHARE_STEPS = 1000
 
 
 class Span(NamedTuple):
@@ -160,17 +170,32 @@ class Timeline:
         self.num_events = sum(len(lane) for lanes in self._tracks.values() for lane in lanes)
         self.num_events += sum(map(len, self._counters.values()))
 
+    def _shares(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """How much of the DRAM's pins and of the PEs shown is at work, in percent over time."""
+        shares = {}
+        for group, name, work in SHARES:
+            tracks = [lanes for t, lanes in self._tracks.items() if t.partition("/")[0] == group]
+            spans = [
+                s for t in tracks for lane in t for s in lane if work is None or s.name == work
+            ]
+            if spans:
+                values = _busy_share(spans, len(tracks), max(1, self.grain_cycles))
+                shares[group, name] = values
+        return shares
+
     def _ns(self, cycle: int) -> int:
         return int(cycle / self._clock)
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        groups: dict[str, int] = {}
+        counters = {**self._shares(), **self._counters}
+        found = {track.partition("/")[0] for track in (*self._tracks, *(t for t, _ in counters))}
+        order = [*(g for g in GROUPS if g in found), *sorted(found - set(GROUPS))]
+        groups = {group: number for number, group in enumerate(order, start=1)}
+        for group, number in groups.items():
+            yield _name("process_name", number, 0, group)
+            sort = {"sort_index": number}
+            yield {"ph": "M", "name": "process_sort_index", "pid": number, "tid": 0, "args": sort}
         thread = 0
-        for track in [*self._tracks, *(track for track, _ in self._counters)]:
-            group = track.partition("/")[0]
-            if group not in groups:
-                groups[group] = len(groups) + 1
-                yield _name("process_name", groups[group], 0, group)
         for track, lanes in self._tracks.items():
             group, _, row = track.partition("/")
             for number, lane in enumerate(lanes):
@@ -188,7 +213,7 @@ class Timeline:
                         "dur": (self._ns(span.end) - start_ns) / 1000,
                         "args": {"cycle": span.start, "cycles": span.end - span.start, **span.args},
                     }
-        for (track, name), values in self._counters.items():
+        for (track, name), values in counters.items():
             group, _, row = track.partition("/")
             for cycle, value in values:
                 yield {
@@ -202,6 +227,26 @@ class Timeline:
 
 def _name(kind: str, process: int, thread: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": {"name": name}}
+
+
+def _busy_share(spans: list[Span], tracks: int, least: int) -> list[tuple[int, float]]:
+    """Percent of so many tracks that spans cover, in steps of equal length up to the last end.
+
+    The cycles that spans cover up to t are the sum of min(t, end) - min(t, start), which sorted
+    ends and starts give at once.
+    """
+    last = max(span.end for span in spans)
+    step = max(least, -(-last // SHARE_STEPS))
+    edges = np.arange(0, last + step, step, dtype=np.float64)
+    covered = np.zeros(len(edges))
+    for sign, moments in ((1, [s.end for s in spans]), (-1, [s.start for s in spans])):
+        times = np.sort(np.array(moments, dtype=np.float64))
+        before = np.searchsorted(times, edges, side="right")
+        sums = np.concatenate([[0.0], np.cumsum(times)])
+        covered += sign * (sums[before] + edges * (len(times) - before))
+    percent = 100 * np.diff(covered) / (step * tracks)
+    steps = [(int(edge), round(float(p), 2)) for edge, p in zip(edges[:-1], percent, strict=True)]
+    return [*steps, (int(edges[-1]), 0.0)]
 
 
 def _merge(lane: list[Span], grain: int) -> list[Span]:

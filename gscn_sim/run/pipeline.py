@@ -139,6 +139,7 @@ def finish_phase(
     seconds = time.perf_counter() - began
     if timeline is not None:
         start, name = timeline.origin_cycle, f"{layer.name} {prepared.problem.phase}"
+        name = f"{name}, iteration {layer.iteration}"
         timeline.span("layer/phase", name, 0, result.cycles)
         timeline.origin_cycle = start + result.cycles
     record = _record(network, layer, prepared, result, config)

@@ -295,10 +295,13 @@ def _on_gpu(
     """The ordinary step on a GPU, and its energy."""
     if gpu is None:
         return None, float("nan")
-    from gscn_sim.gpu import predict_step
+    from gscn_sim.gpu import GpuError, predict_step, step_energy_j
 
     table = predict_step(step.without("resprop"), device=gpu, precision=precision)
-    return table, float("nan")
+    try:
+        return table, step_energy_j(table, gpu, precision)
+    except GpuError:  # nobody measured this device's energy
+        return table, float("nan")
 
 
 def _link_bytes(records: dict[tuple[str, Phase], list[PhaseRecord]], config: Config) -> float:

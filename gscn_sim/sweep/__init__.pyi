@@ -1,4 +1,5 @@
 from .answers import best as best
+from .answers import effects_note as effects_note
 from .answers import main_effects as main_effects
 from .answers import overlap_note as overlap_note
 from .answers import pareto as pareto

@@ -14,6 +14,8 @@ from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.search import Objective
 from gscn_sim.sweep.table import axis_names, check_metric, finished
 
+SMALLEST_REST = 0.0005
+SHARE_DECIMALS = 12  # beyond them it is rounding of sums
 MAX_LEVELS = 8
 WORKLOAD = ["network", "batch_size", "trace_digest"]
 
@@ -105,7 +107,7 @@ def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> p
             {
                 "axis": axis,
                 "levels": len(effects),
-                "share": between / total if total else 0.0,
+                "share": round(between / total, SHARE_DECIMALS) if total else 0.0,
                 "lowest_mean": effects["mean"].iloc[low],
                 "highest_mean": effects["mean"].iloc[high],
                 "at_lowest": str(effects["level"].iloc[low]),
@@ -126,6 +128,16 @@ def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
     grouped = frame.groupby(levels, sort=False)[metric]
     effects = grouped.agg(points="count", mean="mean", lowest="min", highest="max")
     return effects.rename_axis("level").reset_index()
+
+
+def effects_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> str:
+    """What the shares of :func:`sensitivity` leave out, or why they overlap."""
+    if note := overlap_note(frame, metric, where):
+        return note
+    rest = 1 - float(sensitivity(frame, metric, where)["share"].sum())
+    if rest < SMALLEST_REST:
+        return ""
+    return f"The other {100 * rest:.1f} % is what parameters do only together (interactions)."
 
 
 def overlap_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> str:

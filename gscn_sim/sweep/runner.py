@@ -99,6 +99,8 @@ class _Tally:
         if self.total is None or ran != 2 * workers:
             return
         left = self.total - self.finished
+        if not left:
+            return
         pace = (time.monotonic() - self.started) / ran
         self.say(f"{pace:.2g} s a point: about {_minutes(pace * left)} for the other {left:,}")
 

@@ -14,9 +14,41 @@ import pandas as pd
 import pytest
 
 from gscn_sim.cli import demo
+from gscn_sim.config import load_config
 
 SHIPPED = Path(str(resources.files("workloads.data").joinpath(demo.SHIPPED_TRACE)))
 OPTIONS = ("--gpu", "roofline")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_compiled_aside(request, monkeypatch):
+    """The demo compiles in processes of its own; here only the test about that does."""
+    if "compiles" not in request.node.name:
+        monkeypatch.setattr(demo, "COMPILE", "pass")
+
+
+def test_the_demo_compiles_while_it_trains(monkeypatch):
+    """What the processes run simulates each phase of the demo on the design that is asked for."""
+    seen = []
+    monkeypatch.setattr(
+        "gscn_sim.run.simulate.simulate",
+        lambda trace, config, phases: seen.append((len(trace.layers), config, phases)),
+    )
+    config = load_config("scnn", {"pe.accumulator_banks": 64})
+    monkeypatch.setattr(
+        demo.subprocess, "Popen", lambda words, **_: Started(demo.compile_kernels(*words[3:]))
+    )
+    with demo.compiling(config) as wait:
+        wait()
+    assert [phases for *_, phases in seen] == [["dgrad"], ["wgrad", "pre_wgrad"]]
+    for layers, made, _ in seen:
+        assert layers == 7  # one iteration of five
+        assert (made.pe, made.dram, made.policy) == (config.pe, config.dram, config.policy)
+
+
+class Started:
+    def __init__(self, _):
+        self.wait = self.kill = lambda: None
 
 
 def test_without_torch_it_uses_the_shipped_trace_and_says_so(invoke, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gscn_sim.cli import COMMANDS, main
+from gscn_sim.cli import COMMANDS, completion, main
 from gscn_sim.cli.group import CommandGroup
 from gscn_sim.errors import DeadlockError
 from workloads import GscnError
@@ -70,6 +70,80 @@ def test_an_unknown_command_is_one_line():
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 1
     assert "runn" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "proposal"),
+    [
+        (["runn"], "did you mean run?"),
+        (["sensitivty"], "did you mean sensitivity?"),
+        (["trace", "inf"], "did you mean info?"),
+        (["xyz"], "there are run, "),
+        (["run", "x.npz", "--gup", "v100"], "--gpu"),
+        (["config", "show", "gcsn"], "did you mean gscn?"),
+        (["config", "show", "--set", "pe.acumulator_banks=3"], "mean pe.accumulator_banks?"),
+        (["config", "show", "--set", "accumulator_banks=3"], "mean pe.accumulator_banks?"),
+        (["run", "x.npz", "--gpu", "gtx1080ti"], "did you mean gtx-1080ti?"),
+        (["trace", "synth", "--network", "resnet43", "-o", "x.npz"], "did you mean resnet34?"),
+    ],
+)
+def test_what_is_mistyped_comes_back_with_a_proposal(words, proposal):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert proposal in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["-h"], ["run", "-h"], ["trace", "import", "-h"], ["gpu", "-h"]])
+def test_h_is_help(words):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0
+    assert result.stdout == CliRunner().invoke(main, [*words[:-1], "--help"]).stdout
+    assert result.stdout.startswith("Usage: ")
+
+
+def test_commands_for_development_stand_apart():
+    used, developed = CliRunner().invoke(main, ["-h"]).stdout.split("To check and develop")
+    for name in COMMANDS:
+        assert (f"\n  {name} " in developed) == (name in ("demo", "verify", "reproduce"))
+        assert (f"\n  {name} " in used) != (f"\n  {name} " in developed)
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "gscn_sim"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("gscn-sim, version ")
+    done = subprocess.run([*command, "-h"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: gscn-sim [OPTIONS]")
+
+
+@pytest.mark.parametrize(
+    ("words", "proposed"),
+    [
+        ("run x.npz --set pe.accumulator_b", ["pe.accumulator_banks="]),
+        ("run x.npz --config d", ["dense", "dnnsim-scnn"]),
+        ("run x.npz --gpu roofline:v", ["roofline:v100"]),
+        ("trace synth --network vgg", ["vgg16", "vgg19"]),
+        ("run some", ["some"]),  # files: the shell's own
+        ("ru", ["run"]),
+    ],
+)
+def test_the_shell_can_complete(words, proposed):
+    environment = {
+        "_GSCN_SIM_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"gscn-sim {words}",
+        "COMP_CWORD": str(len(words.split())),
+    }
+    result = CliRunner().invoke(main, env=environment, prog_name="gscn-sim")
+    assert [line.partition(",")[2] for line in result.stdout.splitlines()] == proposed
+
+
+def test_values_of_a_choice_are_proposed_after_the_key():
+    found = completion.assignments(None, None, "policy.bank_hash=")
+    assert all(item.value.startswith("policy.bank_hash=") for item in found)
+    keys = completion.assignments(None, None, "dram.preset=h")
+    assert [item.value for item in keys] == ["dram.preset=hbm2"]
+    assert [item.value for item in completion.assignments(None, None, "policy.")]
 
 
 def test_no_command_shows_the_help():

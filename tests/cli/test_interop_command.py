@@ -26,6 +26,46 @@ def test_a_table_becomes_a_trace_and_its_shapes_a_topology(invoke, tmp_path):
     assert shapes == [first.shape, second.shape]
 
 
+TOPOLOGY = (
+    "Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, "
+    "Stride height, Stride width,\nConv1, 64, 128, 5, 5, 3, 8, 1, 2,\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form", "output"),
+    [
+        ("net.csv", TABLE, "table", (8, 6, 6)),
+        ("net.TXT", TABLE.replace(",", ";"), "table", (8, 6, 6)),
+        ("net.tsv", TABLE.replace(",", "\t"), "table", (8, 6, 6)),
+        ("net.csv", TOPOLOGY, "scalesim", (8, 60, 63)),
+        ("gemm.csv", "Layer, M, N, K,\nfc, 64, 10, 512,\n", "scalesim", (10, 64, 1)),
+    ],
+)
+def test_a_file_says_itself_what_it_is(invoke, tmp_path, name, content, form, output):
+    (tmp_path / name).write_text(content)
+    result = invoke("trace", "import", tmp_path / name, "-o", tmp_path / "made.npz")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith(f"read as {form}\n")
+    assert workloads.load(tmp_path / "made.npz").layers[0].shape.gradient_shape == output
+
+
+def test_an_ending_that_says_nothing_is_refused(invoke, tmp_path):
+    (tmp_path / "net.data").write_text(TABLE)
+    result = invoke("trace", "import", tmp_path / "net.data", "-o", tmp_path / "made.npz")
+    assert result.exit_code == 2
+    assert "name must end in .onnx, .csv, .tsv, .txt or be a folder's, or --from" in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_found_before_the_work(invoke, tmp_path):
+    """The message is about the name that was given, and the input is not even looked at."""
+    for output in (tmp_path / "none" / "out.npz", tmp_path):
+        result = invoke("trace", "import", tmp_path / "no.csv", "-o", output)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"error: {output}: cannot be written: ")
+        assert "no.csv" not in result.stderr
+
+
 def test_a_bad_line_is_one_line_on_stderr_and_writes_nothing(invoke, tmp_path):
     source, made = tmp_path / "net.csv", tmp_path / "net.npz"
     source.write_text(TABLE + "a,1,1,1,1,1,many,\n")
@@ -53,6 +93,17 @@ def test_an_onnx_graph_becomes_a_trace_or_one_line(invoke, tmp_path):
     assert result.exit_code == 0, result.output
     (layer,) = workloads.load(made).layers
     assert (layer.name, layer.shape) == ("stem", workloads.LayerShape(C=3, H=8, W=8, K=4, R=3, S=3))
+    nodes = [onnx.helper.make_node("Conv", ["y", "w"], ["z"], name="odd", domain="my.own")]
+    graph.node.extend(nodes)
+    opsets = [onnx.helper.make_opsetid(domain, 18) for domain in ("", "my.own")]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets), source)
+    result = invoke("trace", "import", source, "-o", made)
+    assert result.exit_code == 2
+    assert "node 'odd'" in result.stderr
+    result = invoke("trace", "import", source, "--skip-unsupported", "-o", made)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines()[0] == "1 nodes are left out, and so is their work:"
+    assert "odd: must be Conv, Gemm" in result.stderr
     source.write_bytes(b"no graph")
     result = invoke("trace", "import", source, "--from", "onnx", "-o", made)
     assert result.exit_code == 2

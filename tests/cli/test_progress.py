@@ -1,11 +1,12 @@
-"""The progress bar: on a terminal only, and gone when the command ends."""
+"""Progress: a bar on a terminal, lines elsewhere, nothing for who wants quiet."""
 
 import io
 import sys
+import time
 
 import pytest
 
-from gscn_sim.cli.show import progress
+from gscn_sim.cli.progress import progress
 
 
 class Terminal(io.StringIO):
@@ -23,9 +24,32 @@ def test_a_terminal_sees_the_bar_and_what_is_done(monkeypatch):
     assert "conv2" in shown
 
 
-@pytest.mark.parametrize(("stream", "quiet"), [(io.StringIO(), False), (Terminal(), True)])
-def test_a_file_or_a_quiet_user_sees_nothing(monkeypatch, stream, quiet):
+def test_a_pipe_sees_a_line_every_few_seconds(monkeypatch):
+    stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    with progress(quiet) as update:
+    monkeypatch.setattr("gscn_sim.cli.progress.SECONDS_BETWEEN_LINES", 0.01)
+    with progress() as update:
+        wait_for(stream, "compiles its kernels")
+        update(0, 3, "conv1")
+        wait_for(stream, "0 of 3  starting")
+        update(1, 3, "conv2")
+        wait_for(stream, "1 of 3  conv2")
+    said = stream.getvalue()
+    assert said.endswith("\n")
+    time.sleep(0.05)
+    assert stream.getvalue() == said  # the teller has ended
+
+
+def wait_for(stream, words):
+    limit = time.monotonic() + 20
+    while words not in stream.getvalue():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_quiet_user_sees_nothing(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress(True) as update:
         assert update is None
     assert stream.getvalue() == ""

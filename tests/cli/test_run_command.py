@@ -20,7 +20,7 @@ def test_table_has_units_headline_and_fits(invoke, toy_trace):
     result = invoke("run", toy_trace, *SMALL)
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert max(map(len, lines[:-1])) <= 100
+    assert max(map(len, lines[:-1])) <= 80
     assert "speed-up" in result.stdout
     assert lines[-1].startswith("backward pass with its pre-phases on gscn: ")
     assert " than gtx-1080ti (roofline); " in lines[-1]

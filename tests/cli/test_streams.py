@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gscn_sim.cli.show import progress, show_frame
+from gscn_sim.cli.progress import progress
+from gscn_sim.cli.show import show_frame
 from gscn_sim.files import csv_text
 from gscn_sim.report.static import write_plot
 

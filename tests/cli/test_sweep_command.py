@@ -51,7 +51,7 @@ def test_answers(invoke, swept, tmp_path):
     for command in ("pareto", "best", "sensitivity", "export"):
         result = invoke(command, swept)
         assert result.exit_code == 0, result.stderr
-        assert max(map(len, result.stdout.splitlines())) <= 100
+        assert max(map(len, result.stdout.splitlines())) <= 80
     effects = pd.read_csv(io.StringIO(invoke("sensitivity", swept, "--format", "csv").stdout))
     assert effects["axis"].iloc[0] == "array.clock_ghz"
     exported = tmp_path / "all.csv"

@@ -17,8 +17,9 @@ from gscn_sim.cli import main
 
 HOWTO = Path(__file__).resolve().parents[2] / "docs" / "howto"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
-GIVEN = ("pip", "onnx", "npy", "sweep")
-"""Lines with these words are not run: files of one's own, other processes."""
+GIVEN = ("pip", "onnx", "npy", "sweep", "measure", "fit", "bf16")
+"""Lines with these words are not run: files of one's own, other processes, a card of one's own
+(tests/gpu/test_gpu_own.py runs those)."""
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,18 @@ from oracles.memory import Memory
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.fabric.dram import Dram, _scatter, bound_cycles
+from gscn_sim.fabric.dram import Dram, bound_cycles
+from gscn_sim.fabric.memory_controllers import InOrder, scatter
 from gscn_sim.results.timeline import Timeline
 
-PRESETS = ("gddr5x-484", "hbm2", "ddr4-2400", "lpddr4", "ddr4-50")
+PRESETS = ("gddr5x-484", "gddr5", "hbm2", "hbm3", "hbm3e", "ddr4-2400", "lpddr4", "ddr4-50")
 MEBIBYTE = 1 << 20
 
 # One channel of 8 bytes at 1 GT/s and a clock of 1 GHz: a burst is 8 cycles, one cycle is 1 ns.
 SMALL = {
     "array.clock_ghz": 1.0,
     "dram.kind": "ddr4",
+    "dram.scheduler": "fcfs",
     "dram.channels": 1,
     "dram.channel_bits": 64,
     "dram.transfers_gtps": 1.0,
@@ -137,12 +139,13 @@ def test_busy_cycles_at_a_clock_that_divides_no_burst() -> None:
 def test_places_are_drawn_by_splitmix64() -> None:
     """The first outputs of the published generator (Steele et al., OOPSLA 2014) from seed 0."""
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC]
-    assert [_scatter(key) for key in range(4)] == published
+    assert [scatter(key) for key in range(4)] == published
 
 
 def test_every_channel_and_bank_is_drawn() -> None:
-    dram = memory(load_config("gscn", SMALL | {"dram.channels": 4, "dram.banks": 8}))
-    places = [dram._locate(None, 1)[1:3] for _ in range(400)]
+    dram = load_config("gscn", SMALL | {"dram.channels": 4, "dram.banks": 8}).dram
+    controller = InOrder(dram)
+    places = [controller.locate(None, 1)[1:3] for _ in range(400)]
     assert len(set(places)) == 4 * 8
 
 
@@ -193,9 +196,11 @@ def test_equals_the_twin_and_meets_the_bounds(
     for wait, size, write, stream in asked:
         env.run(until=env.now + wait) if wait else None
         bursts = -(-size // 64)
-        where = dram._locate(stream, 0)  # where the request will go: the twin has no hash
+        controller = dram._controller
+        assert isinstance(controller, InOrder)
+        where = controller.locate(stream, 0)  # where the request will go: the twin has no hash
         if stream is None:
-            dram._next_key -= 1
+            controller._next_key -= 1
         begin, end = twin.serve(int(env.now), *where, bursts, write)
         transfer = dram.transfer(size, write=write, stream=stream)
         assert transfer.start_cycle == int(begin * clock)
@@ -222,20 +227,21 @@ def test_more_bytes_never_arrive_earlier(size: int, more: int, name: str) -> Non
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("write", [False, True])
-def test_sequential_streams_reach_85_to_95_percent(name: str, write: bool) -> None:
+def test_sequential_streams_reach_85_to_99_percent(name: str, write: bool) -> None:
     config = preset(name)
-    for piece in (64 * MEBIBYTE, 65536):
+    for piece in (64 * MEBIBYTE, 65536):  # what refresh takes is most of the rest
         dram = memory(config)
         done = 0
         for _ in range(64 * MEBIBYTE // piece):
             done = dram.transfer(piece, write=write, stream="s").done_cycle
-        assert 0.85 <= bound_cycles(config, 64 * MEBIBYTE, 0) / done <= 0.95
+        done = max(done, dram.finish())
+        assert 0.85 <= bound_cycles(config, 64 * MEBIBYTE, 0) / done <= 0.99
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_random_bursts_reach_far_less(name: str) -> None:
     config = preset(name)
-    assert efficiency(config, [config.dram.burst_bytes] * 4000) < 0.35
+    assert efficiency(config, [config.dram.burst_bytes] * 4000) < 0.6
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -252,6 +258,9 @@ def test_requesters_that_contend_open_more_rows_and_take_longer(name: str) -> No
     ("name", "peak_gbps"),
     [
         ("gddr5x-484", 484.0),
+        ("gddr5", 24.0),
+        ("hbm3", 665.6),
+        ("hbm3e", 1177.6),
         ("hbm2", 256.0),
         ("ddr4-2400", 19.2),
         ("lpddr4", 12.8),
@@ -281,8 +290,9 @@ def test_each_channel_is_a_track_of_the_timeline() -> None:
     config = preset("ddr4-50")
     timeline = Timeline(clock_ghz=config.array.clock_ghz, num_pes=1)
     dram = Dram(simpy.Environment(), config, timeline=timeline)
-    done = dram.read(3 * 512)
-    dram.write(256)
+    done = dram.read(3 * 4096)
+    dram.write(64)
+    dram.finish()
     events = timeline.document()["traceEvents"]
     names = [event["args"]["name"] for event in events if event["name"] == "thread_name"]
     assert names == ["channel 0", "channel 1", "channel 2"]

@@ -254,6 +254,7 @@ def test_a_fill_waits_until_one_of_those_held_is_done_with() -> None:
 SLOW_MEMORY = {
     "array__clock_ghz": 1.0,
     "dram__preset": "ddr4-2400",
+    "dram__scheduler": "fcfs",
     "dram__transfers_gtps": 1.0,
     "dram__row_activate_ns": 10,
     "dram__column_ns": 5,
@@ -278,6 +279,27 @@ def test_operands_behind_a_slow_memory() -> None:
     assert result.cycles == 54
     assert result.output_wait[0] == 54 - 31
     assert (result.dram_read_bytes, result.dram_write_bytes) == (128, 64)
+
+
+def test_outputs_wait_in_the_buffer_of_a_memory_that_reorders() -> None:
+    """The same, behind a memory that closes what was open before, in 2 ns, and gathers writes.
+
+    The fill's row opens at 2, its burst moves over 17-25, the stream's, in another bank, over
+    25-33. The output is taken at 33, and nothing else comes: it is written at the end, 2 + 10 + 5
+    later, over 50-58.
+    """
+    gang = make_gang(0, [[1]], stream_bytes=[8], stream_dram_bytes=[8], output_bytes=[4])
+    memory = {
+        **SLOW_MEMORY,
+        "dram__scheduler": "fr-fcfs",
+        "dram__row_precharge_ns": 2,
+        "dram__write_activate_ns": 10,
+        "dram__write_column_ns": 5,
+    }
+    result = run_fabric(make_schedule([gang], [16]), machine(**memory))
+    assert result.operand_wait[0] == 25 + 33 - 26
+    assert result.cycles == 58
+    assert result.output_wait[0] == 58 - 33
 
 
 def test_the_latency_of_the_memory_shows_once() -> None:

@@ -16,7 +16,12 @@ CASE_CPU_SECONDS = 20.0
 class Fuzz:
     """Runs one case: a user error is a refusal, anything else that is raised fails the test."""
 
-    def __init__(self, tally: Counter[str], kind: str, allowed: type[Exception]) -> None:
+    def __init__(
+        self,
+        tally: Counter[str],
+        kind: str,
+        allowed: type[Exception] | tuple[type[Exception], ...],
+    ) -> None:
         self.tally = tally
         self.kind = kind
         self.allowed = allowed

@@ -178,10 +178,10 @@ def table_is_what_it_says(path: Path) -> bool:
     """Whether an accepted table has the sizes that Python's csv reader finds, line by line."""
     layers = checked_layers(_read_table(path))
     text = path.read_text(encoding="utf-8-sig")
-    kept = (line.partition("#")[0] for line in io.StringIO(text, newline=""))
+    kept = (line for line in io.StringIO(text, newline="") if not line.startswith("#"))
     rows = [row for row in csv.DictReader(kept) if any(v for v in row.values())]
     return len(rows) == len(layers) and all(
-        getattr(layers, name)[number] == float(row[name] if name in row else DEFAULTS[name])
+        getattr(layers, name)[number] == float(row.get(name) or DEFAULTS[name])
         for number, row in enumerate(rows)
         for name in (*REQUIRED, *DEFAULTS)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_csv_equals_the_python_call(layers: Path, tmp_path: Path) -> None:
 
 def test_table_and_json(layers: Path) -> None:
     shown = run(layers).stdout
-    assert "4 layers on GeForce GTX 1080 Ti, model analytical" in shown
+    assert "4 layers on GeForce GTX 1080 Ti, fp32, model analytical" in shown
     assert "80 % of measured / predicted: forward" in shown
     assert max(len(line) for line in shown.splitlines()) <= 100
     rows = json.loads(run(layers, "--format", "json", "--model", "roofline").stdout)
@@ -63,19 +64,28 @@ def test_many_far_shapes_warn_in_one_line(tmp_path: Path) -> None:
     lines = run(path).stderr.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("warning: row 1: N 512 is far from 4 to 32")
-    assert lines[0].endswith("(and 19 more rows, see column warning)")
+    assert lines[0].endswith("(and 19 more rows, see column gpu_note)")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("N,C\n1,2\n", "lacks column"),
-        ("", "cannot be read as a CSV table"),
+        ("", "must hold a line of column names, got none"),
         (HEADER + "1,1,0,5,1,1,1,0,0,1,1\n", "row 1: H must be a whole number from 1 to"),
-        (HEADER + "1,1,5,5,1,1,1,0,0,1,1\n1,1,5,,1,1,1,0,0,1,1\n", "row 2: W must be a whole"),
+        (
+            HEADER + "1,1,5,5,1,1,1,0,0,1,1\n1,1,5,,1,1,1,0,0,1,1\n",
+            "line 3, column W: must be a whole",
+        ),
         (HEADER + "1,1,5,5,1,7,7,0,0,1,1\n", "row 1: R must be small enough for an output"),
-        (HEADER + "9,1,1,5,5,1,1,1,0,0,1,1\n", "header"),
+        (HEADER + "9,1,1,5,5,1,1,1,0,0,1,1\n", "every cell must stand under a column"),
         (HEADER.replace("stride_w", "N") + "1,1,5,5,1,1,1,0,0,1,1\n", "got 'N' twice"),
+        (
+            HEADER.replace("\n", ",dilation\n") + "1,1,5,5,1,1,1,0,0,1,1,2\n",
+            "did you mean dilation_",
+        ),
+        (HEADER.replace("\n", ",dil_h\n") + "1,1,5,5,1,3,3,0,0,1,1,4\n", "R must be small enough"),
+        (HEADER + "1,1,5,5,1,1,1,0,0,1,1,0,15\n", "line 2: every cell must stand under"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, message: str) -> None:
@@ -84,15 +94,28 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, text: str, messag
     result = run(path, "-o", tmp_path / "out.csv")
     assert result.exit_code == 2
     assert message in result.stderr
-    assert result.stderr.startswith(f"error: {path}: ")
+    assert result.stderr.startswith(f"error: {path}")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_the_reader_is_that_of_all_tables(layers: Path, tmp_path: Path) -> None:
+    """Other separators, an index and whole numbers with a point: the same times."""
+    expected = run(layers, "--format", "csv").stdout
+    frame = pd.read_csv(layers)
+    other = tmp_path / "other.csv"
+    frame.astype(float).to_csv(other, sep=";", decimal=",", encoding="utf-16")
+    assert run(other, "--format", "csv").stdout == expected
+    frame.assign(note="a, b", measured_ms=0.5).to_csv(other, index=False)
+    result = pd.read_csv(io.StringIO(run(other, "--format", "csv").stdout))
+    assert (result["note"] == "a, b").all()
+    assert (result["measured_ms"] == 0.5).all()
 
 
 def test_unknown_device_and_missing_file(layers: Path, tmp_path: Path) -> None:
     result = run(layers, "--device", "rtx")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "must be one of gtx-1080ti, p100" in result.stderr
+    assert "must be one of gtx-1080ti, h100, p100" in result.stderr
     assert run(tmp_path / "none.csv").exit_code == 2
 
 

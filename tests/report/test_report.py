@@ -12,7 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from gscn_sim.cli import main
-from gscn_sim.report.figures import machine_peaks, roofline, slot_bars
+from gscn_sim.report.figures import (
+    machine_peaks,
+    roofline,
+    slot_bars,
+    speedup_bars,
+    time_bars,
+)
 from gscn_sim.report.html import write_report
 from gscn_sim.report.sources import read_run, read_source
 from workloads import GscnError
@@ -117,6 +123,95 @@ def test_a_sweep_in_a_browser(browser, sweep_folder, tmp_path):
     assert len(texts(browser, "#points tr.picked")) == 2
 
 
+def test_effects_of_any_metric(browser, sweep_folder, tmp_path):
+    show(browser, sweep_folder, tmp_path / "sweep.html")
+    first = texts(browser, "#effects-rows td:first-child")
+    assert sorted(first) == ["array.clock_ghz", "array.pe_rows"]
+    assert texts(browser, "#effects-metric option:checked") == ["speed-up (x)"]
+    browser.execute_script(
+        "const s = document.getElementById('effects-metric'); s.value = 'area_mm2';"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    rows = texts(browser, "#effects-rows tbody tr")
+    assert rows[0].startswith("array.pe_rows2100")  # the clock moves no area
+    assert "area (mm2)" in texts(browser, "#effects-bars .xtitle")[0]
+
+
+def test_rows_are_picked_by_the_keyboard(browser, sweep_folder, tmp_path):
+    show(browser, sweep_folder, tmp_path / "sweep.html")
+    row = browser.find_element("css selector", "#points tbody tr")
+    row.send_keys("\ue007")  # Enter
+    assert "Picked design" in texts(browser, "#comparison p")[0]
+    focused = browser.execute_script("return document.activeElement.dataset.position")
+    assert focused == "0"
+
+
+def test_colours_follow_the_reader_and_paper_is_light(browser, run_json, tmp_path):
+    write_report(run_json, tmp_path / "run.html")
+    colours = {}
+    for scheme, media in (("light", ""), ("dark", ""), ("dark", "print")):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        emulated = {"media": media, "features": features}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", emulated)
+        browser.get((tmp_path / "run.html").as_uri())
+        wait_for(browser, "return document.querySelectorAll('.main-svg').length")
+        colours[scheme, media] = browser.execute_script(
+            "const style = (e, name) => getComputedStyle(e)[name];"
+            "return [style(document.body, 'backgroundColor'), style(document.body, 'color'),"
+            " style(document.querySelector('#figure-speedup .ytick text'), 'fill'),"
+            " style(document.querySelector('.modebar'), 'display'),"
+            " style(document.querySelector('.scroll'), 'maxHeight')]"
+        )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    for (scheme, media), (back, text, label, bar, height) in colours.items():
+        assert contrast(back, text) > 7, (scheme, media)
+        assert contrast(back, label) > 4.5, (scheme, media)
+        assert (luminance(back) > 0.5) == (scheme == "light" or media == "print")
+        assert (bar == "none") == (height == "none") == (media == "print")
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.1) of ``rgb(r, g, b)``."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_bar_149_times_the_others_leaves_them_to_be_seen(run_json):
+    run = read_run(run_json)
+    assert "type" not in speedup_bars(run)["layout"]["yaxis"]
+    run.layers.loc[0, "speedup"] = 149 * run.layers["speedup"].median()
+    axis = speedup_bars(run)["layout"]["yaxis"]
+    assert axis["type"] == "log"
+    assert "100" in axis["ticktext"]
+
+
+def test_times_on_each_machine_are_those_of_the_summary(run_json):
+    run = read_run(run_json)
+    summary = run.summary.set_index("phase")
+    bars = {bar["name"]: bar["x"] for bar in time_bars(run)["data"]}
+    assert set(bars) == {"dgrad", "wgrad", "pre_dgrad", "pre_wgrad"}
+    machine, gpu = (sum(times) for times in zip(*bars.values(), strict=True))
+    ratio = (
+        summary.loc["backward_with_pre", "gpu_seconds"]
+        / summary.loc["backward_with_pre", "seconds"]
+    )
+    assert gpu / machine == pytest.approx(ratio)
+
+
+def test_the_page_links_its_timeline(run_json, tmp_path):
+    document = json.loads(run_json.read_text())
+    document["provenance"]["timeline"] = "tl.json.gz"
+    (tmp_path / "run.json").write_text(json.dumps(document))
+    write_report(tmp_path / "run.json", tmp_path / "run.html")
+    assert '<a href="tl.json.gz">' in (tmp_path / "run.html").read_text(encoding="utf-8")
+
+
 def test_a_point_in_the_scatter_is_picked_by_a_click(browser, sweep_folder, tmp_path):
     show(browser, sweep_folder, tmp_path / "sweep.html")
     browser.execute_script(
@@ -139,7 +234,7 @@ def test_a_box_filters_the_table_and_hovering_tells(browser, sweep_folder, tmp_p
     browser.execute_script(f"Plotly.Fx.hover({plot}, [{{curveNumber: {index}, pointNumber: 0}}])")
     hover = wait_for(browser, "return document.querySelector('.hoverlayer').textContent")
     assert "array.clock_ghz: " in hover
-    assert "speedup: " in hover
+    assert "speed-up (x): " in hover
 
 
 def test_tables_have_whole_numbers_whole_and_say_when_shares_overlap(

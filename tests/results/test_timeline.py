@@ -28,7 +28,11 @@ def spans(timeline: Timeline) -> list[dict[str, Any]]:
 def check_structure(timeline: Timeline) -> None:
     """What a viewer needs: named processes and threads, ordered and disjoint spans of a thread."""
     events = timeline.document()["traceEvents"]
-    names = {(e["name"], e["pid"], e["tid"]): e["args"]["name"] for e in events if e["ph"] == "M"}
+    names = {
+        (e["name"], e["pid"], e["tid"]): e["args"]["name"]
+        for e in events
+        if e["name"] in ("process_name", "thread_name")
+    }
     threads: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
     for event in events:
         assert event["ph"] in "MXC"
@@ -54,14 +58,19 @@ def test_events_by_hand() -> None:
     timeline.span("drain", "drain", 200, 300)
     timeline.counter("dram/channel 0", "GB/s", 40, 7.5)
     assert timeline.document()["traceEvents"] == [
-        {"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": "pe"}},
-        {"ph": "M", "name": "process_name", "pid": 2, "tid": 0, "args": {"name": "drain"}},
-        {"ph": "M", "name": "process_name", "pid": 3, "tid": 0, "args": {"name": "dram"}},
-        {"ph": "M", "name": "thread_name", "pid": 1, "tid": 1, "args": {"name": "0,0"}},
+        *(
+            {"ph": "M", "name": f"process_{name}", "pid": number, "tid": 0, "args": arguments}
+            for number, group in enumerate(("dram", "pe", "drain"), start=1)
+            for name, arguments in (
+                ("name", {"name": group}),
+                ("sort_index", {"sort_index": number}),
+            )
+        ),
+        {"ph": "M", "name": "thread_name", "pid": 2, "tid": 1, "args": {"name": "0,0"}},
         {
             "ph": "X",
             "name": "multiply",
-            "pid": 1,
+            "pid": 2,
             "tid": 1,
             "ts": 0.0,
             "dur": 0.05,
@@ -70,17 +79,17 @@ def test_events_by_hand() -> None:
         {
             "ph": "X",
             "name": "bank conflict",
-            "pid": 1,
+            "pid": 2,
             "tid": 1,
             "ts": 0.05,
             "dur": 0.025,
             "args": {"cycle": 100, "cycles": 50},
         },
-        {"ph": "M", "name": "thread_name", "pid": 2, "tid": 2, "args": {"name": "drain"}},
+        {"ph": "M", "name": "thread_name", "pid": 3, "tid": 2, "args": {"name": "drain"}},
         {
             "ph": "X",
             "name": "drain",
-            "pid": 2,
+            "pid": 3,
             "tid": 2,
             "ts": 0.1,
             "dur": 0.05,
@@ -89,12 +98,56 @@ def test_events_by_hand() -> None:
         {
             "ph": "C",
             "name": "channel 0 GB/s",
-            "pid": 3,
+            "pid": 1,
             "ts": 0.02,
             "args": {"GB/s": 7.5},
         },
     ]
     check_structure(timeline)
+
+
+def counter_values(timeline: Timeline, name: str) -> list[float]:
+    events = timeline.document()["traceEvents"]
+    return [event["args"][name] for event in events if event["ph"] == "C"]
+
+
+def test_groups_stand_in_the_order_of_the_data() -> None:
+    timeline = recorder()
+    for track in ("zebra", "drain/a", "pe/0", "network", "dram/channel 0", "layer/phase", "buffer"):
+        timeline.span(track, "x", 0, 1)
+    events = timeline.document()["traceEvents"]
+    names = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
+    order = {e["pid"]: e["args"]["sort_index"] for e in events if e["name"] == "process_sort_index"}
+    assert [names[pid] for pid in sorted(names, key=order.__getitem__)] == [
+        *("layer", "dram", "buffer", "network", "pe", "drain", "zebra"),
+    ]
+
+
+def test_counters_of_bandwidth_and_busy_pes_by_hand() -> None:
+    """Two channels: one busy for 1000 cycles of 2000, the other for the last 500."""
+    timeline = recorder()
+    timeline.span("dram/channel 0", "read", 0, 1000)
+    timeline.span("dram/channel 1", "write", 1500, 2000)
+    values = counter_values(timeline, "bandwidth, % of peak")
+    assert values == [50.0] * 500 + [0.0] * 250 + [50.0] * 250 + [0.0]
+    timeline = recorder()
+    timeline.span("pe/0", "compute", 0, 3)
+    timeline.span("pe/0", "operand wait", 3, 8)
+    timeline.span("pe/1", "compute", 2, 4)
+    assert counter_values(timeline, "computing, % of the PEs shown") == [50, 50, 100, 50, 0]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 900)), min_size=1, max_size=40))
+def test_the_area_under_a_counter_is_the_busy_time(pieces: list[tuple[int, int]]) -> None:
+    timeline = recorder()
+    for channel, (start, length) in enumerate(pieces):
+        timeline.span(f"dram/channel {channel}", "read", start, start + length)
+    values = counter_values(timeline, "bandwidth, % of peak")
+    end = max(start + length for start, length in pieces)
+    step = max(1, -(-end // 1000))
+    area = sum(values) / 100 * step * len(pieces)
+    assert area == pytest.approx(sum(length for _, length in pieces), rel=0.02, abs=step)
 
 
 def test_equal_spans_that_touch_become_one() -> None:

@@ -15,6 +15,7 @@ from gscn_sim.fabric.vector import VectorWork, run_vector
 SLOW_MEMORY = {
     "array.clock_ghz": 1.0,
     "dram.preset": "ddr4-2400",
+    "dram.scheduler": "fcfs",
     "dram.transfers_gtps": 1.0,
     "dram.row_activate_ns": 10,
     "dram.column_ns": 5,

@@ -115,5 +115,5 @@ def test_tables_that_do_not_fit(folder: Path) -> None:
     with pytest.raises(GscnError, match="'d' must have an activation or a gradient, got neither"):
         read_npy_folder(folder)
     table.unlink()
-    with pytest.raises(GscnError, match=r"layers\.csv: cannot be read as CSV"):
+    with pytest.raises(GscnError, match=r"layers\.csv: cannot be read as a table"):
         read_npy_folder(folder)

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workloads.errors import GscnError, LayerError, one_line, reason
-from workloads.interop.layer_table import TableLayer, read_layer_table
+from workloads.interop.imported import ImportedLayer
+from workloads.interop.layer_table import read_layer_table
 from workloads.layer import OPERANDS, Layer, layer_from_arrays
 
 TABLE_NAME = "layers.csv"
@@ -48,7 +49,7 @@ def read_npy_folder(folder: str | Path) -> list[Layer]:
     return [_read_layer(Path(folder), line, index > 0) for index, line in enumerate(table)]
 
 
-def _read_layer(folder: Path, line: TableLayer, input_gradient: bool) -> Layer:
+def _read_layer(folder: Path, line: ImportedLayer, input_gradient: bool) -> Layer:
     if line.densities:
         raise LayerError(
             f"{folder / TABLE_NAME}: layer {line.name!r} must have no density beside its masks, "

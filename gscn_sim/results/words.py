@@ -1,0 +1,56 @@
+"""How people read a column: in words, in a unit that suits, the same in every table and figure."""
+
+from __future__ import annotations
+
+COLUMNS = {
+    "speedup": ("speed-up", "", 1.0, "x"),
+    "speedup_low": ("speed-up from", "", 1.0, "x"),
+    "speedup_high": ("speed-up to", "", 1.0, "x"),
+    "speedup_whole": ("speed-up (all layers)", "", 1.0, "x"),
+    "speedup_measured": ("speed-up (measured)", "", 1.0, "x"),
+    "backward_speedup": ("backward speed-up", "", 1.0, "x"),
+    "backward_speedup_measured": ("backward speed-up (measured)", "", 1.0, "x"),
+    "work_reduction": ("fewer MACs", "", 1.0, "x"),
+    "seconds": ("time", "ms", 1e3, ""),
+    "gpu_seconds": ("GPU", "ms", 1e3, ""),
+    "gpu_whole_seconds": ("GPU (all layers)", "ms", 1e3, ""),
+    "gpu_measured_seconds": ("GPU (measured)", "ms", 1e3, ""),
+    "backward_seconds": ("backward", "ms", 1e3, ""),
+    "energy_j": ("energy", "mJ", 1e3, ""),
+    "energy_dram_j": ("DRAM energy", "mJ", 1e3, ""),
+    "area_mm2": ("area", "mm2", 1.0, ""),
+    "on_chip_bytes": ("on chip", "MB", 1e-6, ""),
+    "dram_read_bytes": ("read", "MB", 1e-6, ""),
+    "dram_write_bytes": ("written", "MB", 1e-6, ""),
+    "dram_gbps": ("DRAM", "GB/s", 1.0, ""),
+    "utilization": ("useful", "%", 100.0, ""),
+    "share": ("share", "%", 100.0, ""),
+}
+"""Words, unit, its factor, and what follows the number."""
+TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6), ("ns", 1e9))
+
+
+def metric_words(name: str) -> str:
+    """A column in words: ``speedup`` is a speed-up."""
+    return COLUMNS[name][0] if name in COLUMNS else name.replace("_", " ")
+
+
+def metric_title(name: str) -> str:
+    """The words with the unit, as a figure's axis says them; a configuration key stays one."""
+    if name not in COLUMNS:
+        return name if "." in name else name.replace("_", " ")
+    words, unit, _, suffix = COLUMNS[name]
+    return f"{words} ({unit or suffix})" if unit or suffix == "x" else words
+
+
+def metric_factor(name: str) -> float:
+    """By what a column is multiplied for the unit of its title."""
+    return COLUMNS[name][2] if name in COLUMNS else 1.0
+
+
+def time_unit(seconds: float) -> tuple[str, float]:
+    """The unit that suits times of this size, and how many of it a second has."""
+    for unit, scale in TIME_UNITS:
+        if seconds * scale >= 1:
+            return unit, scale
+    return TIME_UNITS[-1]
