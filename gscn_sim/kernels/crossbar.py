@@ -13,9 +13,7 @@ _LONG_AGO = -(1 << 60)
 
 
 @njit(cache=True, nogil=True)
-def run_crossbar(  # type: ignore[no-untyped-def]
-    step_ptr, banks, addresses, num_banks, entries, depth, ports, adder_stages, began
-):
+def run_crossbar(step_ptr, banks, addresses, num_banks, entries, depth, ports, adder_stages, began):
     """Cycles from the first step to the last sum; ``began``, out: the cycle of each step.
 
     A step's products are offered to their banks, lowest first, from the cycle on in which it

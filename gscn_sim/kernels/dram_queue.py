@@ -88,7 +88,7 @@ def idle_channels(count: int, banks: int, queue: int, bank_queue: int, batch: in
 
 
 @njit(cache=True, nogil=True)
-def running(timing, time):  # type: ignore[no-untyped-def]
+def running(timing, time):
     """A time on the clock that stands still during refreshes."""
     interval = timing[_REFI]
     whole = interval - timing[_REFRESH]
@@ -96,7 +96,7 @@ def running(timing, time):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def passed(timing, time):  # type: ignore[no-untyped-def]
+def passed(timing, time):
     """The earliest time at which that clock shows this."""
     interval = timing[_REFI]
     whole = interval - timing[_REFRESH]
@@ -106,7 +106,7 @@ def passed(timing, time):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def serve(timing, state, arrival, first, bursts, write):  # type: ignore[no-untyped-def]
+def serve(timing, state, arrival, first, bursts, write):
     """Reserve bursts ``first`` to ``first + bursts`` of the memory for a request that arrives.
 
     Granule g lies in channel g modulo their number. A read is placed at once. A write is done when
@@ -138,7 +138,7 @@ def serve(timing, state, arrival, first, bursts, write):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def flush(timing, state, arrival):  # type: ignore[no-untyped-def]
+def flush(timing, state, arrival):
     """Empty all write buffers; when the last burst has moved, rows opened, turns."""
     now = running(timing, arrival)
     end, misses, turns = 0, 0, 0
@@ -152,14 +152,14 @@ def flush(timing, state, arrival):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _in_lane(position, lane, granule, stripe):  # type: ignore[no-untyped-def]
+def _in_lane(position, lane, granule, stripe):
     """Bursts of one channel before burst ``position`` of the whole."""
     rest = position % stripe - lane * granule
     return position // stripe * granule + min(max(rest, 0), granule)
 
 
 @njit(cache=True, nogil=True)
-def _turn(timing, state, lane, write):  # type: ignore[no-untyped-def]
+def _turn(timing, state, lane, write):
     """Turn the pins if they move the other way; a gap must have room to turn there and back."""
     lanes, gaps = state.lanes[lane], state.gaps[lane]
     if lanes[WRITING] == write:
@@ -179,7 +179,7 @@ def _turn(timing, state, lane, write):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _write(timing, state, lane, start, bursts, now):  # type: ignore[no-untyped-def]
+def _write(timing, state, lane, start, bursts, now):
     """Put a write into the buffer; if that fills it, empty it. When it is done, rows, turns."""
     lanes = state.lanes
     runs = lanes[lane, BUFFERED]
@@ -194,7 +194,7 @@ def _write(timing, state, lane, start, bursts, now):  # type: ignore[no-untyped-
 
 
 @njit(cache=True, nogil=True)
-def _empty(timing, state, lane, now):  # type: ignore[no-untyped-def]
+def _empty(timing, state, lane, now):
     """Write what waits in a channel's buffer."""
     lanes = state.lanes
     turns = _turn(timing, state, lane, 1)
@@ -211,7 +211,7 @@ def _empty(timing, state, lane, now):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _runs(timing, state, lane, start, stop, now, write):  # type: ignore[no-untyped-def]
+def _runs(timing, state, lane, start, stop, now, write):
     """Place bursts ``start`` to ``stop`` of a channel, row after row: begin, end, rows opened."""
     groups = timing[_GROUPS]
     row_bursts = timing[_ROW] * groups
@@ -245,7 +245,7 @@ def _runs(timing, state, lane, start, stop, now, write):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True)
-def _place(timing, state, lane, bank, row, bursts, entry, write):  # type: ignore[no-untyped-def]
+def _place(timing, state, lane, bank, row, bursts, entry, write):
     """Place one run: begin and end of its data, its last command, 1 if its row had to be opened."""
     burst = timing[_BURST]
     column = timing[_CWL] if write else timing[_CL]
@@ -270,7 +270,7 @@ def _place(timing, state, lane, bank, row, bursts, entry, write):  # type: ignor
 
 
 @njit(cache=True, nogil=True)
-def _open(activates, time, interval):  # type: ignore[no-untyped-def]
+def _open(activates, time, interval):
     """Take the first slot from ``time`` on that keeps an interval to all rows opened."""
     size = activates.shape[0]
     slot = max(time, activates[0])
@@ -285,7 +285,7 @@ def _open(activates, time, interval):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _move(lane, gaps, data, bursts, burst, entry):  # type: ignore[no-untyped-def]
+def _move(lane, gaps, data, bursts, burst, entry):
     """Take the first free places on the pins from ``data`` on; begin and end of what moves."""
     kept = 0
     for k in range(lane[GAPS]):  # nothing that comes now or later can use a place before its entry
@@ -328,7 +328,7 @@ def _move(lane, gaps, data, bursts, burst, entry):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True)
-def _insert(lane, gaps, at, begin, end):  # type: ignore[no-untyped-def]
+def _insert(lane, gaps, at, begin, end):
     for k in range(lane[GAPS], at, -1):
         gaps[k, 0], gaps[k, 1] = gaps[k - 1, 0], gaps[k - 1, 1]
     gaps[at, 0], gaps[at, 1] = begin, end
@@ -336,14 +336,14 @@ def _insert(lane, gaps, at, begin, end):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _delete(lane, gaps, at):  # type: ignore[no-untyped-def]
+def _delete(lane, gaps, at):
     lane[GAPS] -= 1
     for k in range(at, lane[GAPS]):
         gaps[k, 0], gaps[k, 1] = gaps[k + 1, 0], gaps[k + 1, 1]
 
 
 @njit(cache=True, nogil=True)
-def _remember(times, count, last, step, least):  # type: ignore[no-untyped-def]
+def _remember(times, count, last, step, least):
     """Put ``count`` times, ``step`` apart up to ``last``, among the latest, which are in order."""
     size = times.shape[0]
     new = min(count, size)
@@ -376,7 +376,7 @@ def _remember(times, count, last, step, least):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def serve_all(timing, state, first, bursts, write):  # type: ignore[no-untyped-def]
+def serve_all(timing, state, first, bursts, write):
     """Serve requests that all arrive at time 0, ``bursts`` each; when the last burst has moved."""
     end = 0
     for index in range(first.shape[0]):
