@@ -17,6 +17,8 @@ from .step import Step as Step
 from .step import TensorUse as TensorUse
 from .step_file import add_step as add_step
 from .step_file import known_step as known_step
+from .step_file import known_steps as known_steps
+from .step_file import layer_operations as layer_operations
 from .step_file import load_step as load_step
 from .step_file import save_step as save_step
 from .synthetic import synthesize as synthesize
