@@ -178,7 +178,7 @@ def to_json(value: Any) -> str:
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with a digest of all else in it, which :func:`is_whole` checks."""
-    return {"digest": _digest(document), **document}
+    return {**document, "digest": _digest(document)}
 
 
 def is_whole(document: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = {
     *("Config", "Run", "execute", "gpu", "load_config", "open_cache", "simulate", "sweep"),
     *("verify", "__version__"),
+    *("StepRun", "characterise_memory", "simulate_step"),
 }
 SMALL = {"array.pe_rows": 2, "array.pe_cols": 2}
 

@@ -149,12 +149,12 @@ def present(result: Comparison, form: str) -> None:
     """Print a run on stdout; for machines, the headline goes to stderr."""
     from gscn_sim.cli.layers import show_run
     from gscn_sim.compare.document import run_document
-    from gscn_sim.files import csv_text, sealed, to_json
+    from gscn_sim.files import csv_text, to_json
 
     if form == "table":
         show_run(result)
     elif form == "csv":
         click.echo(csv_text(result.table), nl=False)
     else:
-        click.echo(to_json(sealed(run_document(result, command=command_line()))))
+        click.echo(to_json(run_document(result, command=command_line())))
     click.echo(result.headline, err=form != "table")

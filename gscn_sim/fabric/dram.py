@@ -110,7 +110,8 @@ class Dram(Component):
         return Transfer(
             start_cycle=begin * self._cycles // self._fs,
             first_cycle=ceil_div((begin + self._burst) * self._cycles, self._fs),
-            done_cycle=ceil_div(end * self._cycles, self._fs),
+            # A write buffer with room takes data at once; by rounding never before it is there.
+            done_cycle=max(now, ceil_div(end * self._cycles, self._fs)),
         )
 
     def finish(self) -> int:
@@ -140,10 +141,14 @@ class Dram(Component):
         return ceil_div(now * self._fs, self._cycles) + self._wait
 
     def _draw(self, name: str, begin: int, free_before: np.ndarray) -> None:
-        """Put the channels a request used on the timeline, from its first data on any of them."""
+        """Put the channels a request used on the timeline, from its first data on any of them.
+
+        What fits in a gap before data that is placed already has no mark of its own.
+        """
         assert self._timeline is not None
         free = self._controller.free
-        for channel in np.flatnonzero(free != free_before).tolist():
-            start = max(begin, int(free_before[channel])) * self._cycles // self._fs
+        for channel in np.flatnonzero(free > free_before).tolist():
             end = int(free[channel]) * self._cycles // self._fs
+            start = max(begin, int(free_before[channel])) * self._cycles // self._fs
+            start = min(start, end)  # what a write buffer gave up to make room came before
             self._timeline.span(f"{self.path}/channel {channel}", name, start, end)

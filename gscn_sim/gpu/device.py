@@ -174,7 +174,7 @@ def find_device(name: str, precision: str | None = None) -> Device:
     try:
         table = read_toml(name)
     except TomlError as error:
-        raise GpuError(f"{name}: cannot be read as a device: {error}") from None
+        raise GpuError(f"{one_line(name)}: {error}") from None
     device = replace(_device(Path(name).stem, table, name), file=name)
     return device if precision is None else device.at(precision)
 

@@ -124,6 +124,7 @@ def _row(place: Cells, cells: Cells) -> Row:
     running = status == "running" and own is None
     if not running:
         whole = whole and own is not None and own == point_digest(cells)
+    whole = whole and not any(isinstance(cell, bytes) for cell in cells)  # no column holds any
     return Row(
         sweep=sweep,
         position=position,

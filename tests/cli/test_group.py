@@ -142,7 +142,7 @@ def test_values_of_a_choice_are_proposed_after_the_key():
     found = completion.assignments(None, None, "policy.bank_hash=")
     assert all(item.value.startswith("policy.bank_hash=") for item in found)
     keys = completion.assignments(None, None, "dram.preset=h")
-    assert [item.value for item in keys] == ["dram.preset=hbm2"]
+    assert [item.value for item in keys] == [f"dram.preset=hbm{n}" for n in ("2", "3", "3e")]
     assert [item.value for item in completion.assignments(None, None, "policy.")]
 
 

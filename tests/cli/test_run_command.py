@@ -76,7 +76,7 @@ def test_output_keeps_the_table_on_stdout(invoke, toy_trace, tmp_path):
     result = invoke("run", toy_trace, *SMALL, "-o", tmp_path / "run.json")
     assert "Where the multiplier slots went" in result.stdout
     document = json.loads((tmp_path / "run.json").read_text())
-    assert list(document) == ["summary", "layers", "config", "provenance"]
+    assert list(document) == ["summary", "layers", "config", "provenance", "digest"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_gpu_of_ones_own_is_a_file(invoke, toy_trace, tmp_path):
         (("--phase", "dgrad,dgrad"), "--phase must name each phase once"),
         (("--gpu", "gtx-9999"), "GPU device must be one of"),
         (("--gpu", "roofline:nope"), "GPU device must be one of"),
-        (("--gpu", "mine.toml"), "mine.toml: cannot be read as a device: No such file"),
+        (("--gpu", "mine.toml"), "mine.toml: cannot be read as a TOML file: No such file"),
         (("--batch", "0"), "'--batch'"),
         (("--format", "xml"), "'--format'"),
         (("-o", "x.xlsx"), "x.xlsx: a table's name must end in .csv, .parquet, .json"),

@@ -105,7 +105,7 @@ def test_a_sweep_takes_gpus_by_name_only(invoke, toy_trace, tmp_path):
     words = (*COMMON, "--gpu", f"roofline:{mine}", "-o", tmp_path / "out")
     result = invoke("sweep", toy_trace, *AXES, *words)
     assert result.exit_code == 2
-    assert "GPU device must be one of gtx-1080ti, p100" in result.stderr
+    assert "GPU device must be one of gtx-1080ti, h100, p100" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gscn_sim.gpu.cli import _read_table
 
+from gscn_sim.cli.gpu import _read_table
 from workloads import GscnError
 from workloads.interop.layer_table import read_layer_table
 from workloads.interop.scalesim import read_topology
