@@ -61,7 +61,7 @@ def show_run(run: Comparison) -> None:
             text("mapping", "fold"),
             *_times(layers),
             number("utilization", "useful %", 100),
-            text("limited_by", "fold"),
+            ("limited by", lambda row: str(row["limited_by"]).replace("_", " "), "fold"),
         ],
         layers.to_dict(orient="records"),  # type: ignore[arg-type]
     )
