@@ -70,6 +70,8 @@ def show_run(run: Comparison) -> None:
         click.echo(textwrap.fill(f"dataflow: {flow}", WIDTH))
     click.echo(_legend(layers["mapping"]) + "\n")
     summary = run.summary.to_dict(orient="records")
+    most_bytes = max(run.summary["dram_read_bytes"].max(), run.summary["dram_write_bytes"].max())
+    unit, scale = ("MB", 1e-6) if most_bytes >= 1e6 else ("kB", 1e-3)
     show_table(
         "All layers",
         [
@@ -78,8 +80,8 @@ def show_run(run: Comparison) -> None:
             number("speedup_low", "from"),
             number("speedup_high", "to"),
             number("work_reduction", "fewer MACs", 1, "x"),
-            number("dram_read_bytes", "read MB", 1e-6),
-            number("dram_write_bytes", "written MB", 1e-6),
+            number("dram_read_bytes", f"read {unit}", scale),
+            number("dram_write_bytes", f"written {unit}", scale),
             number("energy_j", "energy mJ", 1e3),
         ],
         summary,  # type: ignore[arg-type]
