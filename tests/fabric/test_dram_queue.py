@@ -205,7 +205,8 @@ def test_equals_the_twin_and_meets_the_bounds(
         controller._next["place"] = first
         begin, end = twin.serve(int(env.now), first, bursts, write)
         transfer = dram.transfer(64 * bursts, write=write, stream="place")
-        assert transfer.done_cycle == ceil(end * clock)
+        # Room in the write buffer may have been there before the data was.
+        assert transfer.done_cycle == max(int(env.now), ceil(end * clock))
         if begin is not None:
             assert transfer.start_cycle == int(begin * clock)
             assert transfer.done_cycle - env.now >= bound_cycles(config, 64 * bursts, 0)
