@@ -9,7 +9,7 @@ PIP    := $(BIN)/python release/install.py -c constraints.txt
 DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test coverage check reproduce bench rtl docs reference figures policies steps dist package-check sbom audit clean
+.PHONY: step-figures demo test coverage check reproduce bench rtl docs reference figures policies steps dist package-check sbom audit clean
 
 demo: $(DEMO)
 	$(BIN)/gscn-sim demo -o results/demo
@@ -85,6 +85,10 @@ notebook: $(STAMP)
 # The tables of docs/explanation/policies.md, from simulated runs.
 policies: $(STAMP)
 	$(BIN)/python docs/measure_policies.py
+
+# The tables of docs/explanation/whole-step.md, printed.
+step-figures: $(STAMP)
+	$(BIN)/python docs/measure_step.py
 
 # The steps of known networks that come with the package, in workloads/data/steps.
 steps: $(STAMP)
