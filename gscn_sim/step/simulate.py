@@ -249,6 +249,7 @@ def simulate_step(
     if link_gbps <= 0:
         raise ConfigError(f"link_gbps must be above 0, got {link_gbps}")
     found = _step_of(trace, step, batch_size)
+    table, energy = _on_gpu(found, gpu, precision)  # an unknown device is refused before the work
     records: dict[tuple[str, Phase], list[PhaseRecord]] = defaultdict(list)
     wanted = _phases(trace, found)
     run = simulate(
@@ -256,7 +257,6 @@ def simulate_step(
     )
     for record in run.records:
         records[record.layer, record.phase].append(record)
-    table, energy = _on_gpu(found, gpu, precision)
     return StepRun(
         config=config,
         network=trace.network,
