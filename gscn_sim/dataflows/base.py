@@ -147,6 +147,15 @@ class Dataflow(ABC):
         what is returned counts up: :func:`block_costs` puts in which block shares which row.
         """
 
+    def counted_costs(
+        self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
+    ) -> BlockCosts:
+        """:meth:`costs` as if no product waited for a bank, quickly: cycles are at least these.
+
+        Here the costs themselves; a dataflow that can count steps without forming products does.
+        """
+        return self.costs(plan, operands, timing, blocks)
+
     @abstractmethod
     def execute(
         self,
@@ -166,23 +175,34 @@ class Dataflow(ABC):
 
 
 def block_costs(
-    dataflow: Dataflow, plan: Plan, operands: Operands, order: ChannelOrder, timing: PeTiming
+    dataflow: Dataflow,
+    plan: Plan,
+    operands: Operands,
+    order: ChannelOrder,
+    timing: PeTiming,
+    counted: bool = False,
 ) -> BlockCosts:
     """Run a dataflow's kernels for every distinct block of a plan of one sample.
 
-    ``operands`` as the dataflow's machine sees them (:meth:`Dataflow.operands`).
+    ``operands`` as the dataflow's machine sees them (:meth:`Dataflow.operands`). ``counted``: the
+    quick costs without waiting for banks (:meth:`Dataflow.counted_costs`).
     """
     operands = operands.in_order(order.stationary, order.outputs)
     representatives: list[Block] = []
     rows: dict[object, int] = {}
     row_of = []
-    for block in plan.distinct_blocks:
-        content = _content_key(plan, operands, timing, block)
-        if content not in rows:
-            rows[content] = len(representatives)
-            representatives.append(block)
-        row_of.append(rows[content])
-    found = dataflow.costs(plan, operands, timing, representatives)
+    if plan.problem.groups > 1 or (plan.problem.is_reduction and not operands.is_dense):
+        representatives = plan.distinct_blocks  # no two see the same patterns
+        row_of = list(range(len(representatives)))
+    else:
+        for block in plan.distinct_blocks:
+            content = _content_key(plan, operands, timing, block)
+            if content not in rows:
+                rows[content] = len(representatives)
+                representatives.append(block)
+            row_of.append(rows[content])
+    costs = dataflow.counted_costs if counted else dataflow.costs
+    found = costs(plan, operands, timing, representatives)
     return replace(found, row_of=np.array(row_of, np.int64))
 
 
@@ -192,13 +212,8 @@ def _content_key(plan: Plan, operands: Operands, timing: PeTiming, block: Block)
     With one convolution group every block of a map phase meets the same stationary operand, so
     equal weights (dense ones above all) mean equal cost; summed outputs repeat only if dense.
     """
-    problem = plan.problem
     absolute = block.o0 % 8 if timing.bank_hash == "dnnsim" else 0
-    if problem.groups > 1:
-        return block
-    if problem.is_reduction:
-        if not operands.is_dense:
-            return block
+    if plan.problem.is_reduction:
         return (block.o1 - block.o0, block.c1 - block.c0, absolute)
     weights = np.ascontiguousarray(operands.streamed[0, :, :, :, block.o0 : block.o1])
     return (block.o1 - block.o0, absolute, hashlib.sha256(weights.tobytes()).digest())

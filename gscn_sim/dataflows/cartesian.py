@@ -187,13 +187,7 @@ def pair_steps(
     ``block``: output channels of an accumulator group. ``streamed``, ``stationary``: vectors.
     """
     problem = counts.problem
-    gradient_ranges, input_ranges = [], []
-    for axis, parts in enumerate((rows, cols)):
-        cuts = [cut(problem, rule, axis, parts, i) for i in range(parts)]
-        gradient_ranges.append(cuts)
-        input_ranges.append([window(problem, axis, *c) for c in cuts])
-    act = region_counts(counts.of(count.stationary_integral), *input_ranges)
-    grad = region_counts(counts.of(count.gradient_integral), *gradient_ranges)
+    act, grad = counts.of(entries_of_tiles, rows, cols, rule)
     n, channels = grad.shape[:2]
     per_group = channels // problem.groups
     starts = [
@@ -207,6 +201,23 @@ def pair_steps(
     k_total = k_vectors.reshape(shape).sum(2, dtype=np.float64)
     c_total = c_vectors.reshape(shape).sum(2, dtype=np.float64)
     return float((k_total * c_total).reshape(n, -1).sum(1).mean())
+
+
+def entries_of_tiles(counts: Counts, rows: int, cols: int, rule: str) -> tuple[Ints, Ints]:
+    """Activations and gradients of each channel in each tile of a grid, [n, channels, rows, cols].
+
+    For summed outputs: tiles are of the gradient, and meet the activations in their windows.
+    """
+    problem = counts.problem
+    gradient_ranges, input_ranges = [], []
+    for axis, parts in enumerate((rows, cols)):
+        cuts = [cut(problem, rule, axis, parts, i) for i in range(parts)]
+        gradient_ranges.append(cuts)
+        input_ranges.append([window(problem, axis, *c) for c in cuts])
+    return (
+        region_counts(counts.of(count.stationary_integral), *input_ranges),
+        region_counts(counts.of(count.gradient_integral), *gradient_ranges),
+    )
 
 
 def _lists_of_values(

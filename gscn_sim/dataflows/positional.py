@@ -6,13 +6,16 @@ product is useful.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.dataflows.base import BlockCosts, Dataflow, Floats, PeTiming
-from gscn_sim.mapping.counts import Counts, gradient_maps, prefix
+from gscn_sim.dataflows.channels_last import channels_last
+from gscn_sim.mapping.counts import (
+    Counts,
+    gradient_maps,
+    prefix,
+)
 from gscn_sim.mapping.estimate import EstimatedMachine
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.problem.geometry import Ints, Problem
@@ -63,7 +66,7 @@ class Positional(Dataflow):
         nothing = np.empty((0, 0, 0), np.float64)
         sums = np.empty((0, 0, 0, 0), np.float64)
         for sample in range(n):
-            maps = _channels_last(operands.stationary[sample], operands.streamed[sample])
+            maps = channels_last(operands.stationary[sample], operands.streamed[sample])
             positional_tiles(
                 *maps, nothing, nothing, *where, machine, counters[sample], entries[sample], sums
             )
@@ -78,6 +81,14 @@ class Positional(Dataflow):
             channel_entries={},
             stationary_reads=reads,
         )
+
+    def counted_costs(
+        self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
+    ) -> BlockCosts:
+        """From the lengths of the lists at each position; what is read is not counted."""
+        from gscn_sim.dataflows.list_counts import list_counts
+
+        return list_counts(plan, operands, timing, _where(plan, blocks))
 
     def execute(
         self,
@@ -98,8 +109,8 @@ class Positional(Dataflow):
         entries = np.zeros((len(plan.tiles), len(blocks), 2), np.int64)
         sums = np.zeros((shape.K, shape.R, shape.S, shape.C), np.float64)
         for sample in range(operands.samples):
-            maps = _channels_last(operands.stationary[sample], operands.streamed[sample])
-            values = _channels_last(stationary[sample], streamed[sample])
+            maps = channels_last(operands.stationary[sample], operands.streamed[sample])
+            values = channels_last(stationary[sample], streamed[sample])
             positional_tiles(*maps, *values, *where, machine, counters, entries, sums)
         # [K, R, S, C] -> [K, C / groups, R, S]: each filter's own group of channels.
         per_output, per_input = shape.K // shape.groups, shape.C // shape.groups
@@ -189,16 +200,6 @@ def _where(
         shape.padding,
         shape.dilation,
     )
-
-
-def _channels_last(
-    stationary: NDArray[Any], streamed: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """One sample's [C, H, W] and [groups, P, Q, K / groups] as [H, W, C] and [P, Q, K]."""
-    groups, p, q, per_group = streamed.shape
-    gradient = np.ascontiguousarray(streamed.transpose(1, 2, 0, 3))
-    activation = np.ascontiguousarray(stationary.transpose(1, 2, 0))
-    return activation, gradient.reshape(p, q, groups * per_group)
 
 
 POSITIONAL = Positional()

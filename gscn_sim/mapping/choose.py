@@ -1,46 +1,35 @@
-"""Which of the legal mappings of a layer-phase to take: the cheapest by estimate."""
+"""Which of the legal mappings of a layer-phase are worth a try: the cheapest by estimate."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from operator import itemgetter
 
 from gscn_sim.errors import ConfigError
+from gscn_sim.mapping.choose_sums import EstimatedDataflow, rank_sums
 from gscn_sim.mapping.counts import Counts
-from gscn_sim.mapping.estimate import (
-    EstimatedMachine,
-    map_cycles,
-    rough_map_cycles,
-    summed_cycles,
-)
+from gscn_sim.mapping.estimate import EstimatedMachine, map_cycles, rough_map_cycles
 from gscn_sim.mapping.kinds import MappingSpace
-from gscn_sim.mapping.legal import MappedDataflow, all_plans, least_entries
+from gscn_sim.mapping.legal import all_plans, least_entries
 from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Problem
 
 SHORTLIST = 24  # plans of forward and dgrad that are estimated tile by tile
-MOST_PES = 0.75  # of the PEs that any plan with summed outputs uses
 SHORTLIST_EACH = 4  # of these with the same number of output-channel parts
 
 
-class EstimatedDataflow(MappedDataflow, Protocol):
-    """What choosing needs to know of a dataflow (:class:`gscn_sim.dataflows.base.Dataflow`)."""
-
-    def steps(self, plan: Plan, counts: Counts, machine: EstimatedMachine) -> float: ...
-    def least_steps(self, plan: Plan, counts: Counts, machine: EstimatedMachine) -> float: ...
-    def check(self, plan: Plan) -> None: ...
-
-
-def choose_plan(
+def shortlist(
     problem: Problem,
     counts: Counts,
     space: MappingSpace,
     machine: EstimatedMachine,
     dataflows: tuple[EstimatedDataflow, ...],
-) -> Plan:
-    """The cheapest legal plan by estimate, with the reason.
+) -> tuple[Plan, ...]:
+    """The legal plans that may be the fastest, the best by estimate first, each with its reason.
+
+    One for maps, whose estimate is near; some for summed outputs, where it is not.
 
     Raises:
         ConfigError: no legal plan; the message says what does not fit.
@@ -54,59 +43,39 @@ def choose_plan(
             f"got {space.accumulator_entries}"
         )
     if len(plans) == 1:
-        return _taken(plans[0], flows, "the only legal mapping")
-
-    def cycles_of(plan: Plan) -> float:
-        if not problem.is_reduction:
-            return map_cycles(plan, counts, machine)
-        return summed_cycles(
-            plan, counts, machine, flows[plan.dataflow].steps(plan, counts, machine)
-        )
-
-    looked_at = _promising(plans, counts, machine)
-    best, cycles = looked_at[0], cycles_of(looked_at[0])
-    for plan in looked_at[1:]:
-        if problem.is_reduction and _is_hopeless(plan, counts, machine, flows, cycles):
-            continue
-        estimate = cycles_of(plan)
-        if estimate < cycles:
-            best, cycles = plan, estimate
-    return _taken(best, flows, f"best of {len(plans)} by estimate ({cycles:.0f} cycles)")
+        return (_taken(plans[0], flows, "the only legal mapping"),)
+    rank = rank_sums if problem.is_reduction else _rank_maps
+    ranked = rank(plans, counts, machine, flows)
+    return tuple(
+        _taken(plan, flows, f"best of {len(plans)} by estimate ({cycles:.0f} cycles)")
+        for cycles, plan in ranked
+    )
 
 
-def _taken(plan: Plan, flows: dict[str, EstimatedDataflow], why: str) -> Plan:
-    """The plan with its reason, checked.
-
-    Its tiles and blocks are worked out, so that whoever keeps the plan knows its size.
-    """
-    flows[plan.dataflow].check(plan)
-    taken = replace(plan, reason=f"{plan.kind}, {why}")
-    assert taken.tiles
-    assert taken.distinct_blocks
-    return taken
-
-
-def _is_hopeless(
-    plan: Plan,
+def _rank_maps(
+    plans: Sequence[Plan],
     counts: Counts,
     machine: EstimatedMachine,
     flows: dict[str, EstimatedDataflow],
-    cycles: float,
-) -> bool:
-    """Whether a plan forms too many pairs to beat ``cycles``, even in full vectors on all PEs."""
-    pes = machine.pe_rows * machine.pe_cols
-    return flows[plan.dataflow].least_steps(plan, counts, machine) / pes > cycles
+) -> list[tuple[float, Plan]]:
+    """The best plan of a phase whose outputs are maps, with its estimate."""
+    estimates = [
+        (map_cycles(plan, counts, machine), plan) for plan in _promising(plans, counts, machine)
+    ]
+    return [min(estimates, key=itemgetter(0))]
+
+
+def _taken(plan: Plan, flows: dict[str, EstimatedDataflow], why: str) -> Plan:
+    """The plan with its reason, checked."""
+    flows[plan.dataflow].check(plan)
+    return replace(plan, reason=f"{plan.kind}, {why}")
 
 
 def _promising(plans: Sequence[Plan], counts: Counts, machine: EstimatedMachine) -> Sequence[Plan]:
-    """The plans worth a closer look.
+    """The plans of maps worth a closer look.
 
-    Summed outputs: those that use most of the PEs that any plan uses. Maps: the best few for each
-    number of output-channel parts, which trade even work for shorter vectors.
+    The best few for each number of output-channel parts, which trade even work for shorter vectors.
     """
-    if plans[0].problem.is_reduction:
-        most = max(plan.num_pes_used for plan in plans)
-        return [plan for plan in plans if plan.num_pes_used >= MOST_PES * most]
     if len(plans) <= SHORTLIST:
         return plans
     chosen: list[Plan] = []

@@ -5,16 +5,23 @@ The estimate is only used to rank legal plans; what a plan really costs is simul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log, sqrt
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
 
 from gscn_sim.config.view import key
 from gscn_sim.mapping import counts as count
-from gscn_sim.mapping.counts import Counts
+from gscn_sim.mapping.counts import Counts, Floats
 from gscn_sim.mapping.plan import Plan
+from gscn_sim.mapping.residency import what_stays
+from gscn_sim.mapping.tiles import cut, window
+from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.units import ceil_div
 
-UNEVEN_FILLS = 1.3  # largest fill of a PE over the mean one; ranks plans only
+EVEN_FILLS, UNEVEN_FILLS = 1.1, 2.0  # largest fill of a PE over the mean one; rank plans only
 ROUND_WAIT = 0.2  # from runs of VGG-16; ranks plans only
 NEVER_LIMITS = 1e12
 
@@ -152,7 +159,7 @@ def _map_time(
     parts = plan.samples * plan.rows * plan.cols
     stays = problem.groups == 1 and tile_bytes * parts <= machine.buffer_bytes
     sends = 1 if fits else blocks * (1 if problem.groups == 1 else plan.outputs)
-    maps = _stationary_bytes(plan, counts, machine)
+    maps = _stationary_bytes(problem, counts, machine)
     per_input = problem.stationary_channels // problem.groups
     weights = problem.output_channels * per_input * kernel * density
     weights *= machine.entry_bytes
@@ -188,51 +195,142 @@ def _map_compute(
     return compute, full + (rest > 0)
 
 
-def summed_cycles(plan: Plan, counts: Counts, machine: EstimatedMachine, steps: float) -> float:
-    """Estimated cycles of a phase with summed outputs (wgrad) that takes ``steps`` in all."""
-    problem = plan.problem
-    splits = plan.samples * plan.rows * plan.cols
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SummedCycles:
+    """Estimated cycles [plans] if the largest fill of a PE is about the mean one, and if not."""
+
+    if_even: Floats
+    if_uneven: Floats
+
+
+def evenly_shared(
+    plans: Sequence[Plan], counts: Counts, machine: EstimatedMachine, steps: Floats
+) -> Floats:
+    """[plans] steps of the PEs with most channels, of ``steps`` in all, if rounds are alike."""
+    return steps * _largest_share(_columns(plans), counts, machine)
+
+
+def summed_cycles(
+    plans: Sequence[Plan], counts: Counts, machine: EstimatedMachine, steps: Floats
+) -> SummedCycles:
+    """Estimated cycles of plans with summed outputs (wgrad).
+
+    ``steps`` [plans]: of all PEs that share their channels with the slowest one.
+    """
+    problem = plans[0].problem
+    at = _columns(plans)
+    splits = at.samples * at.rows * at.cols
     per_output = problem.output_channels // problem.groups
     per_input = problem.stationary_channels // problem.groups
-    # The PE with most channels: its share of all (output, input) channel pairs.
-    own_outputs = ceil_div(problem.output_channels, plan.outputs)
-    own_inputs = ceil_div(per_input, plan.inputs)
-    share = own_outputs / problem.output_channels * own_inputs / per_input
-    if problem.groups == 1:
-        is_sorted = machine.load_balance == "sorted"
-        share = counts.of(count.largest_share, plan.outputs, True, is_sorted)
-        share *= counts.of(count.largest_share, plan.inputs, False, is_sorted)
-    units = problem.batch_size * splits * plan.passes[0] * plan.passes[1] // plan.samples
-    uneven = ceil_div(units, splits) * splits / units
-    compute = steps * share * uneven / splits
-    k_blocks = ceil_div(own_outputs, min(plan.block_outputs, per_output))
-    c_blocks = ceil_div(own_inputs, plan.block_inputs)
+    own_outputs = _ceil_div(problem.output_channels, at.outputs)
+    own_inputs = _ceil_div(per_input, at.inputs)
+    units = problem.batch_size * splits * at.pass_rows * at.pass_cols // at.samples
+    uneven = _ceil_div(units, splits) * splits / units
+    compute = steps * uneven / splits
+    k_blocks = _ceil_div(own_outputs, np.minimum(at.block_outputs, per_output))
+    c_blocks = _ceil_div(own_inputs, at.block_inputs)
     rounds = k_blocks * c_blocks
-    if rounds > 1:
-        # In each round PEs wait for the slowest of those with other units: the more of these, and
-        # the fewer units each has, the longer.
-        compute *= 1 + ROUND_WAIT * sqrt(2 * log(splits) * splits / units)
-    entries = plan.block_outputs * plan.block_inputs * plan.held_outputs
+    # In each round PEs wait for the slowest of those with other units: the more of these, and the
+    # fewer units each has, the longer.
+    wait = ROUND_WAIT * np.sqrt(2 * np.log(splits) * splits / units)
+    compute *= np.where(rounds > 1, 1 + wait, 1)
+    entries = at.block_outputs * at.block_inputs * at.held_outputs
     exchange = entries * (splits - 1) / splits / machine.partial_sums_per_cycle
     drain = (entries / machine.drain_rate + exchange) * rounds
-    acts = _stationary_bytes(plan, counts, machine)
+    acts = _stationary_bytes(problem, counts, machine)
     grads = counts.of(count.gradient_entries) * problem.batch_size * machine.entry_bytes
-    share_held = min(1.0, plan.block_inputs / per_input)
-    held = UNEVEN_FILLS * acts / splits * share_held / problem.groups
-    fits = held <= machine.stationary_buffer_bytes
-    act_sends = 1 if fits else k_blocks
-    room = machine.buffer_bytes
-    stays = acts * min(1.0, share_held * plan.inputs) / problem.groups <= room
-    act_reads = 1 if stays else act_sends
-    grad_reads = 1 if grads <= room else c_blocks
-    outputs = problem.output_elements * machine.value_bytes
-    dram = (acts * act_reads + grads * grad_reads + outputs) / machine.dram_bytes_per_cycle
-    network = (acts * act_sends + grads * c_blocks) / machine.network_bytes_per_cycle
-    written = outputs / rounds / machine.dram_bytes_per_cycle
-    tail = entries / machine.drain_rate + exchange + written
-    return max(compute, drain, dram, network) + 0.1 * dram + tail
+    sent = acts * _overlap(at, problem)  # PEs are sent their whole windows
+    read = np.minimum(acts, sent)  # memory is read once
+    largest_share = np.minimum(1.0, at.block_inputs / per_input) / problem.groups
+    bandwidth = machine.dram_bytes_per_cycle
+    written = problem.output_elements * machine.value_bytes / bandwidth
+    tail = entries / machine.drain_rate + exchange + written / rounds + machine.latency_cycles
+
+    def cycles(largest_over_mean: float) -> Floats:
+        fill = largest_over_mean * sent / splits * largest_share  # of a PE
+        fits = fill <= machine.stationary_buffer_bytes
+        uses = np.where(fits, 1, k_blocks)
+        streams_stay, fills_stay = what_stays(
+            machine.buffer_bytes,
+            (grads * (c_blocks - 1), grads),
+            (read * (uses - 1), read * np.minimum(1.0, largest_over_mean / c_blocks)),
+        )
+        fills = read * np.where(fills_stay, 1, uses) / bandwidth
+        streams = grads * np.where(streams_stay, 1, c_blocks) / bandwidth
+        network = (sent * uses + grads * c_blocks) / machine.network_bytes_per_cycle
+        # PEs wait for the first fill, and for each to arrive if they have no room for the next one.
+        alone = 2 * fill > machine.stationary_buffer_bytes
+        waits = read / c_blocks / bandwidth
+        waits += alone * sent * (uses - 1 / c_blocks) / machine.network_bytes_per_cycle
+        found: Floats = np.maximum(
+            waits + np.maximum(compute, drain), np.maximum(fills + streams + written, network)
+        )
+        return found + tail
+
+    return SummedCycles(if_even=cycles(EVEN_FILLS), if_uneven=cycles(UNEVEN_FILLS))
 
 
-def _stationary_bytes(plan: Plan, counts: Counts, machine: EstimatedMachine) -> float:
+class _Columns(NamedTuple):
+    """What :func:`summed_cycles` reads of plans, one array each."""
+
+    samples: Ints
+    rows: Ints
+    cols: Ints
+    outputs: Ints
+    inputs: Ints
+    pass_rows: Ints
+    pass_cols: Ints
+    block_outputs: Ints
+    block_inputs: Ints
+    held_outputs: int
+
+
+def _columns(plans: Sequence[Plan]) -> _Columns:
+    n, y, x, o, i, pass_y, pass_x, k, c = np.array([p.shape_of_work for p in plans], np.int64).T
+    return _Columns(n, y, x, o, i, pass_y, pass_x, k, c, plans[0].held_outputs)
+
+
+def _overlap(at: _Columns, problem: Problem) -> Floats:
+    """[plans] positions in the windows of all tiles over those of the input."""
+    found = np.ones(len(at.rows))
+    for axis, parts in enumerate((at.rows * at.pass_rows, at.cols * at.pass_cols)):
+        wanted, of_plan = np.unique(parts, return_inverse=True)
+        covered = [_covered(problem, axis, each) for each in wanted.tolist()]
+        found *= np.array(covered)[of_plan] / problem.stationary_plane[axis]
+    return found
+
+
+def _covered(problem: Problem, axis: int, parts: int) -> int:
+    """Positions along an axis in the windows of all tiles, those in several counted each time."""
+    windows = [window(problem, axis, *cut(problem, "exact", axis, parts, i)) for i in range(parts)]
+    return sum(high - low for low, high in windows)
+
+
+def _largest_share(at: _Columns, counts: Counts, machine: EstimatedMachine) -> Floats:
+    """[plans] share of all (output, input) channel pairs' work that the PE with most of it has."""
+    problem = counts.problem
+    if problem.groups > 1:
+        per_input = problem.stationary_channels // problem.groups
+        own_outputs = _ceil_div(problem.output_channels, at.outputs)
+        own_inputs = _ceil_div(per_input, at.inputs)
+        return own_outputs / problem.output_channels * own_inputs / per_input
+    is_sorted = machine.load_balance == "sorted"
+
+    def share(parts: Ints, of_gradient: bool) -> Floats:
+        wanted, of_plan = np.unique(parts, return_inverse=True)
+        found = [
+            counts.of(count.largest_share, each, of_gradient, is_sorted) for each in wanted.tolist()
+        ]
+        return np.array(found)[of_plan]
+
+    return share(at.outputs, True) * share(at.inputs, False)
+
+
+def _ceil_div(numerator: Ints | int, denominator: Ints) -> Ints:
+    found: Ints = -(-numerator // denominator)
+    return found
+
+
+def _stationary_bytes(problem: Problem, counts: Counts, machine: EstimatedMachine) -> float:
     """Compressed stationary operand of the whole batch."""
-    return counts.of(count.stationary_entries) * plan.problem.batch_size * machine.entry_bytes
+    return counts.of(count.stationary_entries) * problem.batch_size * machine.entry_bytes

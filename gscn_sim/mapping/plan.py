@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from operator import attrgetter
 from typing import NamedTuple
 
+import numpy as np
+
 from gscn_sim.mapping.tiles import Tile, held_outputs, make_tile
-from gscn_sim.problem.geometry import Problem, make_problem
+from gscn_sim.problem.geometry import Ints, Problem, make_problem
 from gscn_sim.units import ceil_div
 
 
@@ -68,6 +71,12 @@ class Plan:
             parts.append(f"p{self.passes[0] * self.passes[1]}")
         return " ".join(parts)
 
+    @property
+    def shape_of_work(self) -> tuple[int, ...]:
+        """What a PE does: plans that differ in the rest only take the same time."""
+        parts = self.samples, self.rows, self.cols, self.outputs, self.inputs, *self.passes
+        return *parts, self.block_outputs, self.block_inputs
+
     @cached_property
     def held_outputs(self) -> int:
         """Accumulator entries that one output channel needs in the largest tile."""
@@ -94,17 +103,62 @@ class Plan:
     def blocks_of_split(self) -> list[list[list[Block | None]]]:
         """[output split][round] -> one block for each input split (None: nothing to do)."""
         rounds = self._summed_rounds if self.problem.is_reduction else self._map_rounds
-        channels = self.problem.output_channels
-        return [
-            rounds(split * channels // self.outputs, (split + 1) * channels // self.outputs)
-            for split in range(self.outputs)
-        ]
+        return [rounds(split) for split in range(self.outputs)]
 
     @cached_property
     def distinct_blocks(self) -> list[Block]:
         """Every block once, those of one range of stationary channels together."""
+        if self.problem.is_reduction:
+            return [
+                Block(o0=o0, o1=o1, c0=c0, c1=c1)
+                for group in range(self.problem.groups)
+                for (c0, c1), (o0, o1) in product(
+                    self.input_ranges(group), self.output_ranges(group)
+                )
+            ]
         blocks = {b for split in self.blocks_of_split for row in split for b in row if b}
         return sorted(blocks, key=attrgetter("c0", "c1", "o0", "o1"))
+
+    def input_columns(self, group: int) -> list[tuple[int, int]]:
+        """Stationary channels of each input split in a convolution group (summed outputs)."""
+        per_input = self._channels_of_group[1]
+        base, parts = group * per_input, self.inputs
+        return [
+            (base + part * per_input // parts, base + (part + 1) * per_input // parts)
+            for part in range(parts)
+        ]
+
+    def input_ranges(self, group: int) -> list[tuple[int, int]]:
+        """Stationary channels of the accumulator groups of a convolution group, in order."""
+        return [
+            (c0, min(c0 + self.block_inputs, last))
+            for first, last in self.input_columns(group)
+            for c0 in range(first, last, self.block_inputs)
+        ]
+
+    def input_range_of_step(self, group: int) -> Ints:
+        """[steps, inputs] which of a group's input ranges an input split takes in turn, else -1."""
+        counts = [ceil_div(b - a, self.block_inputs) for a, b in self.input_columns(group)]
+        steps = np.arange(max(counts))[:, None]
+        first = np.cumsum([0, *counts[:-1]])
+        found: Ints = np.where(steps < np.array(counts), first + steps, -1)
+        return found
+
+    def output_ranges(self, group: int, split: int | None = None) -> list[tuple[int, int]]:
+        """Output channels of the accumulator groups of a convolution group, in order.
+
+        Those of one output split, or of all.
+        """
+        per_output = self._channels_of_group[0]
+        found = []
+        for number in range(self.outputs) if split is None else (split,):
+            first, last = self.outputs_of(number)
+            low, high = max(first, group * per_output), min(last, (group + 1) * per_output)
+            found += [
+                (o0, min(o0 + self.block_outputs, high))
+                for o0 in range(low, high, self.block_outputs)
+            ]
+        return found
 
     @property
     def _channels_of_group(self) -> tuple[int, int]:
@@ -113,8 +167,14 @@ class Plan:
         groups = problem.groups
         return problem.output_channels // groups, problem.stationary_channels // groups
 
-    def _map_rounds(self, first: int, last: int) -> list[list[Block | None]]:
-        """Rounds of output channels first..last: each meets all channels of its groups."""
+    def outputs_of(self, split: int) -> tuple[int, int]:
+        """Output channels first..last of an output split."""
+        channels = self.problem.output_channels
+        return split * channels // self.outputs, (split + 1) * channels // self.outputs
+
+    def _map_rounds(self, split: int) -> list[list[Block | None]]:
+        """Rounds of an output split: each meets all channels of its groups."""
+        first, last = self.outputs_of(split)
         per_output, per_input = self._channels_of_group
         rounds: list[list[Block | None]] = []
         for o0 in range(first, last, self.block_outputs):
@@ -124,27 +184,22 @@ class Plan:
             rounds.append([Block(o0=o0, o1=o1, c0=c0, c1=c1)])
         return rounds
 
-    def _summed_rounds(self, first: int, last: int) -> list[list[Block | None]]:
-        """Rounds of output channels first..last, for one range of input channels after another."""
-        per_output, per_input = self._channels_of_group
-        parts = range(self.inputs)
-        columns = [
-            (part * per_input // self.inputs, (part + 1) * per_input // self.inputs)
-            for part in parts
-        ]
-        steps = max(ceil_div(b - a, self.block_inputs) for a, b in columns)
+    def groups_of(self, split: int) -> range:
+        """Convolution groups that an output split has channels of."""
+        (first, last), per_output = self.outputs_of(split), self._channels_of_group[0]
+        return range(first // per_output, ceil_div(last, per_output))
+
+    def _summed_rounds(self, split: int) -> list[list[Block | None]]:
+        """Rounds of an output split, for one range of input channels after another."""
         rounds: list[list[Block | None]] = []
-        for group in range(first // per_output, ceil_div(last, per_output)):
-            low, high = max(first, group * per_output), min(last, (group + 1) * per_output)
-            base = group * per_input
-            for step in range(steps):
-                for o0 in range(low, high, self.block_outputs):
-                    o1 = min(o0 + self.block_outputs, high)
-                    row: list[Block | None] = []
-                    for a, b in columns:
-                        c0 = a + step * self.block_inputs
-                        c1 = min(c0 + self.block_inputs, b)
-                        block = Block(o0=o0, o1=o1, c0=base + c0, c1=base + c1)
-                        row.append(block if c0 < c1 else None)
-                    rounds.append(row)
+        for group in self.groups_of(split):
+            columns = self.input_columns(group)
+            steps = max(ceil_div(b - a, self.block_inputs) for a, b in columns)
+            for step, (o0, o1) in product(range(steps), self.output_ranges(group, split)):
+                row: list[Block | None] = []
+                for a, b in columns:
+                    c0 = a + step * self.block_inputs
+                    block = Block(o0=o0, o1=o1, c0=c0, c1=min(c0 + self.block_inputs, b))
+                    row.append(block if c0 < b else None)
+                rounds.append(row)
         return rounds

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Wish = tuple[Any, Any]
+"""Bytes of memory traffic that are saved if something stays, and the room that it needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +46,28 @@ def share_buffer(
         fill_bytes, fills_bytes, fill_uses: the largest fill, all of them, and how often each is
             sent.
     """
-    room: float = size_bytes
-    wishes = [
-        (streamed_bytes * (streamed_uses - 1), streamed_bytes, "streams"),
-        (fills_bytes * (fill_uses - 1), fill_bytes, "fills"),
-    ]
-    stay = set()
-    for saved, needed, what in sorted(wishes, reverse=True):
-        if saved > 0 and needed <= room:
-            stay.add(what)
-            room -= needed
+    streams_stay, fills_stay = what_stays(
+        size_bytes,
+        (streamed_bytes * (streamed_uses - 1), streamed_bytes),
+        (fills_bytes * (fill_uses - 1), fill_bytes),
+    )
+    room = size_bytes - streams_stay * streamed_bytes - fills_stay * fill_bytes
     ahead = most_ahead
-    if "streams" not in stay:
+    if not streams_stay:
         ahead = min(ahead, int(room // max(1, sum(streams))))
-    return Residency(streams_stay="streams" in stay, fills_stay="fills" in stay, rounds_ahead=ahead)
+    return Residency(
+        streams_stay=bool(streams_stay), fills_stay=bool(fills_stay), rounds_ahead=ahead
+    )
+
+
+def what_stays(size_bytes: float, streams: Wish, fills: Wish) -> tuple[Any, Any]:
+    """Whether streams and fills stay; numbers, or arrays with one element a case."""
+    saved, needed = zip(streams, fills, strict=True)
+    most = np.maximum(*saved)
+    # Of equal savings the larger goes first, of equal sizes the streams.
+    streams_first = np.where(saved[0] == saved[1], needed[0] >= needed[1], np.equal(saved[0], most))
+    alone = [(saved[i] > 0) & (needed[i] <= size_bytes) for i in range(2)]
+    both = alone[0] & alone[1] & (needed[0] + needed[1] <= size_bytes)
+    streams_stay = alone[0] & (streams_first | both | np.logical_not(alone[1]))
+    fills_stay = alone[1] & (np.logical_not(streams_first) | both | np.logical_not(alone[0]))
+    return streams_stay, fills_stay

@@ -19,7 +19,7 @@ from gscn_sim.errors import ConfigError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
-from gscn_sim.mapping.choose import choose_plan
+from gscn_sim.mapping.choose import shortlist
 from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.deal import Dealt, deal_order, deal_units
 from gscn_sim.mapping.estimate import EstimatedMachine
@@ -29,6 +29,7 @@ from gscn_sim.problem.geometry import Ints, Problem, make_problem
 from gscn_sim.problem.operands import Operands, count_useful, make_operands
 from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
+from gscn_sim.run.decide import fastest, without_banks
 from gscn_sim.schedule.make import make_schedule
 from gscn_sim.schedule.model import Movement, Schedule
 from gscn_sim.stages import Caller, Later, call
@@ -86,8 +87,8 @@ def plan_phase(
         ConfigError: none is legal; the message names the layer and the phase.
     """
     try:
-        return caller(
-            choose_plan,
+        plans = caller(
+            shortlist,
             problem,
             Counts(problem, operands, caller),
             view(MappingSpace, config),
@@ -96,6 +97,7 @@ def plan_phase(
         )
     except ConfigError as error:
         raise ConfigError(f"layer {layer.name}, {problem.phase}: {error}") from None
+    return fastest(plans, operands, without_banks(config), caller)
 
 
 def costs_later(

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gscn_sim.dataflows.base import BlockCosts
 from gscn_sim.kernels.pairing import CYCLES
 from gscn_sim.mapping.deal import Dealt
-from gscn_sim.mapping.plan import Block, Plan
+from gscn_sim.mapping.plan import Plan
 from gscn_sim.mapping.residency import Residency, share_buffer
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.schedule.model import Gang, Movement, Schedule, fill_owners
@@ -45,13 +46,14 @@ class _Split:
     """The rounds of one output split.
 
     rows: [rounds, inputs] rows of the costs, -1 where an input split has nothing to do.
-    held: [rounds, inputs] sums in the accumulators. fills: [rounds].
+    held: [rounds, inputs] sums in the accumulators. fills: [rounds]. is_again: [rounds] whether the
+    gradients of the round's output channels have streamed by before.
     """
 
-    rounds: list[list[Block | None]]
     rows: Ints
     held: Ints
     fills: list[FillKey]
+    is_again: NDArray[np.bool_]
 
     @property
     def first_rows(self) -> Ints:
@@ -64,10 +66,9 @@ def reduction_schedule(plan: Plan, costs: BlockCosts, machine: Movement, dealt: 
     work = _work(plan, costs, machine, dealt)
     largest = int(machine.entry_bytes(work.stationary).max())
     is_resident = largest <= machine.stationary_buffer_bytes
-    row_of = dict(zip(plan.distinct_blocks, costs.row_of.tolist(), strict=True))
-    splits = [_split(plan, rounds, row_of, is_resident) for rounds in plan.blocks_of_split]
+    splits = [_split(plan, split, costs.row_of, is_resident) for split in range(plan.outputs)]
     fills = _fill_bytes(splits, work)
-    kept = _residency(plan, machine, splits, work, fills)
+    kept = _residency(machine, splits, work, fills)
     order = sorted(fills)
     number = {key: i for i, key in enumerate(order)}
     gangs = [
@@ -113,25 +114,39 @@ def _work(plan: Plan, costs: BlockCosts, machine: Movement, dealt: Dealt) -> _Wo
     )
 
 
-def _split(
-    plan: Plan, rounds: list[list[Block | None]], row_of: dict[Block, int], is_resident: bool
-) -> _Split:
-    """Rounds with the same first stationary channel use the same fill, one after the other."""
+def _split(plan: Plan, split: int, row_of: Ints, is_resident: bool) -> _Split:
+    """Rounds with the same first stationary channel use the same fill, one after the other.
+
+    ``row_of``: [blocks] the row of the costs of each of the plan's ``distinct_blocks``, which stand
+    in the order (convolution group, input range, output range).
+    """
     kernel = plan.problem.output_plane[0] * plan.problem.output_plane[1]
-    uses: dict[int, int] = {}
+    ranges_of = [len(plan.output_ranges(group)) for group in range(plan.problem.groups)]
+    rows, held, again = [], [], []
     fills: list[FillKey] = []
-    rows = np.full((len(rounds), plan.inputs), -1, np.int64)
-    held = np.zeros((len(rounds), plan.inputs), np.int64)
-    for r, blocks in enumerate(rounds):
-        for i, block in enumerate(blocks):
-            if block is not None:
-                rows[r, i] = row_of[block]
-                held[r, i] = (block.o1 - block.o0) * (block.c1 - block.c0) * kernel
-        first = min(block.c0 for block in blocks if block is not None)
-        turn = uses.get(first, 0)
-        uses[first] = turn + 1
-        fills.append((first, 0 if is_resident else turn))
-    return _Split(rounds=rounds, rows=rows, held=held, fills=fills)
+    for group in plan.groups_of(split):
+        inputs = plan.input_ranges(group)
+        first_block = sum(ranges_of[:group]) * len(inputs)
+        of_split = plan.output_ranges(group, split)
+        first_output = plan.output_ranges(group).index(of_split[0])
+        outputs = np.arange(first_output, first_output + len(of_split))
+        at = plan.input_range_of_step(group)  # [steps, inputs]
+        block = first_block + at[:, None] * ranges_of[group] + outputs[:, None]
+        here = np.broadcast_to((at >= 0)[:, None], block.shape)
+        rows.append(np.where(here, row_of[block * here], -1).reshape(-1, plan.inputs))
+        widths = np.array([c1 - c0 for c0, c1 in inputs])[at] * (at >= 0)
+        heights = np.array([o1 - o0 for o0, o1 in of_split])
+        held.append((widths[:, None] * heights[:, None] * kernel).reshape(-1, plan.inputs))
+        again.append(np.repeat(np.arange(len(at)) > 0, len(of_split)))
+        for step in at:
+            first = inputs[step[step >= 0].min()][0]
+            fills += [(first, 0 if is_resident else turn) for turn in range(len(of_split))]
+    return _Split(
+        rows=np.concatenate(rows),
+        held=np.concatenate(held),
+        fills=fills,
+        is_again=np.concatenate(again),
+    )
 
 
 def _fill_bytes(splits: list[_Split], work: _Work) -> dict[FillKey, tuple[int, int]]:
@@ -147,28 +162,21 @@ def _fill_bytes(splits: list[_Split], work: _Work) -> dict[FillKey, tuple[int, i
 
 
 def _residency(
-    plan: Plan,
     machine: Movement,
     splits: list[_Split],
     work: _Work,
     fills: dict[FillKey, tuple[int, int]],
 ) -> Residency:
     """What the global buffer keeps: gradients, or activations from round to round."""
-    row_of_outputs: dict[tuple[int, int], int] = {}
-    rounds = 0
-    for split in splits:
-        rounds += len(split.rounds)
-        for blocks, rows in zip(split.rounds, split.rows.tolist(), strict=True):
-            for block, row in zip(blocks, rows, strict=True):
-                if block is not None:
-                    row_of_outputs[block.o0, block.o1] = row
+    streams = [int(row) for split in splits for row in split.first_rows[~split.is_again]]
+    rounds = sum(len(split.rows) for split in splits)
     once = [from_dram for (_, turn), (_, from_dram) in fills.items() if turn == 0]
     return share_buffer(
         size_bytes=machine.buffer_bytes,
         most_ahead=machine.rounds_ahead,
         streams=[int(work.stream_bytes[split.first_rows].max()) for split in splits],
-        streamed_bytes=int(work.stream_bytes[list(row_of_outputs.values())].sum()),
-        streamed_uses=ceil_div(rounds, len(row_of_outputs)),
+        streamed_bytes=int(work.stream_bytes[streams].sum()),
+        streamed_uses=ceil_div(rounds, len(streams)),
         fill_bytes=max(once),
         fills_bytes=sum(once),
         fill_uses=ceil_div(len(fills), len(once)),
@@ -191,21 +199,10 @@ def _gang(
         lockstep_cycles=np.full(rounds, -1, np.int64),
         fill=np.array(fill, np.int64),
         stream_bytes=stream,
-        stream_dram_bytes=np.where(_streamed_before(split) & kept.streams_stay, 0, stream),
+        stream_dram_bytes=np.where(split.is_again & kept.streams_stay, 0, stream),
         exchange_cycles=-(-most * (pe_splits - 1) // exchange),
         drain_cycles=machine.drain_cycles(most),
         output_bytes=written * machine.value_bytes,
         exchanged_sums=written * (pe_splits - 1),
         drained_entries=written * pe_splits,
     )
-
-
-def _streamed_before(split: _Split) -> np.ndarray:
-    """[rounds] whether the gradients of a round's output channels have streamed by before."""
-    seen: set[tuple[int, int]] = set()
-    found = np.zeros(len(split.rounds), np.bool_)
-    for r, blocks in enumerate(split.rounds):
-        outputs = next((b.o0, b.o1) for b in blocks if b is not None)
-        found[r] = outputs in seen
-        seen.add(outputs)
-    return found
