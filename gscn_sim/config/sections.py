@@ -191,7 +191,7 @@ class FusionConfig:
     batch_sum: bool = switch(True, "A is summed over the batch where it is made, for pre_wgrad")
     norm_statistics: bool = switch(True, "the drain sums up for batch-norm as outputs leave")
     activation: bool = switch(True, "ReLU and its mask are applied in the memory pass beside them")
-    optimizer: bool = switch(True, "one memory pass of the optimizer over parameters and their state")
+    optimizer: bool = switch(True, "one memory pass of the optimizer over parameters and state")
 
     def __post_init__(self) -> None:
         check_fields(self, "fusion")
