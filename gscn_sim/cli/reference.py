@@ -8,10 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from gscn_sim.cli import COMMANDS, main
+
+if TYPE_CHECKING:
+    from gscn_sim.config import Config
 
 HEAD = """# Commands
 
@@ -74,8 +78,7 @@ allowed.
 def config_reference() -> str:
     """The page of every configuration key and of what each preset changes, in Markdown."""
     from gscn_sim.cli.config import explained_keys
-    from gscn_sim.config import Config, load_config, preset_names
-    from gscn_sim.config.loader import flatten_config
+    from gscn_sim.config import Config
     from gscn_sim.config.overrides import dram_preset_names
 
     default = Config()
@@ -91,18 +94,56 @@ def config_reference() -> str:
             cells = (f"`{row['key']}`", f"`{row['value']}`", row["allowed"], row["meaning"])
             lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
         parts.append("\n".join(lines) + "\n")
-    parts.append("## Presets\n\nKeys in which a preset differs from the defaults above.\n")
-    base = flatten_config(default)
-    for name in preset_names():
-        changed = [
-            f"`{key}` {str(value).lower() if isinstance(value, bool) else value}"
-            for key, value in flatten_config(load_config(name)).items()
-            if value != base[key]
-        ]
-        parts.append(f"- `{name}`: {', '.join(changed) or 'none'}")
+    parts.append(f"{PRESETS_HEAD}\n{_presets(default)}")
     memories = ", ".join(f"`{name}`" for name in dram_preset_names())
-    parts.append(f"\nValues of `dram.preset`: {memories}.\n")
+    parts.append(f"Values of `dram.preset`: {memories}.\n")
     return "\n".join(parts)
+
+
+PRESETS_HEAD = """## Presets
+
+Keys in which a preset differs from the defaults above, which are `gscn`.
+"""
+
+
+def _presets(default: Config) -> str:
+    """A column for each preset, with the name of its memory in place of the memory's keys."""
+    from gscn_sim.config import load_config, preset_names
+    from gscn_sim.config.loader import flatten_config
+    from gscn_sim.config.overrides import dram_preset_names
+
+    memories = {
+        name: load_config("gscn", {"dram.preset": name}).dram for name in dram_preset_names()
+    }
+
+    def keys(config: Config) -> dict[str, object]:
+        named = [name for name, dram in memories.items() if dram == config.dram]
+        flat = flatten_config(config)
+        if named:
+            flat = {key: value for key, value in flat.items() if not key.startswith("dram.")}
+        return flat | {"dram.preset": named[0] if named else "its own"}
+
+    base = keys(default)
+    presets = {name: keys(load_config(name)) for name in preset_names()}
+    presets = {name: found for name, found in presets.items() if found != base}
+    names = dict.fromkeys(key for found in (base, *presets.values()) for key in found)
+    lines = [
+        f"| key | {' | '.join(f'`{name}`' for name in presets)} |",
+        "|---" * (1 + len(presets)) + "|",
+    ]
+    for key in names:
+        values = [found.get(key, "") for found in presets.values()]
+        cells = [
+            ""
+            if value == base.get(key)
+            else str(value).lower()
+            if isinstance(value, bool)
+            else str(value)
+            for value in values
+        ]
+        if any(cells):
+            lines.append(f"| `{key}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
