@@ -101,7 +101,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrainConfig:
-    """The path from accumulators back to memory: post-processing and compression."""
+    """The path from accumulators back to memory: post-processing and write-back."""
 
     entries_per_cycle: int = count(
         4, "partial sums a PE post-processes a cycle; 0 never limits", minimum=0, maximum=1 << 16
@@ -159,7 +159,7 @@ class PolicyConfig:
     )  # fmt: skip
     halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
     load_balance: str = choice(
-        "sorted", "how the channels of wgrad are dealt to PEs", "static", "sorted"
+        "sorted", "how the channels and units of wgrad are dealt to PEs", "static", "sorted"
     )
 
     def __post_init__(self) -> None:
