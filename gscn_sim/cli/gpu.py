@@ -71,7 +71,7 @@ def gpu() -> None:
     "density",
     type=float,
     metavar="DENSITY",
-    help="The card's own sparse products of a gradient this dense, beside its dense passes.",
+    help="The card's own sparse products of a gradient this dense, beside its dense phases.",
 )
 @click.option(
     "-o", "--output", metavar="PATH", type=OUTPUT_FILE, help="Write .csv, .parquet or .json."
@@ -180,7 +180,7 @@ def report(
     output: str | None,
     form: str,
 ) -> None:
-    """Compare predicted with measured times: per device, pass and filter size."""
+    """Compare predicted with measured times: per device, phase and filter size."""
     from gscn_sim.files import whole_file
     from gscn_sim.gpu import reporting
     from gscn_sim.gpu.fits import load_fits

@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from gscn_sim.cli import COMMANDS, main
+
+if TYPE_CHECKING:
+    from gscn_sim.config import Config
 
 HEAD = """# Commands
 
@@ -22,20 +27,39 @@ traceback), an interrupt 130. Output files appear whole or not at all.
 """
 
 
+SHARED_HEAD = """## Options that several commands have
+
+Explained once, here; the last line of a command's section names those that it has.
+"""
+SHARED_FROM = 3
+"""Commands with the same option, in the same words, from which on it is explained once."""
+
+
 def reference() -> str:
     """The page, in Markdown."""
-    parts = [HEAD]
+    sections: list[_Section] = []
     with click.Context(main, info_name="gscn-sim") as context:
         for name in COMMANDS:
             command = main.get_command(context, name)
             assert command is not None
-            parts.extend(_sections(command, name, context))
+            sections.extend(_commands(command, name, context))
+    shared = _shared([option for section in sections for option in section.options])
+    parts = [HEAD, f"{SHARED_HEAD}\n{_table(shared)}"]
+    parts.extend(text for section in sections for text in section.texts(shared))
     return "\n".join(parts)
+
+
+def _shared(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those that many commands have; of a name with several meanings none."""
+    many = [option for option, count in Counter(options).items() if count >= SHARED_FROM]
+    names = Counter(_name(option) for option, _ in many)
+    return [(option, text) for option, text in many if text and names[_name(option)] == 1]
 
 
 def command_reference(command: click.Command, name: str, head: str) -> str:
     """The page of one other program's command, in Markdown, below ``head``."""
-    return "\n".join([head, *_sections(command, name, None)])
+    sections = _commands(command, name, None)
+    return "\n".join([head, *(text for section in sections for text in section.texts(()))])
 
 
 CONFIG_HEAD = """# Configuration keys
@@ -54,8 +78,7 @@ allowed.
 def config_reference() -> str:
     """The page of every configuration key and of what each preset changes, in Markdown."""
     from gscn_sim.cli.config import explained_keys
-    from gscn_sim.config import Config, load_config, preset_names
-    from gscn_sim.config.loader import flatten_config
+    from gscn_sim.config import Config
     from gscn_sim.config.overrides import dram_preset_names
 
     default = Config()
@@ -71,38 +94,108 @@ def config_reference() -> str:
             cells = (f"`{row['key']}`", f"`{row['value']}`", row["allowed"], row["meaning"])
             lines.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
         parts.append("\n".join(lines) + "\n")
-    parts.append("## Presets\n\nKeys in which a preset differs from the defaults above.\n")
-    base = flatten_config(default)
-    for name in preset_names():
-        changed = [
-            f"`{key}` {str(value).lower() if isinstance(value, bool) else value}"
-            for key, value in flatten_config(load_config(name)).items()
-            if value != base[key]
-        ]
-        parts.append(f"- `{name}`: {', '.join(changed) or 'none'}")
+    parts.append(f"{PRESETS_HEAD}\n{_presets(default)}")
     memories = ", ".join(f"`{name}`" for name in dram_preset_names())
-    parts.append(f"\nValues of `dram.preset`: {memories}.\n")
+    parts.append(f"Values of `dram.preset`: {memories}.\n")
     return "\n".join(parts)
 
 
-def _sections(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
+PRESETS_HEAD = """## Presets
+
+Keys in which a preset differs from the defaults above, which are `gscn`.
+"""
+
+
+def _presets(default: Config) -> str:
+    """A column for each preset, with the name of its memory in place of the memory's keys."""
+    from gscn_sim.config import load_config, preset_names
+    from gscn_sim.config.loader import flatten_config
+    from gscn_sim.config.overrides import dram_preset_names
+
+    memories = {
+        name: load_config("gscn", {"dram.preset": name}).dram for name in dram_preset_names()
+    }
+
+    def keys(config: Config) -> dict[str, object]:
+        named = [name for name, dram in memories.items() if dram == config.dram]
+        flat = flatten_config(config)
+        if named:
+            flat = {key: value for key, value in flat.items() if not key.startswith("dram.")}
+        return flat | {"dram.preset": named[0] if named else "its own"}
+
+    base = keys(default)
+    presets = {name: keys(load_config(name)) for name in preset_names()}
+    presets = {name: found for name, found in presets.items() if found != base}
+    names = dict.fromkeys(key for found in (base, *presets.values()) for key in found)
+    lines = [
+        f"| key | {' | '.join(f'`{name}`' for name in presets)} |",
+        "|---" * (1 + len(presets)) + "|",
+    ]
+    for key in names:
+        values = [found.get(key, "") for found in presets.values()]
+        cells = [
+            ""
+            if value == base.get(key)
+            else str(value).lower()
+            if isinstance(value, bool)
+            else str(value)
+            for value in values
+        ]
+        if any(cells):
+            lines.append(f"| `{key}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Section:
+    """What the page says of one command; options are pairs of option and meaning."""
+
+    path: str
+    prose: str
+    usage: str
+    options: list[tuple[str, str]]
+
+    def texts(self, shared: Collection[tuple[str, str]]) -> Iterator[str]:
+        yield f"## `{self.path}`\n\n{self.prose}\n\n    {self.usage}\n"
+        if own := [option for option in self.options if option not in shared]:
+            yield _table(own)
+        if also := [
+            f"`{_name(option)}`" for option, text in self.options if (option, text) in shared
+        ]:
+            yield f"Also {', '.join(also)}.\n"
+
+
+def _commands(
+    command: click.Command, name: str, parent: click.Context | None
+) -> Iterator[_Section]:
     context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
-    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    yield f"## `{context.command_path}`\n\n{_prose(command.help)}\n\n    {usage}\n"
-    records = [
-        record
-        for parameter in command.get_params(context)
-        if isinstance(parameter, click.Option) and "--help" not in parameter.opts
-        and (record := parameter.get_help_record(context)) is not None
-    ]  # fmt: skip
-    if records:
-        lines = [f"| `{_cell(option)}` | {_cell(text)} |" for option, text in records]
-        yield "\n".join(["| option | meaning |", "|---|---|", *lines]) + "\n"
+    yield _Section(
+        path=context.command_path,
+        prose=_prose(command.help),
+        usage=" ".join([context.command_path, *command.collect_usage_pieces(context)]),
+        options=[
+            record
+            for parameter in command.get_params(context)
+            if isinstance(parameter, click.Option)
+            and "--help" not in parameter.opts
+            and (record := parameter.get_help_record(context)) is not None
+        ],
+    )
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
             found = command.get_command(context, child)
             assert found is not None
-            yield from _sections(found, child, context)
+            yield from _commands(found, child, context)
+
+
+def _table(options: Collection[tuple[str, str]]) -> str:
+    rows = [f"| `{_cell(option)}` | {_cell(text)} |" for option, text in options]
+    return "\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def _name(option: str) -> str:
+    """The long name of ``-o, --output PATH``."""
+    return next(word for word in option.replace(",", " ").split() if word.startswith("--"))
 
 
 def _prose(text: str | None) -> str:

@@ -101,7 +101,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrainConfig:
-    """The path from accumulators back to memory: post-processing and compression."""
+    """The path from accumulators back to memory: post-processing and write-back."""
 
     entries_per_cycle: int = count(
         4, "partial sums a PE post-processes a cycle; 0 never limits", minimum=0, maximum=1 << 16
@@ -159,7 +159,7 @@ class PolicyConfig:
     )  # fmt: skip
     halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
     load_balance: str = choice(
-        "sorted", "how the channels of wgrad are dealt to PEs", "static", "sorted"
+        "sorted", "how the channels and units of wgrad are dealt to PEs", "static", "sorted"
     )
 
     def __post_init__(self) -> None:
@@ -182,7 +182,7 @@ class VectorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FusionConfig:
-    """Which passes over memory a step saves by doing two things in one."""
+    """Which memory passes a training step saves by doing two things in one."""
 
     delta: bool = switch(
         True, "the gradient delta is formed, thresholded and compressed where G is made"
@@ -190,8 +190,8 @@ class FusionConfig:
     pre_terms: bool = switch(True, "the drain adds the pre-phases' results to dA and dW")
     batch_sum: bool = switch(True, "A is summed over the batch where it is made, for pre_wgrad")
     norm_statistics: bool = switch(True, "the drain sums up for batch-norm as outputs leave")
-    activation: bool = switch(True, "ReLU and its mask are applied in the pass beside them")
-    optimizer: bool = switch(True, "one pass of the optimizer over parameters and their state")
+    activation: bool = switch(True, "ReLU and its mask are applied in the memory pass beside them")
+    optimizer: bool = switch(True, "one memory pass of the optimizer over parameters and state")
 
     def __post_init__(self) -> None:
         check_fields(self, "fusion")

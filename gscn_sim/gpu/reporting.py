@@ -117,7 +117,7 @@ def report(
     model: str = "analytical",
     fits: Mapping[str, Fit] | None = None,
 ) -> pd.DataFrame:
-    """Errors in percent by device, pass and filter size (and over all filters).
+    """Errors in percent by device, phase and filter size (and over all filters).
 
     Columns device, phase, filter, layers, mean_percent, median_percent, sum_percent. These are the
     layers that the coefficients were fitted on; the data file holds the errors on unseen shapes.
