@@ -94,6 +94,7 @@ def limits(
                 number("seconds", f"time {unit}", scale),
                 number("saved_seconds", f"saved {unit}", scale),
                 number("saved_share", "saved %", 100),
+                number("operand_wait_share", "operand wait %", 100),
                 text("means", "fold"),
             ],
             table.to_dict(orient="records"),  # type: ignore[arg-type]

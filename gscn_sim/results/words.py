@@ -27,6 +27,7 @@ COLUMNS = {
     "share": ("share", "%", 100.0, ""),
 }
 """Words, unit, its factor, and what follows the number."""
+HOUR = 3600.0
 TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6), ("ns", 1e9))
 
 
@@ -58,6 +59,8 @@ def time_unit(seconds: float) -> tuple[str, float]:
 
 def duration(seconds: float) -> str:
     """A time with the unit that suits it."""
+    if seconds >= HOUR:
+        return f"{seconds / HOUR:,.3g} h" if seconds < 1000 * HOUR else f"{seconds / HOUR:,.0f} h"
     unit, scale = time_unit(seconds)
     return f"{seconds * scale:.3g} {unit}"
 

@@ -24,7 +24,7 @@ WAITS_OF_DRAM = (
     *("write_column_ns", "read_to_precharge_ns", "write_recovery_ns", "write_to_read_ns"),
     *("read_to_write_ns", "activate_interval_ns", "controller_ns"),
 )
-COLUMNS = ("lifted", "seconds", "saved_seconds", "saved_share", "means")
+COLUMNS = ("lifted", "seconds", "saved_seconds", "saved_share", "operand_wait_share", "means")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def limits(
 
     Returns:
         A row each: lifted, seconds, saved_seconds, saved_share (of the time with nothing lifted),
-        means.
+        operand_wait_share (of all PEs' time: what still waits for operands), means.
 
     Raises:
         ConfigError: an unknown phase, none that can run, or a mapping that does not fit.
@@ -115,17 +115,19 @@ def limits(
     wanted = backward_phases(trace) if phases is None else parse_phases(list(phases))
     cases = {NONE: Lift(means="the machine as it is"), **named, ALL: _all(named.values())}
     times: dict[str, float] = {}
+    waits: dict[str, float] = {}
     for done, (name, lift) in enumerate(cases.items()):
         if progress:
             progress(done, len(cases), name)
-        times[name] = config.replace(lift.changes).seconds(1) * _cycles(
-            trace, config.replace(lift.changes), wanted, batch_size, lift, caller
-        )
+        machine = config.replace(lift.changes)
+        cycles, waiting = _cycles(trace, machine, wanted, batch_size, lift, caller)
+        times[name] = cycles * machine.seconds(1)
+        waits[name] = waiting / max(1, cycles * machine.num_pes)
     if progress:
         progress(len(cases), len(cases), "")
     whole = times[NONE]
     rows = [
-        (name, s, whole - s, (whole - s) / whole if whole else 0.0, cases[name].means)
+        (name, s, whole - s, (whole - s) / whole if whole else 0.0, waits[name], cases[name].means)
         for name, s in times.items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -158,10 +160,14 @@ def _cycles(
     batch_size: int | None,
     lift: Lift,
     caller: Caller,
-) -> float:
-    """Cycles of all layers and phases, each the mean of its iterations."""
-    found: dict[tuple[str, Phase], list[int]] = {}
-    known: dict[object, int] = {}
+) -> tuple[float, float]:
+    """Cycles of all layers and phases, and PE cycles that wait for operands; means of iterations.
+
+    Raises:
+        ConfigError: none of the phases can run.
+    """
+    found: dict[tuple[str, Phase], list[tuple[int, int]]] = {}
+    known: dict[object, tuple[int, int]] = {}
     for layer in trace.layers:
         for phase in phases:
             if phase not in layer.phases():
@@ -169,21 +175,24 @@ def _cycles(
             batch = batch_size or trace.batch_of(layer)
             key = (phase, layer.shape, layer.weight) if phase.one_sample else object()
             if key not in known:
-                known[key] = _layer_cycles(layer, phase, config, batch, lift, caller)
+                known[key] = _of_layer(layer, phase, config, batch, lift, caller)
             found.setdefault((layer.name, phase), []).append(known[key])
     if not found:
         names = ", ".join(phase.value for phase in phases)
         raise ConfigError(f"no layer of trace {trace.network!r} can run {names}")
-    return sum(sum(cycles) / len(cycles) for cycles in found.values())
+    means = [np.mean(pairs, axis=0) for pairs in found.values()]
+    cycles, waiting = np.sum(means, axis=0).tolist()
+    return cycles, waiting
 
 
-def _layer_cycles(
+def _of_layer(
     layer: Layer, phase: Phase, config: Config, batch_size: int, lift: Lift, caller: Caller
-) -> int:
+) -> tuple[int, int]:
     from gscn_sim.fabric.top import run_fabric  # compiled code and SimPy load here
     from gscn_sim.run.pipeline import prepare_phase
 
     schedule = prepare_phase(layer, phase, config, batch_size, caller).schedule
     if lift.schedule is not None:
         schedule = lift.schedule(schedule, config)
-    return run_fabric(schedule, config).cycles
+    result = run_fabric(schedule, config)
+    return result.cycles, sum(result.operand_wait)

@@ -45,6 +45,10 @@ def test_nothing_lifted_is_the_run(trace: Trace) -> None:
     assert saved.tolist() == pytest.approx((whole - table["seconds"]).tolist())
     assert table["saved_share"].tolist() == pytest.approx((saved / whole).tolist())
     assert table.loc[ALL, "seconds"] == table["seconds"].min()
+    waiting = sum(sum(r.pe_stalled_cycles) for r in run.records) / sum(
+        4 * r.cycles for r in run.records
+    )  # for operands or outputs
+    assert 0 < table.loc[NONE, "operand_wait_share"] <= waiting
 
 
 def test_the_limit_that_binds_is_the_one_that_saves(trace: Trace) -> None:
