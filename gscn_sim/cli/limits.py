@@ -48,7 +48,8 @@ def limits(
     """Simulate TRACE again with one limit of the design lifted at a time.
 
     What a limit costs is the time that lifting it saves. Limits hide each other: the savings do not
-    add up, and with the first one gone the next may cost as much.
+    add up, and with the first one gone the next may cost as much. A second table splits the time in
+    which PEs wait for operands by cause, with every schedule as it is.
     """
     config = read_config(source, assignments)
 
@@ -60,22 +61,21 @@ def limits(
     from gscn_sim.results.words import time_unit
     from gscn_sim.run.limits import limits as lifted_one_by_one
     from gscn_sim.run.memo import open_cache
+    from gscn_sim.run.waits import operand_waits
 
     if output is not None:
         table_suffix(output)
     trace = workloads.load(path)
+    chosen, caller = read_phases(phases, trace), open_cache(cache)
     with progress(quiet) as update:
         table = lifted_one_by_one(
-            trace,
-            config,
-            read_phases(phases, trace),
-            batch_size=batch_size,
-            caller=open_cache(cache),
-            progress=update,
+            trace, config, chosen, batch_size=batch_size, caller=caller, progress=update
         )
+    waits = operand_waits(trace, config, chosen, batch_size=batch_size, caller=caller)
     facts = {**trace.metadata(), "digest": trace.digest}
     document = {
         "limits": records(table),
+        "operand_waits": records(waits),
         "config": config_record(config),
         "provenance": provenance(facts, gpu=None, command=command_line()),
     }
@@ -98,4 +98,9 @@ def limits(
                 text("means", "fold"),
             ],
             table.to_dict(orient="records"),  # type: ignore[arg-type]
+        )
+        show_table(
+            "Waiting for operands by cause, % of all PEs' time",
+            [text("cause"), number("wait_share", "waiting %", 100), text("means", "fold")],
+            waits.to_dict(orient="records"),  # type: ignore[arg-type]
         )

@@ -11,6 +11,7 @@ import numpy as np
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.run.simulate import Progress, backward_phases, parse_phases
+from gscn_sim.run.waits import WAITS_OF_DRAM
 from gscn_sim.schedule.model import Gang, Schedule
 from gscn_sim.stages import Caller, call
 from workloads import Layer, Phase, Trace
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HUGE = 1 << 30
-WAITS_OF_DRAM = (
-    *("row_activate_ns", "write_activate_ns", "row_precharge_ns", "row_active_ns", "column_ns"),
-    *("write_column_ns", "read_to_precharge_ns", "write_recovery_ns", "write_to_read_ns"),
-    *("read_to_write_ns", "activate_interval_ns", "controller_ns"),
-)
 COLUMNS = ("lifted", "seconds", "saved_seconds", "saved_share", "operand_wait_share", "means")
 
 
