@@ -97,6 +97,8 @@ steps: $(STAMP)
 	set -- $$network; $(BIN)/resprop-train step --model $$network --batch-size $$batch \
 	    -o workloads/data/steps/$$1_n$$batch.json.gz; \
 	done; done
+	$(BIN)/resprop-train step --model resnet8 --batch-size 64 --size 8 --channels 1 --classes 10 \
+	    -o workloads/data/steps/resnet8_n64.json.gz
 
 dist: $(STAMP)
 	$(BIN)/python release/build.py dist

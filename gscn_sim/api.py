@@ -29,7 +29,14 @@ ConfigOrName = Config | str | os.PathLike[str]
 Phases = str | Iterable[str]
 _SHOWN = (
     *("phase", "layers", "seconds", "gpu_seconds", "speedup", "speedup_low", "speedup_high"),
-    *("work_reduction", "utilization", "limited_by", "energy_j"),
+    *(
+        "dense_seconds",
+        "speedup_over_dense",
+        "work_reduction",
+        "utilization",
+        "limited_by",
+        "energy_j",
+    ),
 )
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gscn_sim.claims.record import Row, Study, summary_row
+from gscn_sim.claims.record import GPU, Row, Study, summary_row
+from gscn_sim.gpu.device import load_device
+from gscn_sim.gpu.measured import measured_networks
 from gscn_sim.gpu.network import network_backward
 
 FAMILY = "gscn"
@@ -16,77 +18,103 @@ _UNKNOWN = "GSCN's size is assumed; the paper's denominator is not known"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Denominator:
-    """A time of the GPU that the backward pass can be set against, with its band in seconds."""
+class SameWork:
+    """Two times and GSCN's energy for the same work; the GPU's with its band, in seconds."""
 
     name: str
-    seconds: float
+    gscn_seconds: float
+    gscn_joules: float
+    gpu_seconds: float
     low: float | None = None
     high: float | None = None
-    note: str = ""
+
+    @property
+    def speedup(self) -> float:
+        """The GPU's time over GSCN's."""
+        return self.gpu_seconds / self.gscn_seconds
 
 
 def rows(study: Study) -> list[Row]:
-    """Every denominator, with and without the pre-phases, for both networks; then energy."""
-    return [row for case in CASES for row in (*_speed(study, *case), *_energy(study, *case))]
-
-
-def denominators(network: str, batch_size: int) -> list[Denominator]:
-    """Predicted convolutions, predicted whole pass, and measured whole pass if there is one."""
-    gpu = network_backward(network, batch_size).iloc[0]
-    whole = "GSCN's time is that of the convolutions"
-    found = [
-        Denominator(
-            name="convolutions, predicted",
-            seconds=gpu["convolutions_ms"] / 1e3,
-            low=gpu["convolutions_low_ms"] / 1e3,
-            high=gpu["convolutions_high_ms"] / 1e3,
-        ),
-        Denominator(
-            name="all layers, predicted",
-            seconds=gpu["backward_ms"] / 1e3,
-            low=gpu["backward_low_ms"] / 1e3,
-            high=gpu["backward_high_ms"] / 1e3,
-            note=whole,
-        ),
-    ]
-    measured = float(gpu["measured_backward_ms"]) / 1e3
-    if measured > 0:
-        found.append(Denominator(name="all layers, measured", seconds=measured, note=whole))
+    """The backward pass of both networks by what it takes in; then energy."""
+    found: list[Row] = []
+    for trace, network, published in CASES:
+        pairs = same_work(study, trace, network)
+        found += [_speed(study, trace, network, published, pair) for pair in pairs]
+        found += [_energy(network, pair) for pair in pairs if "without" not in pair.name]
     return found
 
 
-def _speed(study: Study, trace: str, network: str, published: float) -> Iterator[Row]:
+def same_work(study: Study, trace: str, network: str) -> list[SameWork]:
+    """The convolutions with and without pre-phases, and the whole backward pass."""
+    return [*_convolutions(study, trace, network), *_whole_pass(study, trace)]
+
+
+def gpu_convolutions(network: str, batch_size: int) -> tuple[float, float, float]:
+    """The GPU's predicted time of a network's backward convolutions and its band, in seconds."""
+    gpu = network_backward(network, batch_size).iloc[0]
+    found = (gpu[f"convolutions_{end}ms"] / 1e3 for end in ("", "low_", "high_"))
+    seconds, low, high = map(float, found)
+    return seconds, low, high
+
+
+def _convolutions(study: Study, trace: str, network: str) -> Iterator[SameWork]:
     run = study.run(study.trace(trace))
+    seconds, low, high = gpu_convolutions(network, run.records[0].batch_size)
     for phase, label in (("backward_with_pre", "with"), ("backward", "without")):
-        seconds = float(summary_row(run, phase)["seconds"])
-        for gpu in denominators(network, run.records[0].batch_size):
-            yield Row(
-                family=FAMILY,
-                claim=f"backward pass of {network}, {label} pre-phases, GPU: {gpu.name}",
-                unit="x",
-                published=published,
-                ours=gpu.seconds / seconds,
-                low=None if gpu.low is None else gpu.low / seconds,
-                high=None if gpu.high is None else gpu.high / seconds,
-                how=f"trace {trace}: exactly 10 % non-zeros, batch {run.batch_size}; "
-                f"GSCN {1e3 * seconds:.2f} ms",
-                differs="; ".join(filter(None, (_UNKNOWN, gpu.note))),
-            )
-
-
-def _energy(study: Study, trace: str, network: str, published: float) -> Iterator[Row]:
-    run = study.run(study.trace(trace))
-    joules = float(summary_row(run, "backward_with_pre")["energy_j"])
-    for gpu in denominators(network, run.records[0].batch_size):
-        yield Row(
-            family=FAMILY,
-            claim=f"energy of the backward pass of {network}, bound, GPU: {gpu.name}",
-            unit="x",
-            published=None,
-            ours=GPU_WATTS * gpu.seconds / joules,
-            how=f"the GPU's {GPU_WATTS:g} W envelope over its time; GSCN {1e3 * joules:.0f} mJ of "
-            "dynamic energy with DRAM and pre-phases",
-            differs="a bound: the envelope is the most the GPU may draw, and GSCN's static power "
-            "is not modelled",
+        row = summary_row(run, phase)
+        yield SameWork(
+            name=f"convolutions on both sides, {label} pre-phases",
+            gscn_seconds=float(row["seconds"]),
+            gscn_joules=float(row["energy_j"]),
+            gpu_seconds=seconds,
+            low=low,
+            high=high,
         )
+
+
+def _whole_pass(study: Study, trace: str) -> Iterator[SameWork]:
+    """All layers and ReSprop's own work, GPU predicted, and measured where that network was."""
+    run = study.step(study.trace(trace))
+    ours = run.seconds("gscn", "backward")
+    joules = run.summary.query("machine == 'gscn' and phase == 'backward'")["energy_j"]
+    measured = measured_networks(load_device(GPU))
+    same = (measured["network"] == run.network) & (measured["batch_size"] == run.batch_size)
+    times = [("predicted", run.seconds("gpu", "backward"))]
+    times += [("measured", float(ms) / 1e3) for ms in measured.loc[same, "backward_ms"]]
+    for how, seconds in times:
+        yield SameWork(
+            name=f"all layers on both sides, GPU {how}",
+            gscn_seconds=ours,
+            gscn_joules=float(joules.iloc[0]),
+            gpu_seconds=seconds,
+        )
+
+
+def _speed(study: Study, trace: str, network: str, published: float, pair: SameWork) -> Row:
+    ours = pair.gscn_seconds
+    return Row(
+        family=FAMILY,
+        claim=f"backward pass of {network}, {pair.name}",
+        unit="x",
+        published=published,
+        ours=pair.speedup,
+        low=None if pair.low is None else pair.low / ours,
+        high=None if pair.high is None else pair.high / ours,
+        how=f"trace {trace}: exactly 10 % non-zeros, batch {study.trace(trace).batch_size}; "
+        f"GSCN {1e3 * ours:.2f} ms, GPU {1e3 * pair.gpu_seconds:.2f} ms",
+        differs=_UNKNOWN,
+    )
+
+
+def _energy(network: str, pair: SameWork) -> Row:
+    return Row(
+        family=FAMILY,
+        claim=f"energy of the backward pass of {network}, bound, {pair.name}",
+        unit="x",
+        published=None,
+        ours=GPU_WATTS * pair.gpu_seconds / pair.gscn_joules,
+        how=f"the GPU's {GPU_WATTS:g} W envelope over its time; GSCN "
+        f"{1e3 * pair.gscn_joules:.0f} mJ of dynamic energy with DRAM",
+        differs="a bound: the envelope is the most the GPU may draw, and GSCN's static power "
+        "is not modelled",
+    )

@@ -10,8 +10,11 @@ from typing import Any
 from gscn_sim.api import Run, simulate
 from gscn_sim.config import Config, load_config
 from gscn_sim.run.memo import Cache
+from gscn_sim.step.simulate import StepRun, simulate_step
 from workloads import GscnError, Layer, Trace, load
 
+GPU = "gtx-1080ti"
+"""The paper's."""
 BACKWARD = ("dgrad", "wgrad", "pre_dgrad", "pre_wgrad")
 UNLIMITED = {"dram.preset": "ideal", "network.operand_bytes_per_cycle": 0}
 """Memory and network that never limit, as in simulators that model neither."""
@@ -54,6 +57,7 @@ class Study:
     begin: Callable[[str], None]
     note: Callable[[str], None]
     _runs: dict[object, Run] = field(default_factory=dict, compare=False)
+    _steps: dict[str, StepRun] = field(default_factory=dict, compare=False)
 
     def trace(self, name: str) -> Trace:
         """A recorded trace by the name of its file.
@@ -88,6 +92,15 @@ class Study:
                 trace, machine, phases, batch_size=batch_size, cache=self.cache
             )
         return self._runs[key]
+
+    def step(self, trace: Trace) -> StepRun:
+        """Simulate the whole training step on the default machine, or return it from before."""
+        if trace.digest not in self._steps:
+            self.begin(f"a training step of {trace.network} on gscn")
+            self._steps[trace.digest] = simulate_step(
+                trace, load_config("gscn"), gpu=GPU, cache=self.cache
+            )
+        return self._steps[trace.digest]
 
 
 def first_iteration(trace: Trace) -> Trace:

@@ -6,12 +6,11 @@ import csv
 from collections.abc import Iterator
 
 from gscn_sim.claims.record import Row, Study
-from gscn_sim.gpu.device import load_device
-from gscn_sim.gpu.measured import measured_networks
+from workloads.work import backward_work
 
 FAMILY = "resprop"
 TRACES = ("resnet34", "vgg16", "resnet18")
-NETWORKS = ("resnet34", "vgg16")
+STEPS = ("resnet34_q10", "vgg16_q10")
 PAPER_BACKWARD_SHARE = 0.70
 PAPER_REUSE = 0.9
 FEWEST_SEEDS = 3
@@ -20,22 +19,7 @@ FEWEST_SEEDS = 3
 
 def rows(study: Study) -> list[Row]:
     """Reused gradients, accuracy, back-propagation work and training time."""
-    densities = {name: density(study, name) for name in TRACES}
-    return [
-        *_from_training(study),
-        *_from_traces(study, densities),
-        *_training_time(study, densities),
-    ]
-
-
-def density(study: Study, name: str) -> float:
-    """Mean density of the gradient deltas that the backward convolutions of a trace used."""
-    nonzeros = size = 0
-    for layer in study.trace(name).layers:
-        if layer.gradient is not None:
-            nonzeros += layer.gradient.nonzeros
-            size += layer.gradient.size
-    return nonzeros / size
+    return [*_from_training(study), *_from_traces(study), *_training_time(study)]
 
 
 def _from_training(study: Study) -> Iterator[Row]:
@@ -89,53 +73,47 @@ def _from_training(study: Study) -> Iterator[Row]:
         )
 
 
-def _from_traces(study: Study, densities: dict[str, float]) -> Iterator[Row]:
-    for name, reached in densities.items():
-        batch = study.trace(name).batch_size
+def _from_traces(study: Study) -> Iterator[Row]:
+    for name in TRACES:
+        trace = study.trace(name)
+        work = backward_work(trace)
         yield Row(
             family=FAMILY,
             claim=f"back-propagation work saved, {name} at 224x224",
             unit="x",
             published=10.0,
-            ours=_work_saved(reached, batch),
-            high=1 / reached,
-            how=f"recorded deltas {100 * reached:.1f} % dense, batch {batch}; high: no pre-phases",
+            ours=work.saved,
+            high=work.saved_without_pre,
+            how=f"recorded deltas leave {100 * work.density:.1f} % of the multiply-adds, "
+            f"batch {trace.batch_size}; high: no pre-phases",
             differs="the pre-phases cost one dense sample of the batch; early training",
         )
 
 
-def _training_time(study: Study, densities: dict[str, float]) -> Iterator[Row]:
+def _training_time(study: Study) -> Iterator[Row]:
     yield Row(
         family=FAMILY,
         claim="training sped up, the paper's arithmetic",
         unit="x",
         published=2.7,
-        ours=_whole(PAPER_BACKWARD_SHARE, 10.0),
+        ours=1 / (1 - PAPER_BACKWARD_SHARE + PAPER_BACKWARD_SHARE / 10),
         how="backward 70 % of the time and ten times less of it",
     )
-    measured = measured_networks(load_device("gtx-1080ti"))
-    for network in NETWORKS:
-        times = measured[(measured["network"] == network) & (measured["batch_size"] == 16)].iloc[0]
-        share = float(times["backward_ms"] / (times["forward_ms"] + times["backward_ms"]))
-        work = _work_saved(densities[network], 16)
-        yield Row(
-            family=FAMILY,
-            claim=f"training sped up, {network}, measured shares",
-            unit="x",
-            published=2.7,
-            ours=_whole(share, work),
-            high=_whole(share, 10.0),
-            how=f"backward {100 * share:.0f} % of a measured GTX 1080 Ti iteration, batch 16, "
-            f"and {work:.1f} times less of it; high: 10 times",
-            differs="pre-phases and reached density; layers other than convolutions count as sped "
-            "up too, as in the paper",
-        )
-
-
-def _work_saved(density: float, batch_size: int) -> float:
-    """Multiplications of a dense backward pass over those of a sparse one with its pre-phases."""
-    return 1 / (density + 1 / batch_size)
-
-
-def _whole(share: float, gain: float) -> float:
-    return 1 / (1 - share + share / gain)
+    for name in STEPS:
+        run = study.step(study.trace(name))
+        milliseconds = 1e3 * run.seconds("gscn")
+        for other, published, beside, why in (
+            ("gpu", 2.7, "a GTX 1080 Ti", "GSCN's size is assumed"),
+            ("dense", None, "the same array without sparsity", "the dense array is at its bound"),
+        ):
+            yield Row(
+                family=FAMILY,
+                claim=f"training sped up, whole step of {run.network}, over {beside}",
+                unit="x",
+                published=published,
+                ours=run.speedup[f"over_{other}"],
+                how=f"every operation of a step on both sides, trace {name}: exactly 10 % "
+                f"non-zeros, batch {run.batch_size}; GSCN {milliseconds:.1f} ms, "
+                f"{1e3 * run.seconds(other):.1f} ms there",
+                differs=why,
+            )

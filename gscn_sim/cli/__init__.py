@@ -7,6 +7,11 @@ from gscn_sim.cli.group import CommandGroup
 COMMANDS = {
     "run": ("gscn_sim.cli.run:run", "Simulate a trace and compare it with a GPU."),
     "step": ("gscn_sim.cli.step:step", "Run a whole training step, on the machine and a GPU."),
+    "training": (
+        "gscn_sim.cli.training:training",
+        "Add up whole steps over a training run, by epoch.",
+    ),
+    "limits": ("gscn_sim.cli.limits:limits", "Show what each limit of the machine costs a run."),
     "trace": ("gscn_sim.cli.trace:trace", "Look at, check and make traces."),
     "config": ("gscn_sim.cli.config:config", "List designs and show their full configuration."),
     "gpu": ("gscn_sim.cli.gpu:gpu", "Predict a GPU's times for a table of layers."),

@@ -42,7 +42,8 @@ COMPILE = (
 def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gpu: str) -> None:
     """Train a small network with ReSprop, record its sparse gradients, simulate, compare.
 
-    Everything is left in DIR: the trace, the tables (CSV and JSON) and a timeline for Perfetto.
+    The last line is about a whole training step, every operation on both sides. Everything is left
+    in DIR: the trace, the tables (CSV and JSON) and a timeline for Perfetto.
     """
     config = read_config(source, assignments)
     device, gpu_model = read_gpu(gpu)
@@ -53,8 +54,11 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
     from gscn_sim.cli.progress import progress
     from gscn_sim.cli.run import save
     from gscn_sim.files import make_folder
+    from gscn_sim.run.memo import Cache
+    from gscn_sim.step.simulate import simulate_step
 
     out = make_folder(folder)
+    cache = Cache()
     timeline = out / "timeline.json.gz"
     with compiling(config) as wait:
         trace = workloads.load(_trace(out, epochs))
@@ -69,11 +73,16 @@ def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gp
                 gpu_model=gpu_model,
                 progress=update,
                 timeline=timeline,
+                cache=cache,
             )
+        with progress() as update:
+            beside = device if gpu_model == "analytical" else None  # a step has no roofline
+            whole = simulate_step(trace, config, gpu=beside, cache=cache, progress=update)
     save(run, str(out / "layers.csv"), ".csv", timeline)
     save(run, str(out / "run.json"), ".json", timeline)
     show_run(run)
-    click.echo(run.headline)
+    click.echo(run.headline + "\n")
+    click.echo(whole.headline)
     written = "layers.csv, run.json, timeline.json.gz (open it at ui.perfetto.dev)"
     click.echo(f"\nIn {out}: {written}", err=True)
 

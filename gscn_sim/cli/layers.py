@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,10 +37,17 @@ MAPPING_LEGEND = {
 }
 
 
+_BOTH_SIDES = (
+    "Same work on all sides: the same convolutions. GPU and dense array run them without sparsity "
+    "and without pre-phases, the dense array (the same multipliers and memory) at its bound. Other "
+    "layers and the optimizer are on no side: gscn-sim step has them."
+)
+
+
 def show_run(run: Comparison) -> None:
     """Print the layers, the summary and the slot breakdown on stdout."""
     from gscn_sim.compare.tables import layer_means
-    from gscn_sim.results.tables import SLOTS
+    from gscn_sim.results.tables import PRE_PHASES, SLOTS
 
     layers = layer_means(run.table)
     iterations = int(layers["iterations"].max())
@@ -51,57 +56,83 @@ def show_run(run: Comparison) -> None:
     about = (
         f"{head.network} on {run.config.name}, batch {run.batch_size:g}{mean}; GPU: {run.gpu_name}"
     )
-    flows = layers.groupby("phase", sort=False)["dataflow"].unique()
-    differ = any(len(names) > 1 for names in flows)
+    rows: list[dict[str, Any]] = layers.to_dict(orient="records")  # type: ignore[assignment]
+    compared = [row for row in rows if row["phase"] not in PRE_PHASES]
     show_table(
         about,
         [
-            text("layer"),
-            *(text(name) for name in ("phase", *(("dataflow",) if differ else ()))),
-            text("mapping", "fold"),
+            text("layer", "fold"),
+            text("phase"),
+            number("activation_density", "acti- vation density"),
+            number("gradient_density", "gra- dient density"),
             *_times(layers),
-            number("utilization", "useful %", 100),
-            ("limited by", lambda row: str(row["limited_by"]).replace("_", " "), "fold"),
         ],
-        layers.to_dict(orient="records"),  # type: ignore[arg-type]
+        compared or rows,
     )
-    if not differ:
-        flow = ", ".join(f"{phase} {names[0]}" for phase, names in flows.items())
-        click.echo(textwrap.fill(f"dataflow: {flow}", WIDTH))
-    click.echo(_legend(layers["mapping"]) + "\n")
-    summary = run.summary.to_dict(orient="records")
+    _show_machines(layers, rows)
+    summary: list[dict[str, Any]] = run.summary.to_dict(orient="records")  # type: ignore[assignment]
+    band = [number("speedup_low", "from"), number("speedup_high", "to")]
+    show_table(
+        "All layers",
+        [text("phase"), *_times(run.summary), *(band if run.gpu is not None else [])],
+        summary,
+    )
+    click.echo(textwrap.fill(_BOTH_SIDES, WIDTH) + "\n")
     most_bytes = max(run.summary["dram_read_bytes"].max(), run.summary["dram_write_bytes"].max())
     unit, scale = ("MB", 1e-6) if most_bytes >= 1e6 else ("kB", 1e-3)
     show_table(
-        "All layers",
+        "Work, traffic and energy",
         [
             text("phase"),
-            *_times(run.summary),
-            number("speedup_low", "from"),
-            number("speedup_high", "to"),
             number("work_reduction", "fewer MACs", 1, "x"),
             number("dram_read_bytes", f"read {unit}", scale),
             number("dram_write_bytes", f"written {unit}", scale),
             number("energy_j", "energy mJ", 1e3),
         ],
-        summary,  # type: ignore[arg-type]
+        summary,
     )
     show_table(
         "Where the multiplier slots went, %",
         [text("phase"), *(share(name, heading, SLOTS) for name, heading in _SLOT_HEADINGS)],
-        summary,  # type: ignore[arg-type]
+        summary,
     )
-    _show_denominators(summary, run)
+
+
+def _show_machines(layers: pd.DataFrame, rows: list[dict[str, Any]]) -> None:
+    """How the machine runs each layer and phase, and what limits it there."""
+    flows = layers.groupby("phase", sort=False)["dataflow"].unique()
+    differ = any(len(names) > 1 for names in flows)
+    unit, scale = time_unit(float(layers["seconds"].max()))
+    show_table(
+        "How it runs",
+        [
+            text("layer", "fold"),
+            *(text(name) for name in ("phase", *(("dataflow",) if differ else ()))),
+            text("mapping", "fold"),
+            number("seconds", f"time {unit}", scale),
+            number("utilization", "useful %", 100),
+            ("limited by", lambda row: str(row["limited_by"]).replace("_", " "), "fold"),
+        ],
+        rows,
+    )
+    if not differ:
+        flow = ", ".join(f"{phase} {names[0]}" for phase, names in flows.items())
+        click.echo(textwrap.fill(f"dataflow: {flow}", WIDTH))
+    click.echo(_legend(layers["mapping"]) + "\n")
 
 
 def _times(table: pd.DataFrame) -> list[Column]:
-    """Machine, GPU and speed-up, in the unit that suits the table's longest time."""
+    """Each machine's time in the unit that suits the longest of ours, and the speed-ups."""
     unit, scale = time_unit(float(table["seconds"].max()))
-    return [
+    columns = [
         number("seconds", f"time {unit}", scale),
-        number("gpu_seconds", f"GPU {unit}", scale),
-        number("speedup", "speed- up", 1, "x"),
+        number("dense_seconds", f"dense array {unit}", scale),
+        number("speedup_over_dense", "over dense", 1, "x"),
     ]
+    if table["gpu_seconds"].notna().any():
+        columns.append(number("gpu_seconds", f"GPU {unit}", scale))
+        columns.append(number("speedup", "over GPU", 1, "x"))
+    return columns
 
 
 def _legend(mappings: pd.Series[str]) -> str:
@@ -113,23 +144,3 @@ def _legend(mappings: pd.Series[str]) -> str:
         if letter in letters or (letter == "RxC" and letters) or letter in set(mappings)
     ]
     return textwrap.fill(f"mapping: {', '.join(words)}", WIDTH)
-
-
-def _show_denominators(summary: list[dict[Hashable, Any]], run: Comparison) -> None:
-    """The speed-up against each thing that a GPU's backward pass can mean."""
-    rows = [row for row in summary if math.isfinite(row["gpu_whole_seconds"])]
-    if not rows:
-        return
-    show_table(
-        f"Speed-up against a {run.gpu}'s backward pass, by what that takes in",
-        [
-            text("phase"),
-            number("gpu_seconds", "convolutions predicted ms", 1e3),
-            number("speedup", "speed- up", 1, "x"),
-            number("gpu_whole_seconds", "all layers predicted ms", 1e3),
-            number("speedup_whole", "speed-up", 1, "x"),
-            number("gpu_measured_seconds", "all layers measured ms", 1e3),
-            number("speedup_measured", "speed-up", 1, "x"),
-        ],
-        rows,  # type: ignore[arg-type]
-    )

@@ -101,7 +101,7 @@ def step(
 
 def _document(found: StepRun) -> dict[str, object]:
     from gscn_sim.files import records
-    from gscn_sim.results.provenance import code_digest, config_record, versions
+    from gscn_sim.results.provenance import config_record, provenance
 
     return {
         "summary": records(found.summary),
@@ -109,13 +109,11 @@ def _document(found: StepRun) -> dict[str, object]:
         "speedup": found.speedup,
         "bounds_seconds": found.bounds_seconds,
         "left_out": found.left_out,
+        "headline": found.headline,
         "config": config_record(found.config),
         "provenance": {
-            "command": command_line(),
-            "gpu": found.gpu,
+            **provenance(dict(found.trace), gpu=found.gpu, command=command_line()),
             "deploy": found.deploy,
-            "versions": versions(),
-            "code": code_digest(),
         },
     }
 
@@ -124,11 +122,12 @@ def _present(found: StepRun, form: str) -> None:
     from gscn_sim.cli.show import show_frame
     from gscn_sim.files import csv_text, to_json
 
-    if form == "json":
-        click.echo(to_json(_document(found)))
-        return
-    if form == "csv":
-        click.echo(csv_text(found.table), nl=False)
+    if form != "table":
+        if form == "json":
+            click.echo(to_json(_document(found)))
+        else:
+            click.echo(csv_text(found.table), nl=False)
+        click.echo(found.headline, err=True)
         return
     title = f"A training step of {found.network}, batch {found.batch_size}, on {found.config.name}"
     show_frame(title, _readable(found.table))
@@ -143,11 +142,9 @@ def _readable(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sentences(found: StepRun) -> list[str]:
-    names = {"over_dense": "the same array without sparsity, at its bound", "over_gpu": found.gpu}
-    lines = [
-        f"whole step, same work on both sides: {ratio:.2f}x {names[name]}"
-        for name, ratio in found.speedup.items()
-    ]
     bounds = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in found.bounds_seconds.items())
-    lines.append(f"no schedule of these operations is faster than: {bounds}")
-    return [*lines, *(f"left out: {note}" for note in found.left_out)]
+    return [
+        f"no schedule of these operations is faster than: {bounds}",
+        *(f"left out: {note}" for note in found.left_out),
+        found.headline,
+    ]

@@ -50,7 +50,7 @@ def info(path: str, every: bool, form: str, of_step: bool) -> None:
     rows = [layer_facts(layer, loaded.batch_of(layer)) for layer in loaded.layers]
     if not every:
         rows = layer_averages(rows)
-    facts = trace_facts(loaded)
+    facts = trace_facts(loaded) | work_facts(loaded)
     if form == "json":
         click.echo(to_json({"trace": facts, "layers": rows}))
         return
@@ -176,6 +176,25 @@ def trace_facts(loaded: Trace) -> dict[str, Any]:
     if loaded.step is not None:
         facts["step"] = f"{len(loaded.step.operations)} operations of {loaded.step.network}"
     return facts | {"digest": loaded.digest}
+
+
+def work_facts(loaded: Trace) -> dict[str, Any]:
+    """What the zeros of the gradients save, weighted by multiply-adds; nothing without gradients.
+
+    ``gradient_density`` is the share of the backward multiply-adds that meet a non-zero gradient,
+    ``backward_work_saved`` the quotient that it means, with pre-phases if the trace has them.
+    """
+    import math
+
+    from workloads.work import backward_work
+
+    work = backward_work(loaded)
+    if not math.isfinite(work.saved):
+        return {}
+    return {
+        "gradient_density": round(work.density, 5),
+        "backward_work_saved": round(work.saved, 4),
+    }
 
 
 def layer_facts(layer: Layer, batch_size: int) -> dict[str, Any]:

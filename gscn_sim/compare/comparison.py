@@ -97,10 +97,25 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """Time, speed-up, useful slots and limit in a sentence."""
+        """Time, speed-ups, useful slots and limit in a sentence, and what it rests on."""
         from gscn_sim.compare.headline import headline
 
-        return headline(self.summary, machine=self.config.name, gpu=self.gpu_name)
+        return headline(
+            self.summary, machine=self.config.name, gpu=self.gpu_name, cautions=self.cautions
+        )
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """What the trace and the GPU model leave to mind, in words."""
+        from gscn_sim.results.cautions import gpu_caution, trace_cautions
+
+        found = trace_cautions(self.records, self.trace_metadata)
+        if self.gpu is None or self.gpu_model == "roofline":  # it claims no measurement
+            return found
+        known = self.table[self.table["gpu_seconds"].notna()].groupby("layer", sort=False)
+        seconds, notes = known["gpu_seconds"].sum(), known["gpu_note"].first()
+        pairs = zip(seconds.tolist(), notes.tolist(), strict=True)
+        return [*found, *gpu_caution(pairs)]
 
     def __repr__(self) -> str:
         """A few lines: what ran, and what came out."""

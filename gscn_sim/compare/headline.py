@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from gscn_sim.results.tables import SLOTS, headline_row
+from gscn_sim.results.words import duration, factor
 
 _SCOPES = {
-    "backward": "backward pass",
-    "backward_with_pre": "backward pass with its pre-phases",
+    "backward": "backward convolutions",
+    "backward_with_pre": "backward convolutions with their pre-phases",
 }
 _LIMITS = {
     "multipliers": "the multipliers themselves",
@@ -27,35 +28,34 @@ _LIMITS = {
 }
 
 
-def headline(summary: pd.DataFrame, *, machine: str, gpu: str) -> str:
-    """Say time, speed-up, useful slots and limit of the most complete pass of a run's summary."""
+def headline(summary: pd.DataFrame, *, machine: str, gpu: str, cautions: Sequence[str] = ()) -> str:
+    """Say time, speed-ups, useful slots and limit of the most complete pass of a run's summary.
+
+    The other machines run the same convolutions, dense and without pre-phases. ``cautions`` say
+    what the figure rests on that it should not be quoted without.
+    """
     row = headline_row(summary)
     scope = _SCOPES.get(row["phase"], row["phase"])
     useful = f"{100 * row['utilization']:.0f} % of multiplier slots useful"
-    limit = f"limited by {_limit(row)}"
-    speed = compare(row, gpu)
-    return f"{scope} on {machine}: {duration(row['seconds'])}{speed}; {useful}; {limit}"
+    parts = [
+        f"{scope} on {machine}: {duration(row['seconds'])}{compare(row, gpu)}",
+        useful,
+        f"limited by {_limit(row)}",
+    ]
+    if cautions:
+        parts.append(f"mind: {', '.join(cautions)}")
+    return "; ".join(parts)
 
 
 def compare(row: Mapping[str, Any], gpu: str) -> str:
-    """The speed-up in words with its band, nothing where the GPU has no time to compare with."""
-    speedup = row["speedup"]
-    if not math.isfinite(speedup):
-        return ""
-    factor, word = (speedup, "faster") if speedup >= 1 else (1 / speedup, "slower")
-    low, high = row["speedup_low"], row["speedup_high"]
-    if speedup < 1 and math.isfinite(low) and math.isfinite(high):
-        low, high = 1 / high, 1 / low
-    band = f" ({low:.1f}x to {high:.1f}x)" if math.isfinite(low) and math.isfinite(high) else ""
-    return f", {factor:.1f}x{band} {word} than {gpu}"
-
-
-def duration(seconds: float) -> str:
-    """A time with the unit that suits it."""
-    from gscn_sim.results.words import time_unit
-
-    unit, scale = time_unit(seconds)
-    return f"{seconds * scale:.3g} {unit}"
+    """The speed-ups in words, nothing where a machine has no time to compare with."""
+    others = []
+    speedup, over_dense = row["speedup"], row["speedup_over_dense"]
+    if math.isfinite(speedup):
+        others.append(f"{factor(speedup, row['speedup_low'], row['speedup_high'])} than {gpu}")
+    if math.isfinite(over_dense):
+        others.append(f"{factor(over_dense)} than the dense array")
+    return f", {' and '.join(others)} at the same convolutions" if others else ""
 
 
 def _limit(row: Mapping[str, Any]) -> str:

@@ -76,37 +76,36 @@ def speedup_bars(run: RunSource) -> Figure:
 
 
 def time_bars(run: RunSource) -> Figure:
-    """Where the backward pass's time goes on each machine, one stacked bar a machine.
-
-    The GPU's other layers are there for networks whose layers are known.
-    """
+    """Where the backward convolutions' time goes on each machine, one stacked bar a machine."""
     rows = {row["phase"]: row for row in run.summary.to_dict(orient="records")}
     whole = rows.get("backward_with_pre", rows.get("backward"))
-    if whole is None or not math.isfinite(whole["gpu_seconds"]):
+    if whole is None:
         return _figure([])
-    machine, gpu = str(run.config["name"]), "GPU, dense"
-    unit, scale = time_unit(float(whole["gpu_seconds"]))
+    machines = {
+        str(run.config["name"]): "seconds",
+        "dense array": "dense_seconds",
+        "GPU, dense": "gpu_seconds",
+    }
+    shown = {name: key for name, key in machines.items() if math.isfinite(whole[key])}
+    unit, scale = time_unit(max(float(whole[key]) for key in shown.values()))
     parts = {
-        phase: ([machine, gpu], [rows[phase]["seconds"], rows[phase]["gpu_seconds"]])
+        phase: (list(shown), [rows[phase][key] for key in shown.values()])
         for phase in PHASE_COLOURS
         if phase in rows and phase != "forward"
     }
-    others = whole["gpu_whole_seconds"] - whole["gpu_seconds"]
-    if others > 0:
-        parts["other layers (GPU model)"] = ([machine, gpu], [others, others])
     traces = [
         {
             "type": "bar",
             "orientation": "h",
             "name": name,
-            "y": machines,
+            "y": bars,
             "x": [seconds * scale if math.isfinite(seconds) else 0.0 for seconds in times],
             "marker": {"color": PHASE_COLOURS.get(name, "#999999")},
             "hovertemplate": "%{y} " + name + ": %{x:.4g} " + unit + "<extra></extra>",
         }
-        for name, (machines, times) in parts.items()
+        for name, (bars, times) in parts.items()
     ]
-    axis = {"title": {"text": f"time of a backward pass ({unit})"}}
+    axis = {"title": {"text": f"time of the backward convolutions ({unit})"}}
     names = {"autorange": "reversed", "automargin": True}
     return _figure(traces, barmode="stack", height=300, xaxis=axis, yaxis=names)
 

@@ -17,6 +17,7 @@ from workloads.errors import reason
 from workloads.files import read_regular
 
 RUN_LIMIT_BYTES = 1 << 30
+_LATER = ("gpu_note", "dense_seconds", "speedup_over_dense")  # not in 0.1 (nor all in 0.2)
 RUN_KEYS = ("summary", "layers", "config", "provenance")
 
 
@@ -76,11 +77,12 @@ def read_run(path: Path) -> RunSource:
 def source_of_run(document: dict[str, Any]) -> RunSource:
     """What the document of a run (:func:`gscn_sim.compare.document.run_document`) says."""
     phases = document["summary"]["phases"]
-    layers = [dict.fromkeys(DENSITIES) | row for row in document["layers"]]  # not in version 0.1
+    layers = [dict.fromkeys((*DENSITIES, *_LATER)) | row for row in document["layers"]]
+    summary = [dict.fromkeys(_LATER) | row for row in phases.values()]
     return RunSource(
         headline=str(document["summary"]["headline"]),
         layers=layer_means(_numbers(layers, LAYER_COLUMNS)),
-        summary=_numbers(list(phases.values()), SUMMARY_COLUMNS),
+        summary=_numbers(summary, SUMMARY_COLUMNS),
         pe_busy={name: row.get("pe_busy_share") or [] for name, row in phases.items()},
         config=dict(document["config"]),
         provenance=dict(document["provenance"]),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 COLUMNS = {
     "speedup": ("speed-up", "", 1.0, "x"),
     "speedup_low": ("speed-up from", "", 1.0, "x"),
     "speedup_high": ("speed-up to", "", 1.0, "x"),
-    "speedup_whole": ("speed-up (all layers)", "", 1.0, "x"),
-    "speedup_measured": ("speed-up (measured)", "", 1.0, "x"),
+    "speedup_over_dense": ("speed-up over dense", "", 1.0, "x"),
     "backward_speedup": ("backward speed-up", "", 1.0, "x"),
-    "backward_speedup_measured": ("backward speed-up (measured)", "", 1.0, "x"),
+    "backward_speedup_over_dense": ("backward speed-up over dense", "", 1.0, "x"),
     "work_reduction": ("fewer MACs", "", 1.0, "x"),
     "seconds": ("time", "ms", 1e3, ""),
     "gpu_seconds": ("GPU", "ms", 1e3, ""),
-    "gpu_whole_seconds": ("GPU (all layers)", "ms", 1e3, ""),
-    "gpu_measured_seconds": ("GPU (measured)", "ms", 1e3, ""),
+    "dense_seconds": ("dense array", "ms", 1e3, ""),
     "backward_seconds": ("backward", "ms", 1e3, ""),
     "energy_j": ("energy", "mJ", 1e3, ""),
     "energy_dram_j": ("DRAM energy", "mJ", 1e3, ""),
@@ -27,6 +27,7 @@ COLUMNS = {
     "share": ("share", "%", 100.0, ""),
 }
 """Words, unit, its factor, and what follows the number."""
+HOUR = 3600.0
 TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6), ("ns", 1e9))
 
 
@@ -54,3 +55,20 @@ def time_unit(seconds: float) -> tuple[str, float]:
         if seconds * scale >= 1:
             return unit, scale
     return TIME_UNITS[-1]
+
+
+def duration(seconds: float) -> str:
+    """A time with the unit that suits it."""
+    if seconds >= HOUR:
+        return f"{seconds / HOUR:,.3g} h" if seconds < 1000 * HOUR else f"{seconds / HOUR:,.0f} h"
+    unit, scale = time_unit(seconds)
+    return f"{seconds * scale:.3g} {unit}"
+
+
+def factor(speedup: float, low: float = math.nan, high: float = math.nan) -> str:
+    """How many times faster or slower, with its band where there is one."""
+    times, word = (speedup, "faster") if speedup >= 1 else (1 / speedup, "slower")
+    if speedup < 1 and math.isfinite(low) and math.isfinite(high):
+        low, high = 1 / high, 1 / low
+    band = f" ({low:.1f}x to {high:.1f}x)" if math.isfinite(low) and math.isfinite(high) else ""
+    return f"{times:.{2 if times < 2 else 1}f}x{band} {word}"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from gscn_sim.config import Config
 from gscn_sim.errors import StepMismatchError
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.vector import VectorResult, VectorWork, run_vector
+from gscn_sim.results.dense_array import dense_bound
 from gscn_sim.results.energy import energy_j
 from gscn_sim.results.record import PhaseRecord
 from gscn_sim.results.unit_costs import dram_pj_per_bit, power_law
@@ -26,7 +26,6 @@ from gscn_sim.step.rules import (
     runs_on_array,
     vector_work,
 )
-from gscn_sim.units import ceil_div
 from workloads import Phase
 from workloads.step import Operation, Step
 
@@ -220,8 +219,7 @@ def _bound(operation: Operation, config: Config) -> TimedOperation:
     each = config.pe.value_bytes
     read = sum(tensor.elements for tensor in operation.inputs) * each
     write = sum(tensor.elements for tensor in operation.outputs) * each
-    array = ceil_div(operation.macs, config.num_pes * config.multipliers)
-    memory = bound_cycles(config, read, write)
+    bound = dense_bound(operation.macs, read // each, write // each, config)
     picojoules = operation.macs * (
         power_law("multiply_pj", 8 * each) + power_law("add_pj", 8 * config.pe.partial_sum_bytes)
     )
@@ -229,8 +227,8 @@ def _bound(operation: Operation, config: Config) -> TimedOperation:
     return _facts(
         operation,
         how=BOUND,
-        cycles=max(array, memory),
-        array_cycles=array,
+        cycles=bound.cycles,
+        array_cycles=bound.array_cycles,
         dram_bytes=read + write,
         energy_j=picojoules * 1e-12,
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.record import PhaseRecord
 from gscn_sim.run.simulate import simulate
+from gscn_sim.step.headline import headline, step_cautions
 from gscn_sim.step.machine import (
     BOUND,
     SCALAR,
@@ -47,6 +48,8 @@ class StepRun:
         gpu_operations: ``gscn_sim.gpu.predict_step`` of the ordinary step, or None.
         gpu_energy_j: of the whole step, NaN where the device was not measured.
         link_seconds: time on the link of a co-processor, not overlapped; else 0.
+        trace: what is known about the trace, with its digest.
+        cautions: what its speed-ups should not be quoted without.
     """
 
     config: Config
@@ -59,6 +62,8 @@ class StepRun:
     gpu_operations: pd.DataFrame | None
     gpu_energy_j: float
     link_seconds: float
+    trace: Mapping[str, Any] = field(hash=False)
+    cautions: tuple[str, ...] = ()
 
     @cached_property
     def operations(self) -> pd.DataFrame:
@@ -177,6 +182,20 @@ class StepRun:
         return {f"over_{machine}": self.seconds(machine) / ours for machine in others}
 
     @property
+    def headline(self) -> str:
+        """Time and same-work speed-ups of the whole step in a sentence, and what it rests on."""
+        beside = "" if self.deploy == "standalone" else f"{self.gpu} with "
+        names = {"over_gpu": str(self.gpu), "over_dense": "the dense array"}
+        speedup = self.speedup
+        return headline(
+            f"{self.network}, batch {self.batch_size}",
+            where=f"{beside}{self.config.name}",
+            seconds=self.seconds("gscn"),
+            speedups={name: speedup[key] for key, name in names.items() if key in speedup},
+            cautions=self.cautions,
+        )
+
+    @property
     def bounds_seconds(self) -> dict[str, float]:
         """What no schedule of these operations can beat.
 
@@ -268,6 +287,8 @@ def simulate_step(
         gpu_operations=table,
         gpu_energy_j=energy,
         link_seconds=_link_bytes(records, config) / (link_gbps * 1e9),
+        trace={**run.trace_metadata, "digest": run.trace_digest},
+        cautions=step_cautions(run.records, run.trace_metadata, gpu, precision, table),
     )
 
 

@@ -61,7 +61,7 @@ def metrics(run: Comparison) -> Metrics:
     head = headline_row(run.summary)
     values = {name: head[name] for name in METRICS if name in head}
     backward = run.summary[run.summary["phase"] == "backward"]
-    for name in ("seconds", "speedup", "speedup_measured"):
+    for name in ("seconds", "speedup", "speedup_over_dense"):
         values[f"backward_{name}"] = backward[name].iloc[0] if len(backward) else float("nan")
     config = run.config
     values |= {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # Metrics of a finished point, in the order of the exported table; all numbers but the last two.
 METRICS = (
     *("cycles", "seconds", "gpu_seconds", "speedup", "speedup_low", "speedup_high"),
-    *("gpu_whole_seconds", "speedup_whole", "gpu_measured_seconds", "speedup_measured"),
-    *("backward_seconds", "backward_speedup", "backward_speedup_measured"),
+    *("dense_seconds", "speedup_over_dense"),
+    *("backward_seconds", "backward_speedup", "backward_speedup_over_dense"),
     *("utilization", "work_reduction"),
     *("slots_useful", "slots_redundant", "slots_placeholder", "slots_fragmentation"),
     *("slots_bank_conflict", "slots_operand_wait", "slots_output_wait", "slots_imbalance"),

@@ -25,7 +25,10 @@ POPULATION = 32
 TPE_BATCH = 8
 FRUITLESS = 2000
 PATIENCE = {"nsga2": 1000, "tpe": 200}
-MAXIMIZED = ("speedup", "backward_speedup", "utilization", "work_reduction")
+MAXIMIZED = (
+    *("speedup", "speedup_over_dense", "backward_speedup", "backward_speedup_over_dense"),
+    *("utilization", "work_reduction"),
+)
 """How the names of metrics begin of which more is better."""
 
 

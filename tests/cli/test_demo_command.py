@@ -58,8 +58,10 @@ def test_without_torch_it_uses_the_shipped_trace_and_says_so(invoke, tmp_path, m
     assert result.exit_code == 0, result.stderr
     assert "PyTorch is not installed" in result.stdout
     assert "Where the multiplier slots went" in result.stdout
-    headline = result.stdout.splitlines()[-1]
-    assert headline.startswith("backward pass with its pre-phases on gscn: ")
+    headline, _, step = result.stdout.splitlines()[-3:]
+    assert step.startswith("a whole training step of resnet8, batch 64, on gscn: ")
+    assert " than the dense array at the same operations" in step
+    assert headline.startswith("backward convolutions with their pre-phases on gscn: ")
     document = json.loads((out / "run.json").read_text())
     assert document["summary"]["headline"] == headline
     assert len(pd.read_csv(out / "layers.csv")) == len(document["layers"])

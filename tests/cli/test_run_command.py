@@ -21,9 +21,10 @@ def test_table_has_units_headline_and_fits(invoke, toy_trace):
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert max(map(len, lines[:-1])) <= 80
-    assert "speed-" in lines[1]
-    assert lines[-1].startswith("backward pass with its pre-phases on gscn: ")
-    assert " than gtx-1080ti (roofline); " in lines[-1]
+    assert lines[2].split()[-2:] == ["GPU", "over"]
+    assert lines[-1].startswith("backward convolutions with their pre-phases on gscn: ")
+    assert " than gtx-1080ti (roofline) and " in lines[-1]
+    assert " than the dense array at the same convolutions; " in lines[-1]
     assert "% of multiplier slots useful; limited by " in lines[-1]
     assert result.stderr == ""
 

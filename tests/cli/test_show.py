@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from gscn_sim.cli.show import WIDTH, show_frame
-from gscn_sim.compare.headline import duration
+from gscn_sim.results.words import duration
 
 
 def test_no_number_loses_digits(capsys: pytest.CaptureFixture[str]) -> None:

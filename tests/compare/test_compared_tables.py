@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from oracles.records import FakeSimulation, record
+from oracles.records import SHAPE, FakeSimulation, record
 
 import gscn_sim.compare.gpu_times
 import workloads
 from gscn_sim import load_config
 from gscn_sim.compare.comparison import Comparison
 from gscn_sim.compare.tables import LAYER_COLUMNS, SUMMARY_COLUMNS, layer_means, summarize
+from gscn_sim.results.cautions import gpu_caution
 from gscn_sim.results.record import PhaseRecord
 from gscn_sim.results.tables import headline_row
 from gscn_sim.run.simulate import simulate
@@ -177,12 +179,64 @@ def test_without_a_gpu_its_columns_are_empty_and_the_machine_s_are_as_ever():
     records = (record("dgrad"), record("wgrad", cycles=30))
     alone, beside = run_of(records, gpu=None), run_of(records)
     for left, right in ((alone.table, beside.table), (alone.summary, beside.summary)):
-        gpu = [name for name in right.columns if name.startswith(("gpu_", "speedup"))]
+        gpu = [
+            name
+            for name in right.columns
+            if name.startswith(("gpu_", "speedup")) and name != "speedup_over_dense"
+        ]
         empty = left[gpu].replace({"gpu_note": {"": np.nan}})
         assert empty.isna().all(axis=None)
         pd.testing.assert_frame_equal(left.drop(columns=gpu), right.drop(columns=gpu))
-    assert "faster" not in alone.headline
-    assert "slower" not in alone.headline
+    assert " than " in alone.headline
+    assert "than gtx-1080ti" not in alone.headline
+
+
+def test_the_dense_array_runs_the_same_convolutions_at_its_bound():
+    """4,096 products on four multipliers at 1 GHz; pre-phases are no part of ordinary training."""
+    run = run_of((record("dgrad"), record("pre_dgrad")))
+    assert run.table["dense_seconds"].tolist()[0] == pytest.approx(1024e-9)
+    assert run.table["speedup_over_dense"].tolist()[0] == pytest.approx(102.4)
+    assert run.table[["dense_seconds", "speedup_over_dense"]].iloc[1].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "density", "said"),
+    [
+        ({"reuse_sparsity": 0.9}, 0.1, ""),
+        ({"reuse_sparsity": 0.9}, 0.109, ""),
+        ({"reuse_sparsity": 0.9}, 0.15, "; mind: gradients 15 % dense, 10 % wanted"),
+        ({"reuse_sparsity": 0.9}, 0.05, "; mind: gradients 5 % dense, 10 % wanted"),
+        ({}, 0.5, ""),
+        ({"epoch": 3}, 0.5, ""),
+        ({"epoch": 0}, 0.5, "; mind: first epoch of training (to iteration 70)"),
+    ],
+)
+def test_a_headline_says_what_it_rests_on(metadata, density, said):
+    records = (
+        record("dgrad", gradient_density=density, iteration=50),
+        record("dgrad", gradient_density=density, iteration=70),
+    )
+    simulation = FakeSimulation(records, trace_metadata=metadata)
+    headline = Comparison(simulation=simulation, gpu="gtx-1080ti", gpu_model="roofline").headline
+    assert headline.partition("; mind")[2] == said.partition("; mind")[2]
+
+
+def test_density_in_a_headline_is_weighted_by_multiply_adds():
+    few = record("dgrad", gradient_density=0.9, dense_macs=4096, layer="a")
+    many = record("dgrad", gradient_density=0.1, dense_macs=40960, layer="b")
+    simulation = FakeSimulation((few, many), trace_metadata={"reuse_sparsity": 0.9})
+    headline = Comparison(simulation=simulation, gpu=None).headline
+    assert headline.endswith("; mind: gradients 17.3 % dense, 10 % wanted")  # (0.9 + 10 * 0.1) / 11
+
+
+def test_a_headline_says_which_layers_the_gpu_never_measured():
+    assert gpu_caution([(3.0, ""), (1.0, "depthwise was not measured")]) == [
+        "GPU not measured on the like of 1 of 2 layers (25 %)"
+    ]
+    assert gpu_caution([(3.0, "")]) == []
+    wide = dataclasses.replace(SHAPE, C=100_000)
+    run = Comparison(simulation=FakeSimulation((record("wgrad", shape=wide),)))
+    assert run.headline.endswith("; mind: GPU not measured on the like of 1 of 1 layers (100 %)")
 
 
 def test_each_iteration_has_its_own_batch(monkeypatch: pytest.MonkeyPatch) -> None:

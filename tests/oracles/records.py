@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gscn_sim.config import Config, load_config
@@ -26,6 +26,7 @@ CONFIG = load_config(
 class FakeSimulation:
     records: tuple[PhaseRecord, ...]
     config: Config = CONFIG
+    trace_metadata: dict[str, Any] = field(default_factory=dict)
 
 
 def record(
