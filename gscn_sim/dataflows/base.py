@@ -38,6 +38,11 @@ class PeTiming:
     bank_hash: str = key("pe.bank_hash")
     index_bits: int = key("pe.index_bits")
     anticipator_vectors: int = key("pe.anticipator_vectors")
+    bank_queue_ports: int = key("pe.bank_queue_ports")
+    adder_stages: int = key("pe.adder_stages")
+    gather_fragments: int = key("pe.gather_fragments")
+    visits_per_cycle: int = key("pe.visits_per_cycle")
+    group_bubble: int = key("pe.group_bubble")
     barrier: str = key("policy.barrier")
     drift: str = key("policy.drift")
 
@@ -50,6 +55,12 @@ class PeTiming:
     def run_limit(self) -> int:
         """Longest zero run that needs no placeholder, plus one."""
         return 1 << self.index_bits
+
+    @property
+    def is_ideal(self) -> bool:
+        """Whether nothing inside a PE takes more cycles than the steps and the banks do."""
+        waits = self.bank_queue_ports, self.gather_fragments, self.visits_per_cycle
+        return not any((*waits, self.group_bubble)) and self.adder_stages == 1
 
     @property
     def by_channel(self) -> bool:

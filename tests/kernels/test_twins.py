@@ -17,7 +17,7 @@ from road import costs_in_order
 from gscn_sim.config import Config, load_config
 from gscn_sim.dataflows.base import BlockCosts
 from gscn_sim.errors import ConfigError
-from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
+from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL, WAIT_CYCLES
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
@@ -35,6 +35,11 @@ def machine_of(config: Config) -> Machine:
         bank_hash=pe.bank_hash,
         index_bits=pe.index_bits,
         anticipator_vectors=pe.anticipator_vectors,
+        ports=pe.bank_queue_ports,
+        adder_stages=pe.adder_stages,
+        gather=pe.gather_fragments,
+        visits=pe.visits_per_cycle,
+        bubble=pe.group_bubble,
     )
 
 
@@ -53,7 +58,7 @@ def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Blo
         useful=int(counters[USEFUL]),
         pairs=int(counters[PAIRS]),
         real_pairs=int(counters[REAL_PAIRS]),
-        scan_cycles=int(counters[SCAN_CYCLES]),
+        wait_cycles=int(counters[WAIT_CYCLES]),
         stationary_entries=int(costs.stationary_entries[sample, t, b]),
         stationary_reads=int(reads[sample, t, b]),
         streamed_entries=int(costs.streamed_entries[sample, t, b]),

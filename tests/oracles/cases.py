@@ -62,8 +62,47 @@ def layers(draw: st.DrawFn, side: int = 6, channels: int = 4, samples: int = 2) 
     )
 
 
+IDEAL = {
+    "pe.bank_queue_ports": 0,
+    "pe.adder_stages": 1,
+    "pe.gather_fragments": 0,
+    "pe.visits_per_cycle": 0,
+    "pe.group_bubble": 0,
+}
+
+
+def rules() -> st.SearchStrategy[dict[str, int]]:
+    """Ideal, or any of the rules that a PE can be built by; some still ideal."""
+    buildable = st.fixed_dictionaries(
+        {
+            "pe.bank_queue_ports": st.sampled_from((0, 1, 2, 3, 30)),
+            "pe.adder_stages": st.sampled_from((1, 1, 2, 3, 5)),
+            "pe.gather_fragments": st.integers(0, 4),
+            "pe.visits_per_cycle": st.integers(0, 3),
+            "pe.group_bubble": st.integers(0, 2),
+        }
+    )
+    return st.one_of(st.just(IDEAL), buildable)
+
+
+def _fitting(pe: dict[str, Any], wanted: dict[str, int]) -> dict[str, Any]:
+    """A PE with the rules, as far as they go together with the rest of it."""
+    depth, ports = pe["pe.bank_queue_depth"], wanted["pe.bank_queue_ports"]
+    return {
+        **pe,
+        **wanted,
+        "pe.bank_queue_ports": min(ports, depth + 1) if depth else ports,
+        "pe.gather_fragments": min(wanted["pe.gather_fragments"], pe["pe.stationary_vector"]),
+    }
+
+
 def pe_overrides() -> st.SearchStrategy[dict[str, Any]]:
-    """Any PE: vectors, banks (powers of two or not), queues, hashes, index lengths."""
+    """Any PE, ideal or not."""
+    return st.builds(_fitting, _shapes_of_pes(), rules())
+
+
+def _shapes_of_pes() -> st.SearchStrategy[dict[str, Any]]:
+    """Vectors, banks (powers of two or not), queues, hashes, index lengths."""
     return st.fixed_dictionaries(
         {
             "pe.streamed_vector": st.integers(1, 5),
