@@ -57,8 +57,8 @@ def pair_buildable(
     recent = np.full((2, num_banks, places_of(depth, stages)), LONG_AGO)
     before = np.zeros(recent.shape, np.int64)
     ready = np.zeros(len(bank_of) if stages > 1 else 1, np.int64)
-    step_bank = np.empty(vector_i * vector_f, np.int64)
-    step_output = np.empty(vector_i * vector_f, np.int64)
+    step_bank = np.empty(vector_i * vector_f, np.uint32)
+    step_output = np.empty(vector_i * vector_f, np.uint32)
     ranges = np.empty((len(str_idx) // vector_f + len(str_ptr), 5), np.int64)
     own = np.empty((1, 5), np.int64)
     ranges_of, vectors = -1, 0
