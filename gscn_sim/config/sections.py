@@ -75,6 +75,9 @@ class PeConfig:
     group_bubble: int = count(
         0, "cycles between one pairing group and the next", minimum=0, maximum=1 << 10
     )
+    round_latency: int = count(
+        0, "cycles from the first operands of a round to its first step", minimum=0, maximum=1 << 16
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "pe")
@@ -131,6 +134,10 @@ class NetworkConfig:
     partial_sums_per_cycle: int = count(
         1, "partial sums a PE exchanges a cycle, in a halo or a reduction", maximum=1 << 16
     )
+    dispatch_latency: int = count(
+        0, "cycles that word of a begun round, a list done or a meeting is on its way",
+        minimum=0, maximum=1 << 16,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_fields(self, "network")

@@ -11,11 +11,13 @@ from gscn_sim.problem.geometry import Ints
 from gscn_sim.schedule.model import Lists
 
 
-def lockstep_cycles(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints) -> Ints:
+def lockstep_cycles(
+    costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints, word: int = 0
+) -> Ints:
     """[waves, passes, rounds] cycles of PEs that meet after every channel; -1 if they do not.
 
     ``rows`` of the costs; ``sample``, ``live`` and ``tile`` of
-    :class:`gscn_sim.schedule.maps.Visits`.
+    :class:`gscn_sim.schedule.maps.Visits`; ``word``: cycles in which PEs hear that all have met.
     """
     waves, passes = sample.shape[1], tile.shape[1]
     found = np.full((waves, passes, len(rows)), -1, np.int64)
@@ -29,7 +31,8 @@ def lockstep_cycles(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile
                 key = (samples.tobytes(), p, row)
                 if key not in known:
                     chosen = costs.channel_cycles[row][samples][:, tile[:, p]]
-                    known[key] = int(chosen.max((0, 1)).sum())
+                    most = chosen.max((0, 1))
+                    known[key] = int(most.sum()) + word * len(most)
                 found[wave, p, i] = known[key]
     return found
 

@@ -220,6 +220,8 @@ def _gang(
     meets = machine.barrier == "input_channel"
     drifts = not meets and pes > 1 and bool(costs.channel_cycles)
     channel_args = (costs, rows, visits.sample, visits.live, tile)
+    word = machine.dispatch_latency
+    lockstep: Any = lockstep_cycles(*channel_args, word) if meets else -1
     owned = np.array([t.owned_outputs for t in plan.tiles])[tile]  # [PEs of a sample, passes]
     reached = np.array([t.reached_outputs for t in plan.tiles])[tile]
     samples = visits.live.sum(0)[:, None, None]  # [waves, 1, 1]
@@ -228,7 +230,7 @@ def _gang(
     return Gang(
         pes=np.arange(split * pes, (split + 1) * pes),
         busy_cycles=visits.of_pes(costs.counters[..., CYCLES][:, :, rows]).reshape(pes, -1),
-        lockstep_cycles=per_round(lockstep_cycles(*channel_args) if meets else -1),
+        lockstep_cycles=per_round(lockstep),
         fill=per_round(fill),
         stream_bytes=per_round(stream_bytes[:, rows]),
         stream_dram_bytes=per_round(from_dram),
