@@ -78,6 +78,9 @@ class PeConfig:
     round_latency: int = count(
         0, "cycles from the first operands of a round to its first step", minimum=0, maximum=1 << 16
     )
+    list_resend: bool = switch(
+        False, "a streamed list longer than the FIFO is sent again for every stationary vector"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "pe")
@@ -90,6 +93,11 @@ class PeConfig:
             raise ConfigError(
                 f"pe.bank_queue_depth must be 0 or at least pe.bank_queue_ports - 1 "
                 f"({self.bank_queue_ports - 1}), got {self.bank_queue_depth}"
+            )
+        if self.list_resend and self.streamed_fifo_entries < self.streamed_vector:
+            raise ConfigError(
+                f"pe.streamed_fifo_entries must be at least pe.streamed_vector "
+                f"({self.streamed_vector}) with pe.list_resend, got {self.streamed_fifo_entries}"
             )
         if self.adder_stages > 1 and self.bank_queue_depth > MOST_STAGED_DEPTH:
             raise ConfigError(

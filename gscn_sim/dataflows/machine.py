@@ -32,6 +32,7 @@ def machine_array(timing: PeTiming, *, anticipate: bool = False) -> Ints:
             timing.visits_per_cycle,
             timing.group_bubble,
             timing.is_ideal,
+            timing.streamed_fifo_entries,
         ],
         np.int64,
     )

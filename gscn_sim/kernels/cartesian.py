@@ -29,7 +29,7 @@ from gscn_sim.kernels.pairing import (
 MACHINE_FIELDS = (
     "vector_i", "vector_f", "queue_depth", "num_banks", "bank_hash", "run_limit", "anticipate",
     "scan_vectors", "ports", "adder_stages", "gather_fragments", "visits", "group_bubble",
-    "is_ideal",
+    "is_ideal", "fifo_entries",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ MACHINE_FIELDS = (
 def cartesian_tiles(
     stationary, streamed, stationary_value, streamed_value, group_of_list, list_of_channel,
     c0, c1, o0, o1, tiles, axes, machine,
-    counters, entries, channel_cycles, channel_entries, sums,
+    counters, entries, resent, channel_cycles, channel_entries, sums,
 ):  # fmt: skip
     """Cycles and counters of one accumulator group on each tile, for one sample.
 
@@ -52,6 +52,8 @@ def cartesian_tiles(
         machine: MACHINE_FIELDS as ints.
         counters: out, [T, N_COUNTERS].
         entries: out, [T, 2] stationary and streamed entries, placeholders counted.
+        resent: out, [T, pairing groups] entries of lists that are sent once for each stationary
+            vector, as they are longer than the FIFO, but for the first time; or [0, 0].
         channel_cycles: out, [T, c1 - c0] or [0, 0] if not wanted.
         channel_entries: out with them, [c1 - c0] streamed entries that each channel meets.
         sums: [O * out_y * out_x] flat result to add to in functional mode, else empty.
@@ -119,6 +121,11 @@ def cartesian_tiles(
         window[0], window[1] = rect[0] - origin_y, rect[1] - origin_y
         window[2], window[3] = rect[2] - origin_x, rect[3] - origin_x
         group_cycles[:] = 0
+        for g in range(n_sta if len(resent) else 0):
+            length = str_ptr[str_of[g] + 1] - str_ptr[str_of[g]]
+            vectors = (sta_ptr[g + 1] - sta_ptr[g] + vector_i - 1) // vector_i
+            if length > machine[14]:
+                resent[t, g] = max(vectors - 1, 0) * length
         if len(sums):
             local = np.zeros((o1 - o0) * most_positions, np.float64)
             accumulate(

@@ -88,8 +88,8 @@ def positional_tiles(
         c_ranges: [D, 2] c0, c1.
         kernel_size, stride, padding, dilation: (height, width).
         machine: as in :func:`cartesian_tiles`.
-        counters: out, [T, B, N_COUNTERS]. entries: out, [T, B, 2] stored entries of
-            the tile's activations and gradients.
+        counters: out, [T, B, N_COUNTERS]. entries: out, [T, B, 3] stored entries of
+            the tile's activations and gradients, and of lists longer than the FIFO sent again.
         sums: [K, R, S, C] result to add to in functional mode, else size 0.
     """
     vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
@@ -214,6 +214,8 @@ def positional_tiles(
                                 window_real == count and k_real[row, position] == n_k,
                             )  # fmt: skip
                             last_cycles[b] = now[b] - start
+                        if 0 < machine[14] < n_k:
+                            entries[t, b, 2] += (i_steps - 1) * n_k
                         counters[t, b, PAIRS] += count * n_k
                         counters[t, b, USEFUL] += window_real * k_real[row, position]
                         counters[t, b, STEPS] += i_steps * ((n_k + vector_f - 1) // vector_f)

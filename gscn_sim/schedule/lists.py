@@ -37,6 +37,24 @@ def lockstep_cycles(
     return found
 
 
+def resent_entries(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints) -> Ints:
+    """[waves, passes, rounds] entries of lists sent again to a gang; arguments as above.
+
+    All PEs hear a list as often as the one does that has most stationary vectors for it.
+    """
+    found = np.zeros((sample.shape[1], tile.shape[1], len(rows)), np.int64)
+    if not costs.resent_entries:
+        return found
+    for wave in range(sample.shape[1]):
+        samples = np.unique(sample[live[:, wave], wave])
+        for p in range(tile.shape[1]):
+            for i, row in enumerate(rows.tolist()):
+                found[wave, p, i] = (
+                    costs.resent_entries[row][samples][:, tile[:, p]].max((0, 1)).sum()
+                )
+    return found
+
+
 def lists_of_rounds(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints) -> Lists:
     """The streamed lists of a gang's rounds (wave, pass, block); arguments as above."""
     pattern: list[int] = []

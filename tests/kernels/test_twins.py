@@ -40,6 +40,7 @@ def machine_of(config: Config) -> Machine:
         gather=pe.gather_fragments,
         visits=pe.visits_per_cycle,
         bubble=pe.group_bubble,
+        fifo=pe.streamed_fifo_entries if pe.list_resend else 0,
     )
 
 
@@ -62,6 +63,7 @@ def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Blo
         stationary_entries=int(costs.stationary_entries[sample, t, b]),
         stationary_reads=int(reads[sample, t, b]),
         streamed_entries=int(costs.streamed_entries[sample, t, b]),
+        resent=int(costs.resent_entries[b][sample, t].sum()) if costs.resent_entries else 0,
         channel_cycles=() if by_channel is None else tuple(by_channel[sample, t].tolist()),
     )
 

@@ -34,6 +34,7 @@ class Machine:
     gather: int = 0
     visits: int = 0
     bubble: int = 0
+    fifo: int = 0
 
     @property
     def rules(self) -> Rules:
@@ -60,6 +61,7 @@ class Cost:
     stationary_entries: int = 0
     stationary_reads: int = 0
     streamed_entries: int = 0
+    resent: int = 0
     channel_cycles: tuple[int, ...] = ()
 
 
@@ -211,6 +213,8 @@ def cartesian_group(
                 continue
             program.append(Group())
             for a in vectors_i:
+                if machine.fifo and len(stream) > machine.fifo and a is not vectors_i[0]:
+                    cost.resent += len(stream)
                 program.append(Wait(0))
                 for b in vectors_f:
                     if anticipated and not _may_hit(conv, a, b, held):

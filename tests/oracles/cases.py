@@ -68,6 +68,7 @@ IDEAL = {
     "pe.gather_fragments": 0,
     "pe.visits_per_cycle": 0,
     "pe.group_bubble": 0,
+    "pe.list_resend": False,
 }
 
 
@@ -80,6 +81,7 @@ def rules() -> st.SearchStrategy[dict[str, int]]:
             "pe.gather_fragments": st.integers(0, 4),
             "pe.visits_per_cycle": st.integers(0, 3),
             "pe.group_bubble": st.integers(0, 2),
+            "pe.list_resend": st.booleans(),
         }
     )
     return st.one_of(st.just(IDEAL), buildable)
@@ -92,6 +94,7 @@ def _fitting(pe: dict[str, Any], wanted: dict[str, int]) -> dict[str, Any]:
         **pe,
         **wanted,
         "pe.bank_queue_ports": min(ports, depth + 1) if depth else ports,
+        "pe.streamed_fifo_entries": pe["pe.streamed_vector"] + wanted["pe.group_bubble"],
         "pe.gather_fragments": min(wanted["pe.gather_fragments"], pe["pe.stationary_vector"]),
     }
 
@@ -142,7 +145,9 @@ def machine_overrides() -> st.SearchStrategy[dict[str, Any]]:
             "mapping.tile_rule": st.sampled_from(("exact", "exact", "padded")),
             "policy.barrier": st.sampled_from(("input_channel", "group", "none")),
             "policy.drift": st.sampled_from(("round", "fifo")),
-            "pe.streamed_fifo_entries": st.integers(1, 40),
+            "pe.streamed_fifo_entries": st.integers(5, 40),
+            "pe.round_latency": st.sampled_from((0, 0, 3)),
+            "network.dispatch_latency": st.sampled_from((0, 0, 2)),
             "policy.halo": st.sampled_from(("serial", "overlapped")),
             "policy.load_balance": st.sampled_from(("static", "sorted")),
         }

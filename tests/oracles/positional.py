@@ -48,6 +48,8 @@ def positional_group(
             cost.stationary_reads += len(window) if along_k else 0
             program.append(Group(fragments) if window and along_k else Empty())
             for a in range(0, len(window), machine.stationary_vector):
+                if machine.fifo and len(along_k) > machine.fifo and a > 0:
+                    cost.resent += len(along_k)
                 for b in range(0, len(along_k), machine.streamed_vector):
                     step = Step()
                     for i in window[a : a + machine.stationary_vector]:
