@@ -2,8 +2,8 @@
 
 Groups without pairs are passed over a few a cycle, the next group begins some cycles after the one
 before, banks have few write ports (:mod:`gscn_sim.kernels.queues`). A group that equals the one
-before it and meets the same queues costs the same, as there: the queues are then as they were, but
-later, so only ``skipped`` cycles are counted.
+before it and meets the same queues costs the same, as there. The queues are then as they were when
+that one had ended, so only ``skipped`` cycles are counted and time goes back to that end.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def pair_buildable(
     ranges = np.empty((len(str_idx) // vector_f + len(str_ptr), 5), np.int64)
     own = np.empty((1, 5), np.int64)
     ranges_of, vectors = -1, 0
-    now = skipped = np.int64(0)
+    now = skipped = ended = np.int64(0)
     empty = 0
     last = -1  # the group walked last, with what it added; ``before`` are the queues it met
     last_cycles = np.int64(0)
@@ -91,7 +91,8 @@ def pair_buildable(
                 and as_remembered(banks, recent, now, stages, before)
             )
             if same:
-                skipped += last_cycles
+                skipped += now - ended + last_cycles
+                now = ended
                 counters += added
                 group_cycles[g] += last_cycles
                 continue
@@ -136,6 +137,7 @@ def pair_buildable(
             added[REAL_PAIRS] = sta_real[g] * str_real[s]
         counters += added
         last_cycles = now - start
+        ended = now
         group_cycles[g] += last_cycles
     tail = tail_of(banks, now, stages)
     if len(group_cycles):
@@ -189,8 +191,8 @@ def pair_position_buildable(
     return now
 
 
-EMPTY, BEGUN, SINCE, LAST, SKIPPED = range(5)
-N_FRONT = 5
+EMPTY, BEGUN, SINCE, LAST, ENDED, SKIPPED = range(6)
+N_FRONT = 6
 
 
 @njit(cache=True, nogil=True)
@@ -214,7 +216,7 @@ def visit_position(
         fragments: of the position's window, which is read while the position before is computed.
         front: of the group: ``EMPTY`` positions just passed; whether a position with pairs has
             ``BEGUN``; cycles ``SINCE`` the last one did, or since the start; cycles that it took
-            (``LAST``); cycles ``SKIPPED``.
+            (``LAST``); when the last one that was walked ``ENDED``; cycles ``SKIPPED`` since.
         may_repeat: whether the lists are those of the position before. repeats: whether the next
             position's may be these.
     """
@@ -225,7 +227,8 @@ def visit_position(
     now += wait
     counters[WAIT_CYCLES] += wait
     if may_repeat and as_remembered(banks, recent, now, machine[9], before):
-        front[SKIPPED] += front[LAST]
+        front[SKIPPED] += now - front[ENDED] + front[LAST]
+        now = front[ENDED]
     else:
         if repeats:
             remember(banks, recent, now, machine[9], before)
@@ -234,7 +237,7 @@ def visit_position(
             window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now, step_bank,
             step_output,
         )  # fmt: skip
-        front[LAST] = now - start
+        front[LAST], front[ENDED] = now - start, now
     front[EMPTY], front[BEGUN] = 0, 1
     front[SINCE] = front[LAST]
     return now

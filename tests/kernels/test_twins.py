@@ -229,7 +229,15 @@ def test_a_list_much_like_the_last_is_no_repeat(
     assert costs.counters[..., CYCLES].sum() == cycles
 
 
-def test_a_group_that_repeats_costs_the_same_each_time() -> None:
+RULES = {
+    "ideal": {},
+    "ports": {"pe.bank_queue_ports": 2, "pe.group_bubble": 1},
+    "adder": {"pe.bank_queue_ports": 3, "pe.adder_stages": 3},
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_a_group_that_repeats_costs_the_same_each_time(rules: dict[str, int]) -> None:
     """Equal channels are walked once; 20 equal ones cost as in the oracle, queues carried over."""
     rng = np.random.default_rng(1)
     plane = rng.random((1, 1, 5, 5)) < 0.6
@@ -240,7 +248,7 @@ def test_a_group_that_repeats_costs_the_same_each_time() -> None:
         padding=(1, 1),
     )
     overrides = {"pe.accumulator_banks": 5, "pe.bank_queue_depth": 40, "array.pe_rows": 1}
-    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar"}
+    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar", **rules}
     config, plan, costs = prepare(layer, "forward", overrides)
     conv = Convolution(
         layer.shape, "forward", layer.values("activation")[0], None, np.ones((6, 20, 3, 3))
@@ -252,6 +260,22 @@ def test_a_group_that_repeats_costs_the_same_each_time() -> None:
     )
     assert len(set(expected.channel_cycles)) > 1  # the queues are fuller after the first
     assert kernel_answer(plan, costs, 0, 0, block) == expected
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_positions_that_repeat_cost_the_same_each_time(rules: dict[str, int]) -> None:
+    """All positions of a dense layer have the same lists; those at its edge are met in between."""
+    layer = layer_from_arrays(
+        "layer",
+        activation=np.ones((1, 3, 6, 9)),
+        gradient=np.ones((1, 5, 6, 9)),
+        weight=np.ones((5, 3, 3, 3)),
+        padding=(1, 1),
+    )
+    overrides = {"pe.accumulator_banks": 5, "pe.bank_queue_depth": 12, "array.pe_rows": 1}
+    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar", "dataflow.wgrad": "positional"}
+    gather = {"pe.gather_fragments": 1} if rules else {}
+    check_positional(layer, overrides | rules | gather)
 
 
 @pytest.mark.parametrize("phase", ["dgrad", "wgrad"])
