@@ -1,7 +1,7 @@
 """Measure what each policy and mapping is worth: ``make policies``.
 
 Runs both networks at 10 % density under one change at a time and writes the tables of
-``docs/explanation/policies.md`` between their marks. Some fifteen minutes of processor time with
+``docs/explanation/policies.md`` between their marks. About 20 minutes of processor time with
 an empty cache. Arguments choose networks and kinds of table (``python docs/measure_policies.py
 VGG-16 rules``).
 """
