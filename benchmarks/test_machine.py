@@ -25,7 +25,7 @@ from gscn_sim.dataflows.base import PeTiming
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
 from gscn_sim.run.pipeline import costs_later, plan_phase
-from workloads import LayerShape, Phase, Trace, layer_from_arrays, save
+from workloads import LayerShape, Phase, Trace, layer_from_arrays, load, save
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "tests" / "data" / "dnnsim_scnn"
@@ -70,6 +70,20 @@ def test_products_a_second(row: dict[str, str], benchmark: Any) -> None:
     benchmark.extra_info["products_per_second"] = round(per_second)
     benchmark.extra_info["times_dnnsim_fastest"] = round(per_second / fastest, 2)
     benchmark.extra_info["times_dnnsim_slowest"] = round(per_second / slowest, 2)
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("preset", ["gscn-ideal", "gscn-buildable"])
+@pytest.mark.parametrize("phase", ["dgrad", "wgrad", "pre_dgrad", "pre_wgrad"])
+def test_what_rules_cost_the_simulator(phase: str, preset: str, benchmark: Any) -> None:
+    """Kernels of a layer of VGG-16 on the ideal and on the buildable machine."""
+    layer = load(ROOT / "workloads" / "data" / "vgg16_q10.npz").layers[4]
+    config = load_config(preset)
+    problem = make_problem(layer.shape, Phase(phase), 16)
+    operands = make_operands(layer, problem)
+    plan = plan_phase(layer, problem, operands, config)
+    costs = costs_later(plan, operands, view(PeTiming, config), config.policy.load_balance)
+    benchmark.pedantic(costs.result, rounds=3, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("cache", ["off", "costs known", "run known"])

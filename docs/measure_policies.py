@@ -1,8 +1,9 @@
 """Measure what each policy and mapping is worth: ``make policies``.
 
 Runs both networks at 10 % density under one change at a time and writes the tables of
-``docs/explanation/policies.md`` between their marks. Five and a half minutes of processor time
-with an empty cache.
+``docs/explanation/policies.md`` between their marks. About 20 minutes of processor time with
+an empty cache. Arguments choose networks and kinds of table (``python docs/measure_policies.py
+VGG-16 rules``).
 """
 
 from __future__ import annotations
@@ -41,6 +42,26 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"pe.bank_hash": "dnnsim"},
     {"pe.accumulator_banks": 64},
 )
+BUILDABLE: tuple[dict[str, Any], ...] = (
+    {},
+    {"pe.bank_queue_ports": 2},
+    {"pe.bank_queue_ports": 3},
+    {"pe.gather_fragments": 1},
+    {"pe.visits_per_cycle": 1},
+    {"pe.visits_per_cycle": 4},
+    {"pe.group_bubble": 1},
+    {"pe.adder_stages": 3},
+    {"pe.adder_stages": 4},
+    {"pe.round_latency": 6},
+    {"network.dispatch_latency": 8},
+    {"pe.list_resend": True},
+    {
+        "pe.bank_queue_ports": 2,
+        "pe.gather_fragments": 1,
+        "pe.visits_per_cycle": 1,
+        "pe.group_bubble": 1,
+    },
+)
 DATAFLOWS = ("cartesian", "anticipated", "positional")
 KINDS = ("auto", "planar", "sample", "channel", "mixed")
 CLEARLY = 1.03  # a forced mapping beats ``auto`` by more than the noise of an estimate
@@ -49,16 +70,14 @@ CLEARLY = 1.03  # a forced mapping beats ``auto`` by more than the noise of an e
 def main() -> None:
     """Measure the networks named in the command, or all, and write each table when it is done."""
     cache = open_cache()
-    for name in sys.argv[1:] or TRACES:
+    tables = {"mappings": mappings, "policies": policies, "slots": slots, "rules": rules}
+    for name in [name for name in sys.argv[1:] if name in TRACES] or TRACES:
         trace = workloads.load(DATA / TRACES[name])
-        for mark, table in (
-            (f"mappings of {name}", mappings(trace, cache)),
-            (f"policies of {name}", policies(trace, cache)),
-            (f"slots of {name}", slots(trace, cache)),
-        ):
+        for kind in [kind for kind in sys.argv[1:] if kind in tables] or tables:
+            mark, table = f"{kind} of {name}", tables[kind](trace, cache)
             if f"<!-- {mark}:" in PAGE.read_text(encoding="utf-8"):
-                rows = "\n".join(table)
-                write_text(PAGE, between(PAGE.read_text(encoding="utf-8"), mark, rows))
+                lines = "\n".join(table)
+                write_text(PAGE, between(PAGE.read_text(encoding="utf-8"), mark, lines))
 
 
 def between(text: str, mark: str, table: str) -> str:
@@ -69,11 +88,15 @@ def between(text: str, mark: str, table: str) -> str:
 
 
 def run(
-    network: workloads.Trace, changes: Mapping[str, Any], phases: tuple[str, ...], cache: Cache
+    network: workloads.Trace,
+    changes: Mapping[str, Any],
+    phases: tuple[str, ...],
+    cache: Cache,
+    preset: str = "gscn",
 ) -> gscn_sim.Run:
     """One run, named on stderr."""
-    sys.stderr.write(f"{network.network} {label(changes)}\n")
-    config = gscn_sim.load_config("gscn", changes)
+    sys.stderr.write(f"{network.network} {label(changes, preset)}\n")
+    config = gscn_sim.load_config(preset, changes)
     return gscn_sim.simulate(network, config, phases=phases, cache=cache)
 
 
@@ -83,23 +106,38 @@ def milliseconds(found: gscn_sim.Run) -> dict[str, float]:
     return {str(phase): float(value) for phase, value in table.items()}
 
 
-def label(changes: Mapping[str, Any]) -> str:
+def label(changes: Mapping[str, Any], preset: str = "gscn") -> str:
     """Changes as they are written after ``--set``."""
     words = [f"{key}={str(value).lower()}" for key, value in changes.items()]
-    return f"`{' '.join(words)}`" if words else "default (`gscn`)"
+    if words:
+        return f"`{' '.join(words)}`"
+    return "default (`gscn`)" if preset == "gscn" else f"`{preset}`"
 
 
 def policies(trace: workloads.Trace, cache: Cache) -> Iterator[str]:
-    """One row a change: time of each phase, and how much more it is."""
+    """One row a change of the default."""
+    return compared(trace, [("gscn", changes) for changes in CHANGES], cache)
+
+
+def rules(trace: workloads.Trace, cache: Cache) -> Iterator[str]:
+    """One row a rule that hardware can follow, and the machine that follows all of them."""
+    designs = [("gscn-ideal", changes) for changes in BUILDABLE]
+    return compared(trace, [*designs, ("gscn-buildable", {})], cache)
+
+
+def compared(
+    trace: workloads.Trace, designs: list[tuple[str, dict[str, Any]]], cache: Cache
+) -> Iterator[str]:
+    """One row a design: time of each phase, and how much more it is than in the first."""
     yield "| change | dgrad ms | | wgrad ms | | both |"
     yield "|---|---|---|---|---|---|"
     base: dict[str, float] = {}
-    for changes in CHANGES:
-        found = milliseconds(run(trace, changes, PHASES, cache))
+    for preset, changes in designs:
+        found = milliseconds(run(trace, changes, PHASES, cache, preset))
         found["both"] = sum(found.values())
         base = base or found
         more = {what: f"{100 * (found[what] / base[what] - 1):+.1f} %" for what in found}
-        cells = [label(changes), *(c for p in PHASES for c in (f"{found[p]:.3f}", more[p]))]
+        cells = [label(changes, preset), *(c for p in PHASES for c in (f"{found[p]:.3f}", more[p]))]
         yield "| " + " | ".join([*cells, more["both"]]) + " |"
 
 

@@ -21,7 +21,7 @@ from gscn_sim.config.overrides import dram_preset_names, parse_value
 from gscn_sim.errors import ConfigError
 from workloads.errors import GscnError
 
-PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "scnn")
+PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "gscn-buildable", "gscn-ideal", "scnn")
 
 
 def unnamed(config: Config) -> Config:
@@ -187,6 +187,17 @@ def test_values_are_toml_or_plain_text() -> None:
         ("pe.accumulator_banks", 1 << 40, f"must be at most 4096, got {1 << 40}"),
         ("buffer.size_bytes", 1 << 60, f"must be at most {SIZE_LIMIT}, got {1 << 60}"),
         ("pe.bank_queue_depth", -1, "must be a non-negative int, got -1"),
+        ("pe.bank_queue_ports", -1, "must be a non-negative int, got -1"),
+        ("pe.bank_queue_ports", "two", "must be a non-negative int, got 'two'"),
+        ("pe.adder_stages", 0, "must be a positive int, got 0"),
+        ("pe.adder_stages", 65, "must be at most 64, got 65"),
+        ("pe.visits_per_cycle", -1, "must be a non-negative int, got -1"),
+        ("pe.group_bubble", -2, "must be a non-negative int, got -2"),
+        ("pe.gather_fragments", 5, "must be at most pe.stationary_vector (4), got 5"),
+        ("pe.gather_fragments", -1, "must be a non-negative int, got -1"),
+        ("pe.list_resend", 1, "must be true or false, got 1"),
+        ("pe.round_latency", -1, "must be a non-negative int, got -1"),
+        ("network.dispatch_latency", 1 << 20, f"must be at most 65536, got {1 << 20}"),
         ("array.clock_ghz", 0, "must be a number between 0.001 and 100.0, got 0"),
         ("array.clock_ghz", "nan", "must be a number between 0.001 and 100.0, got nan"),
         ("array.clock_ghz", True, "must be a number between 0.001 and 100.0, got True"),
@@ -208,6 +219,50 @@ def test_bad_values(key: str, value: object, message: str) -> None:
     wanted = f"{key} {message}" if message.startswith("must") else message
     assert str(caught.value).startswith(wanted)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "message"),
+    [
+        (
+            {"bank_queue_ports": 4, "bank_queue_depth": 2},
+            "pe.bank_queue_depth must be 0 or at least pe.bank_queue_ports - 1 (3), got 2",
+        ),
+        (
+            {"adder_stages": 2, "bank_queue_depth": 1025},
+            "pe.bank_queue_depth must be at most 1024 where pe.adder_stages is above 1, got 1025",
+        ),
+        (
+            {"list_resend": True, "streamed_fifo_entries": 3},
+            "pe.streamed_fifo_entries must be at least pe.streamed_vector (4) with pe.list_resend",
+        ),
+        (
+            {"gather_fragments": 3, "stationary_vector": 2},
+            "pe.gather_fragments must be at most pe.stationary_vector (2), got 3",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together(machine: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config("gscn", {f"pe.{key}": value for key, value in machine.items()})
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    for key, value in (("bank_queue_depth", 3), ("streamed_fifo_entries", 4)):
+        if key in machine:
+            load_config("gscn", {f"pe.{k}": v for k, v in (machine | {key: value}).items()})
+
+
+def test_the_ideal_and_the_buildable_machine_differ_in_their_rules_only() -> None:
+    ideal, buildable = (
+        flatten_config(load_config(f"gscn-{name}")) for name in ("ideal", "buildable")
+    )
+    rules = {
+        *("pe.bank_queue_ports", "pe.adder_stages", "pe.gather_fragments", "pe.visits_per_cycle"),
+        *("pe.group_bubble", "pe.round_latency", "pe.list_resend", "network.dispatch_latency"),
+    }
+    assert {key for key in ideal if ideal[key] != buildable[key]} == rules
+    default = flatten_config(Config())
+    assert {key: ideal[key] for key in rules} == {key: default[key] for key in rules}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from gscn_sim.config.names import dataflows_for, mapping_kinds
 from gscn_sim.config.overrides import flatten, make_sections, merge, parsed
 from gscn_sim.errors import ConfigError
 
+MOST_STAGED_DEPTH = 1024
+"""Places of a bank queue behind an adder of several stages, of which each is kept track of."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArrayConfig:
@@ -53,9 +56,54 @@ class PeConfig:
     )
     value_bytes: int = count(4, "bytes of one operand value", maximum=16)
     partial_sum_bytes: int = count(4, "bytes of one partial sum", maximum=16)
+    bank_queue_ports: int = count(
+        0, "products a bank takes into its queue a cycle; 0: any number", minimum=0, maximum=65536
+    )
+    adder_stages: int = count(
+        1, "cycles until a sum can be added to again, while other sums go on", maximum=64
+    )
+    gather_fragments: int = count(
+        0,
+        "positional: fragments (I entries of a pixel, at most) of the next window read a cycle; "
+        "0: any number, with no time ahead",
+        minimum=0, maximum=256,
+    )  # fmt: skip
+    visits_per_cycle: int = count(
+        0, "pairing groups without pairs that are passed over a cycle; 0: any number",
+        minimum=0, maximum=1 << 16,
+    )  # fmt: skip
+    group_bubble: int = count(
+        0, "cycles between one pairing group and the next", minimum=0, maximum=1 << 10
+    )
+    round_latency: int = count(
+        0, "cycles from the first operands of a round to its first step", minimum=0, maximum=1 << 16
+    )
+    list_resend: bool = switch(
+        False, "a streamed list longer than the FIFO is sent again for every stationary vector"
+    )
 
     def __post_init__(self) -> None:
         check_fields(self, "pe")
+        if self.gather_fragments > self.stationary_vector:
+            raise ConfigError(
+                f"pe.gather_fragments must be at most pe.stationary_vector "
+                f"({self.stationary_vector}), got {self.gather_fragments}"
+            )
+        if 0 < self.bank_queue_depth < self.bank_queue_ports - 1:
+            raise ConfigError(
+                f"pe.bank_queue_depth must be 0 or at least pe.bank_queue_ports - 1 "
+                f"({self.bank_queue_ports - 1}), got {self.bank_queue_depth}"
+            )
+        if self.list_resend and self.streamed_fifo_entries < self.streamed_vector:
+            raise ConfigError(
+                f"pe.streamed_fifo_entries must be at least pe.streamed_vector "
+                f"({self.streamed_vector}) with pe.list_resend, got {self.streamed_fifo_entries}"
+            )
+        if self.adder_stages > 1 and self.bank_queue_depth > MOST_STAGED_DEPTH:
+            raise ConfigError(
+                f"pe.bank_queue_depth must be at most {MOST_STAGED_DEPTH} where pe.adder_stages "
+                f"is above 1, got {self.bank_queue_depth}"
+            )
 
     @property
     def multipliers(self) -> int:
@@ -94,6 +142,10 @@ class NetworkConfig:
     partial_sums_per_cycle: int = count(
         1, "partial sums a PE exchanges a cycle, in a halo or a reduction", maximum=1 << 16
     )
+    dispatch_latency: int = count(
+        0, "cycles that word of a begun round, a list done or a meeting is on its way",
+        minimum=0, maximum=1 << 16,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_fields(self, "network")

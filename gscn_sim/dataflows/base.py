@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,19 @@ class PeTiming:
     bank_hash: str = key("pe.bank_hash")
     index_bits: int = key("pe.index_bits")
     anticipator_vectors: int = key("pe.anticipator_vectors")
+    bank_queue_ports: int = key("pe.bank_queue_ports")
+    adder_stages: int = key("pe.adder_stages")
+    gather_fragments: int = key("pe.gather_fragments")
+    visits_per_cycle: int = key("pe.visits_per_cycle")
+    group_bubble: int = key("pe.group_bubble")
+    list_resend: bool = key("pe.list_resend")
+    streamed_fifo_entries: int = key("pe.streamed_fifo_entries")
     barrier: str = key("policy.barrier")
     drift: str = key("policy.drift")
+
+    def __post_init__(self) -> None:
+        if not self.list_resend:  # FIFOs do not matter here: designs with others share costs
+            object.__setattr__(self, "streamed_fifo_entries", 0)
 
     @property
     def multipliers(self) -> int:
@@ -50,6 +61,12 @@ class PeTiming:
     def run_limit(self) -> int:
         """Longest zero run that needs no placeholder, plus one."""
         return 1 << self.index_bits
+
+    @property
+    def is_ideal(self) -> bool:
+        """Whether nothing inside a PE takes more cycles than the steps and the banks do."""
+        waits = self.bank_queue_ports, self.gather_fragments, self.visits_per_cycle
+        return not any((*waits, self.group_bubble)) and self.adder_stages == 1
 
     @property
     def by_channel(self) -> bool:
@@ -72,6 +89,8 @@ class BlockCosts:
             [channels] streamed entries that it meets, where PEs wait between channels.
         stationary_reads: [samples, T, rows] entries fetched from the stationary buffer, where
             outputs are summed and that is not each of ``stationary_entries`` once.
+        resent_entries: row -> [samples, T, lists] entries of streamed lists that are sent again,
+            where lists longer than a FIFO are; where outputs are summed that is of all lists: 1.
     """
 
     row_of: Ints
@@ -82,6 +101,7 @@ class BlockCosts:
     channel_cycles: dict[int, Ints]
     channel_entries: dict[int, Ints]
     stationary_reads: Ints | None = None
+    resent_entries: dict[int, Ints] = field(default_factory=dict)
 
 
 class Dataflow(ABC):

@@ -74,6 +74,7 @@ class Cartesian(Dataflow):
         by_channel = timing.by_channel and not problem.is_reduction
         channels: dict[int, Ints] = {}
         lengths: dict[int, Ints] = {}
+        resent: dict[int, Ints] = {}
         busy = np.array([not tile.is_empty for tile in plan.tiles])
         live = np.ascontiguousarray(tiles[busy])
         for row, block in enumerate(blocks):
@@ -84,6 +85,7 @@ class Cartesian(Dataflow):
                 part_counters = np.zeros((len(live), N_COUNTERS), np.int64)
                 part_entries = np.zeros((len(live), 2), np.int64)
                 part_channels = np.zeros((len(live) if by_channel else 0, width), np.int64)
+                part_resent = np.zeros(_resent_shape(plan, timing, block, len(live)), np.int64)
                 cartesian_tiles(
                     operands.stationary[sample],
                     operands.streamed[sample % len(operands.streamed)],
@@ -100,6 +102,7 @@ class Cartesian(Dataflow):
                     machine,
                     part_counters,
                     part_entries,
+                    part_resent,
                     part_channels,
                     lengths[row],
                     NO_VALUES,
@@ -108,6 +111,11 @@ class Cartesian(Dataflow):
                 entries[sample, row, busy] = part_entries
                 if by_channel:
                     channels[row][sample, busy] = part_channels
+                if timing.list_resend:
+                    if problem.is_reduction:
+                        part_resent = part_resent.sum(1, keepdims=True)
+                    into = np.zeros((n, t, part_resent.shape[1]), np.int64)
+                    resent.setdefault(row, into)[sample, busy] = part_resent
         if operands.dense_weights and not problem.is_reduction:
             # One list stands for all channels of a convolution group; each streams its own weights.
             entries[..., 1] *= problem.stationary_channels // problem.groups
@@ -119,6 +127,7 @@ class Cartesian(Dataflow):
             plane_entries=plane_entries(plan, operands, timing, blocks),
             channel_cycles=channels if by_channel else {},
             channel_entries=lengths if by_channel else {},
+            resent_entries=resent,
         )
 
     def execute(
@@ -170,6 +179,7 @@ class Cartesian(Dataflow):
                         counters,
                         entries,
                         np.zeros((0, 0), np.int64),
+                        np.zeros((0, 0), np.int64),
                         np.zeros(0, np.int64),
                         target,
                     )
@@ -177,6 +187,17 @@ class Cartesian(Dataflow):
                         summed[:, c0 % per_input] += target.reshape(-1, output_y, output_x)
             results.append(sums.reshape(problem.output_channels, output_y, output_x))
         return summed if problem.is_reduction else np.stack(results)
+
+
+def _resent_shape(plan: Plan, timing: PeTiming, block: Block, tiles: int) -> tuple[int, int]:
+    """[tiles, pairing groups] of a block, which are its channels by the classes of each axis."""
+    if not timing.list_resend:
+        return 0, 0
+    from gscn_sim.kernels.lists import classes_of
+
+    sizes = plan.problem.stationary_plane, plan.problem.streamed_plane
+    y, x = (len(classes_of(plan.problem.axes[i], sizes[0][i], sizes[1][i])) for i in range(2))
+    return tiles, (block.c1 - block.c0) * y * x
 
 
 def pair_steps(

@@ -6,7 +6,7 @@ import numpy as np
 
 from gscn_sim.dataflows.base import Floats, PeTiming
 from gscn_sim.kernels.banks import BANK_HASHES
-from gscn_sim.kernels.positional import pixel_entries
+from gscn_sim.kernels.pixels import pixel_entries
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.problem.operands import Operands
@@ -26,6 +26,13 @@ def machine_array(timing: PeTiming, *, anticipate: bool = False) -> Ints:
             timing.run_limit,
             anticipate,
             timing.anticipator_vectors,
+            timing.bank_queue_ports or timing.multipliers,
+            timing.adder_stages,
+            timing.gather_fragments,
+            timing.visits_per_cycle,
+            timing.group_bubble,
+            timing.is_ideal,
+            timing.streamed_fifo_entries,
         ],
         np.int64,
     )

@@ -61,7 +61,7 @@ class Positional(Dataflow):
         machine = machine_array(timing)
         n, t, b = operands.samples, len(plan.tiles), len(blocks)
         counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
-        entries = np.zeros((n, t, b, 2), np.int64)
+        entries = np.zeros((n, t, b, 3), np.int64)
         reads = np.zeros((n, t, b), np.int64)
         nothing = np.empty((0, 0, 0), np.float64)
         sums = np.empty((0, 0, 0, 0), np.float64)
@@ -80,6 +80,7 @@ class Positional(Dataflow):
             channel_cycles={},
             channel_entries={},
             stationary_reads=reads,
+            resent_entries={row: entries[:, :, row, 2:] for row in range(b * timing.list_resend)},
         )
 
     def counted_costs(
@@ -106,7 +107,7 @@ class Positional(Dataflow):
         shape, blocks = plan.problem.shape, plan.distinct_blocks
         where, machine = _where(plan, blocks), machine_array(timing)
         counters = np.zeros((len(plan.tiles), len(blocks), N_COUNTERS), np.int64)
-        entries = np.zeros((len(plan.tiles), len(blocks), 2), np.int64)
+        entries = np.zeros((len(plan.tiles), len(blocks), 3), np.int64)
         sums = np.zeros((shape.K, shape.R, shape.S, shape.C), np.float64)
         for sample in range(operands.samples):
             maps = channels_last(operands.stationary[sample], operands.streamed[sample])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gscn_sim.kernels.positional import pixel_lists
+from gscn_sim.kernels.pixels import pixel_lists
 from gscn_sim.problem.geometry import Ints
 
 Pair = tuple[int, int]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -57,6 +58,8 @@ class ProcessingElements(Component):
         self.staging_rounds = config.drain.staging_rounds
         self.meets = config.policy.barrier != "none"
         self.serial_exchange = config.policy.halo == "serial"
+        self.round_latency = config.pe.round_latency
+        self.dispatch_latency = config.network.dispatch_latency
         self.fifo_entries = config.pe.streamed_fifo_entries
         self.in_fifo = np.zeros((2, 0), np.int64)  # lists' entries, and when all were done
         self.busy = gang.gang.busy_cycles.sum(1)
@@ -86,9 +89,11 @@ class ProcessingElements(Component):
             room = 0
             if r >= sets + staging:
                 room = yield from state.written.cycle_of(r - sets - staging)
-            started = kernel.begin_round(moments, arriving, drained[r % sets], room)
+            started = kernel.begin_round(
+                moments, arriving, self.round_latency, drained[r % sets], room
+            )
             yield from self.until(started)
-            self.buffer.begun(state, r)
+            self.at(started + self.dispatch_latency, partial(self.buffer.begun, state, r))
 
             if gang.lists is None:
                 np.add(start, busy if lockstep[r] < 0 else lockstep[r], out=computed)
@@ -98,8 +103,8 @@ class ProcessingElements(Component):
             there = max(filled, (yield from state.streamed.cycle_of(r)))
             serial, overlapped = (exchange[r], 0) if self.serial_exchange else (0, exchange[r])
             last = kernel.end_round(
-                moments, self.waits, busy, there, self.meets, serial, post[r] + overlapped,
-                drained[(r - 1) % sets], drained[r % sets],
+                moments, self.waits, busy, there, self.meets, self.dispatch_latency, serial,
+                post[r] + overlapped, drained[(r - 1) % sets], drained[r % sets],
             )  # fmt: skip
             self.drain.write(r, last)
             for row, track in self.shown:
@@ -110,7 +115,12 @@ class ProcessingElements(Component):
         pattern = lists.pattern[r]
         cycles, entries = lists.cycles[pattern], lists.entries[pattern]
         self.moments[kernel.COMPUTED], self.in_fifo = feed_round(
-            self.moments[kernel.START], cycles, entries, self.fifo_entries, self.in_fifo
+            self.moments[kernel.START],
+            cycles,
+            entries,
+            self.fifo_entries,
+            self.in_fifo,
+            self.dispatch_latency,
         )
 
     def _draw(self, track: str, *moments: int) -> None:

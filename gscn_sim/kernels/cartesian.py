@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from gscn_sim.kernels.banks import output_tables
+from gscn_sim.kernels.buildable import pair_buildable
 from gscn_sim.kernels.compiled import njit
 from gscn_sim.kernels.lists import (
     classes_of,
     stationary_lists,
     streamed_lists,
+    streamed_term,
     term_range_stationary,
     term_range_streamed,
 )
@@ -26,7 +28,8 @@ from gscn_sim.kernels.pairing import (
 
 MACHINE_FIELDS = (
     "vector_i", "vector_f", "queue_depth", "num_banks", "bank_hash", "run_limit", "anticipate",
-    "scan_vectors",
+    "scan_vectors", "ports", "adder_stages", "gather_fragments", "visits", "group_bubble",
+    "is_ideal", "fifo_entries",
 )  # fmt: skip
 
 
@@ -34,7 +37,7 @@ MACHINE_FIELDS = (
 def cartesian_tiles(
     stationary, streamed, stationary_value, streamed_value, group_of_list, list_of_channel,
     c0, c1, o0, o1, tiles, axes, machine,
-    counters, entries, channel_cycles, channel_entries, sums,
+    counters, entries, resent, channel_cycles, channel_entries, sums,
 ):  # fmt: skip
     """Cycles and counters of one accumulator group on each tile, for one sample.
 
@@ -49,12 +52,15 @@ def cartesian_tiles(
         machine: MACHINE_FIELDS as ints.
         counters: out, [T, N_COUNTERS].
         entries: out, [T, 2] stationary and streamed entries, placeholders counted.
+        resent: out, [T, pairing groups] entries of lists that are sent once for each stationary
+            vector, as they are longer than the FIFO, but for the first time; or [0, 0].
         channel_cycles: out, [T, c1 - c0] or [0, 0] if not wanted.
         channel_entries: out with them, [c1 - c0] streamed entries that each channel meets.
         sums: [O * out_y * out_x] flat result to add to in functional mode, else empty.
     """
     vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
     kind, run_limit, anticipate, scan = machine[4], machine[5], machine[6], machine[7]
+    is_ideal = machine[13]
     classes_y = classes_of(axes[0], stationary.shape[1], streamed.shape[1])
     classes_x = classes_of(axes[1], stationary.shape[2], streamed.shape[2])
     classes = len(classes_y) * len(classes_x)
@@ -88,6 +94,7 @@ def cartesian_tiles(
     str_source = np.empty(str_size, np.int64)
     group_cycles = np.empty(n_sta, np.int64)
     rect, window = np.empty(4, np.int64), np.empty(4, np.int64)
+    visited = np.empty(n_sta, np.bool_)
     str_count = 0
     unqueued = depth == 0 and vector_i * vector_f <= COUNTED_PAIRS and num_banks <= COUNTED_BANKS
     crowded = False  # products met on banks in the last tile, so they will in the next
@@ -114,6 +121,11 @@ def cartesian_tiles(
         window[0], window[1] = rect[0] - origin_y, rect[1] - origin_y
         window[2], window[3] = rect[2] - origin_x, rect[3] - origin_x
         group_cycles[:] = 0
+        for g in range(n_sta if len(resent) else 0):
+            length = str_ptr[str_of[g] + 1] - str_ptr[str_of[g]]
+            vectors = (sta_ptr[g + 1] - sta_ptr[g] + vector_i - 1) // vector_i
+            if length > machine[14]:
+                resent[t, g] = max(vectors - 1, 0) * length
         if len(sums):
             local = np.zeros((o1 - o0) * most_positions, np.float64)
             accumulate(
@@ -122,6 +134,12 @@ def cartesian_tiles(
                 str_of, position_of, vector_i, vector_f, anticipate, width, absent, window, local,
             )  # fmt: skip
             reduce_into(sums, local, most_positions, o0, o1 - o0, rect, out_y, out_x)
+        elif not is_ideal:
+            _visited_groups(axes, classes_y, classes_x, str_region, visited)
+            pair_buildable(
+                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, visited,
+                position_of, bank_of, machine, group_cycles, counters[t], width, absent, window,
+            )  # fmt: skip
         elif anticipate:
             pair_anticipated(
                 sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
@@ -147,6 +165,26 @@ def cartesian_tiles(
         channel_entries[:] = 0
         for g in range(n_sta):
             channel_entries[g // classes] += str_ptr[str_of[g] + 1] - str_ptr[str_of[g]]
+
+
+@njit(cache=True, nogil=True)
+def _visited_groups(axes, classes_y, classes_x, region, visited):
+    """Whether the class of each pairing group has coordinates of the streamed region.
+
+    The layer's shape says so, so that groups of other classes need not even be looked at.
+    """
+    meets = np.zeros((len(classes_y), len(classes_x)), np.bool_)
+    for r in range(region[0], region[1]):
+        cy = streamed_term(axes[0, 2], axes[0, 3], r)[1]
+        for s in range(region[2], region[3]):
+            cx = streamed_term(axes[1, 2], axes[1, 3], s)[1]
+            for y in range(len(classes_y)):
+                for x in range(len(classes_x)):
+                    if classes_y[y] == cy and classes_x[x] == cx:
+                        meets[y, x] = True
+    flat = meets.reshape(-1)
+    for g in range(len(visited)):
+        visited[g] = flat[g % len(flat)]
 
 
 @njit(cache=True, nogil=True)

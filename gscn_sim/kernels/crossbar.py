@@ -1,7 +1,8 @@
 """Products of steps through a crossbar to bank queues that hardware can have: the rule, exactly.
 
 ``rtl/`` has the same in hardware, equal to the cycle (``tests/rtl``). The kernels of the dataflows
-follow its ideal case, any number of ports and one adder stage.
+follow it too (:mod:`gscn_sim.kernels.queues`), or its ideal case, any number of ports and one adder
+stage.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from gscn_sim.kernels.compiled import njit
 
 
 @njit(cache=True, nogil=True)
-def feed_round(start, cycles, entries, depth, before):
+def feed_round(start, cycles, entries, depth, before, word=0):
     """When each PE of a gang is done with a round of lists that reach all PEs at once.
 
     A list can be sent when it fits the FIFO of every PE beside the lists that some PE still works
@@ -20,6 +20,7 @@ def feed_round(start, cycles, entries, depth, before):
         depth: entries that a FIFO holds.
         before: [2, lists] lengths of the last lists of the rounds before, and the cycles at which
             all PEs were done with them: what the call before returned, empty at first.
+        word: cycles until it is known that all PEs are done with a list.
 
     Returns:
         The cycle at which each PE is done [pes], and ``before`` of the next call.
@@ -37,7 +38,7 @@ def feed_round(start, cycles, entries, depth, before):
         while held > depth and first < x:
             held -= sizes[first]
             first += 1
-        room = done[first - 1] if first > 0 else 0
+        room = done[first - 1] + word if first > 0 else 0
         latest = 0
         for pe in range(len(now)):
             now[pe] = max(now[pe], room) + cycles[pe, x - old]

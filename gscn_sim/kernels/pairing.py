@@ -13,7 +13,8 @@ import numpy as np
 
 from gscn_sim.kernels.compiled import njit
 
-CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS, SCAN_CYCLES = range(6)
+CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS, WAIT_CYCLES = range(6)
+"""Of these ``WAIT_CYCLES``: cycles without a step because the operands' lists were not ready."""
 N_COUNTERS = 6
 
 
@@ -301,7 +302,7 @@ def pair_anticipated(
                     now = max(now + 1, latest - queue_depth)
             scanned = vector_start + (vectors + scan_vectors - 1) // scan_vectors
             if scanned > now:
-                counters[SCAN_CYCLES] += scanned - now
+                counters[WAIT_CYCLES] += scanned - now
                 now = scanned
         group_cycles[g] += now - start
     _finish(free, now, group_cycles, counters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gscn_sim.kernels.banks import bank
+from gscn_sim.kernels.buildable import N_FRONT, SKIPPED, pass_position, visit_position
 from gscn_sim.kernels.compiled import njit
 from gscn_sim.kernels.pairing import (
     CYCLES,
@@ -15,110 +16,8 @@ from gscn_sim.kernels.pairing import (
     same_list,
     same_queues,
 )
-
-
-@njit(cache=True, nogil=True)
-def channel_run(mask, first, last, base, step, run_limit, absent, idx, used):
-    """Append the entries of channels first..last at one pixel (``mask`` [channels] there).
-
-    ``idx`` needs room for one entry more than it gets.
-    """
-    if last - first <= run_limit:  # no run is too long: nothing to decide, only to count
-        for c in range(first, last):
-            idx[used] = base + (c - first) * step
-            used += mask[c] != 0
-        return used
-    run = 0
-    for c in range(first, last):
-        if mask[c]:
-            while run >= run_limit:
-                idx[used] = absent
-                used += 1
-                run -= run_limit
-            idx[used] = base + (c - first) * step
-            used += 1
-            run = 0
-        else:
-            run += 1
-    return used
-
-
-@njit(cache=True, nogil=True)
-def gradient_lists(gradient, p0, p1, q0, q1, k0, k1, n_positions, run_limit, ptr, real, idx):
-    """Lists of one K range at each position of a tile, as channel offsets (-1: placeholder).
-
-    ``ptr`` [positions + 1], ``real`` [positions] and ``idx`` are filled.
-    """
-    used = 0
-    position = 0
-    ptr[0] = 0
-    for p in range(p0, p1):
-        for q in range(q0, q1):
-            start = used
-            used = channel_run(gradient[p, q], k0, k1, 0, n_positions, run_limit, -1, idx, used)
-            count = 0
-            for i in range(start, used):
-                count += idx[i] >= 0
-            real[position] = count
-            position += 1
-            ptr[position] = used
-
-
-@njit(cache=True, nogil=True)
-def pixel_lists(activation, c_ranges, most_c, run_limit):
-    """Lists of each C range at each pixel, as channel offsets (-1: placeholder).
-
-    Returns:
-        idx [D, H, W, most_c], and count, real [D, H, W]: entries and non-placeholders of each.
-    """
-    height, width, _ = activation.shape
-    shape = (len(c_ranges), height, width)
-    idx = np.empty((*shape, most_c), np.int32)
-    count, real = np.empty(shape, np.int32), np.empty(shape, np.int32)
-    entries = np.empty(most_c + 1, np.int32)
-    for d in range(len(c_ranges)):
-        for h in range(height):
-            for w in range(width):
-                used = channel_run(
-                    activation[h, w], c_ranges[d, 0], c_ranges[d, 1], 0, 1, run_limit, -1,
-                    entries, 0,
-                )  # fmt: skip
-                placeholders = 0
-                for i in range(used):
-                    placeholders += entries[i] < 0
-                idx[d, h, w] = entries[:most_c]
-                count[d, h, w] = used
-                real[d, h, w] = used - placeholders
-    return idx, count, real
-
-
-@njit(cache=True, nogil=True)
-def window_list(idx, count, real, p, q, kernel_size, stride, padding, dilation, out):
-    """Entries of one position's window, filter positions outer, channels inner.
-
-    A placeholder is negative. ``idx``, ``count`` and ``real`` are the pixels' lists of a C range;
-    ``out`` needs room for one pixel more than the window has. Returns (entries, non-placeholders).
-    """
-    height, width, most_c = idx.shape
-    total = 0
-    reals = 0
-    for r in range(kernel_size[0]):
-        h = p * stride[0] - padding[0] + r * dilation[0]
-        if h < 0 or h >= height:
-            continue
-        for s in range(kernel_size[1]):
-            w = q * stride[1] - padding[1] + s * dilation[1]
-            if w < 0 or w >= width:
-                continue
-            base = (r * kernel_size[1] + s) * most_c
-            used = count[h, w]
-            # Short lists are copied whole: that costs less than a loop of unpredictable length.
-            for i in range(most_c if most_c <= 16 else used):
-                entry = idx[h, w, i]
-                out[total + i] = base + entry if entry >= 0 else -1
-            total += used
-            reals += real[h, w]
-    return total, reals
+from gscn_sim.kernels.pixels import gradient_lists, pixel_lists, window_fragments, window_list
+from gscn_sim.kernels.queues import LONG_AGO, places_of, tail_of
 
 
 @njit(cache=True, nogil=True)
@@ -189,12 +88,12 @@ def positional_tiles(
         c_ranges: [D, 2] c0, c1.
         kernel_size, stride, padding, dilation: (height, width).
         machine: as in :func:`cartesian_tiles`.
-        counters: out, [T, B, N_COUNTERS]. entries: out, [T, B, 2] stored entries of
-            the tile's activations and gradients.
+        counters: out, [T, B, N_COUNTERS]. entries: out, [T, B, 3] stored entries of
+            the tile's activations and gradients, and of lists longer than the FIFO sent again.
         sums: [K, R, S, C] result to add to in functional mode, else size 0.
     """
     vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
-    kind, run_limit = machine[4], machine[5]
+    kind, run_limit, stages, is_ideal = machine[4], machine[5], machine[9], machine[13]
     functional = sums.size > 0
     n_blocks = len(blocks)
     most_c, most_k = 1, 1
@@ -219,6 +118,16 @@ def positional_tiles(
     now = np.empty(n_blocks, np.int64)
     last_cycles = np.empty(n_blocks, np.int64)
     wide_i, wide_f = np.uint64(vector_i), np.uint64(vector_f)
+    # What a PE that is not ideal knows of the accumulator groups of one C range.
+    n_rows = 0 if is_ideal else n_blocks
+    front = np.empty((n_rows, N_FRONT), np.int64)
+    banks = np.empty((n_rows, 3, num_banks), np.int64)
+    recent = np.empty((n_rows, 2, num_banks, places_of(depth, stages)), np.int64)
+    met = np.empty(recent.shape, np.int64)
+    ready = np.empty((n_rows, len(bank_of) if stages > 1 else 1), np.int64)
+    step_bank = np.empty(vector_i * vector_f, np.uint32)
+    step_output = np.empty(vector_i * vector_f, np.uint32)
+    fragments = 0
     for t in range(len(tiles)):
         p0, p1, q0, q1 = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
         area = (p1 - p0) * (q1 - q0)
@@ -244,6 +153,9 @@ def positional_tiles(
             for h in range(tiles[t, 4], tiles[t, 5]):
                 for w in range(tiles[t, 6], tiles[t, 7]):
                     held += c_count[d, h, w]
+            if not is_ideal:
+                rows = b_stop - b_start
+                front[:rows], banks[:rows], ready[:rows], recent[:rows] = 0, 0, 0, LONG_AGO
             previous_count = -1
             position = -1
             for p in range(p0, p1):
@@ -257,11 +169,18 @@ def positional_tiles(
                     same_window = count == previous_count and same_list(window, previous, count)
                     previous_count = count
                     i_steps = (count + vector_i - 1) // vector_i
+                    if machine[10] > 0:
+                        fragments = window_fragments(
+                            c_count[d], p, q, kernel_size, stride, padding, dilation, vector_i
+                        )
                     for b in range(b_start, b_stop):
                         row = k_row[b]
                         k_start = k_ptr[row, position]
                         n_k = k_ptr[row, position + 1] - k_start
+                        x = b - b_start
                         if count == 0 or n_k == 0:
+                            if not is_ideal:
+                                now[b] = pass_position(front[x], now[b], machine, counters[t, b])
                             continue
                         if functional:
                             _accumulate(
@@ -272,9 +191,16 @@ def positional_tiles(
                             continue
                         queues = free[b]
                         same = same_window and k_same[row, position]
-                        if same:
+                        if is_ideal and same:
                             same = same_queues(queues, now[b], before[b])
-                        if same:
+                        if not is_ideal:
+                            now[b] = visit_position(
+                                window, count, k_idx[row, k_start:], n_k, fragments, bank_of,
+                                machine, front[x], banks[x], recent[x], ready[x], met[x], same,
+                                k_same[row, position + 1], now[b], step_bank, step_output,
+                                counters[t, b],
+                            )  # fmt: skip
+                        elif same:
                             now[b] += last_cycles[b]
                             queues += last_cycles[b]
                         else:
@@ -288,12 +214,17 @@ def positional_tiles(
                                 window_real == count and k_real[row, position] == n_k,
                             )  # fmt: skip
                             last_cycles[b] = now[b] - start
+                        if 0 < machine[14] < n_k:
+                            entries[t, b, 2] += (i_steps - 1) * n_k
                         counters[t, b, PAIRS] += count * n_k
                         counters[t, b, USEFUL] += window_real * k_real[row, position]
                         counters[t, b, STEPS] += i_steps * ((n_k + vector_f - 1) // vector_f)
             for b in range(b_start, b_stop):
                 entries[t, b, 0] += held
                 entries[t, b, 1] += k_ptr[k_row[b], area]
+                if not is_ideal:
+                    counters[t, b, CYCLES] += front[b - b_start, SKIPPED]
+                    counters[t, b, CYCLES] += tail_of(banks[b - b_start], now[b], stages)
             b_start = b_stop
         for b in range(n_blocks):
             tail = 0
@@ -339,19 +270,3 @@ def _accumulate(
             if k_idx[j] >= 0:
                 k = k0 + k_idx[j] // n_positions
                 sums[k, r, s, c] += activation_value[h, w, c] * gradient_value[p, q, k]
-
-
-@njit(cache=True, nogil=True)
-def pixel_entries(mask, y0, y1, x0, x1, c0, c1, run_limit):
-    """Entries of a region stored pixel by pixel: non-zeros and placeholders ([Y, X, C] mask)."""
-    total = 0
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            run = 0
-            for c in range(c0, c1):
-                if mask[y, x, c]:
-                    total += 1 + run // run_limit
-                    run = 0
-                else:
-                    run += 1
-    return total

@@ -16,28 +16,32 @@ OPERAND, OUTPUT, IMBALANCE = range(3)
 
 
 @njit(cache=True, nogil=True)
-def begin_round(moments, arriving, accumulators_free, room):
+def begin_round(moments, arriving, latency, accumulators_free, room):
     """Begin a round; return the cycle at which the last PE does.
 
-    ``arriving``: when the operands begin to. ``accumulators_free``: [pes] when a set of
-    accumulators is. ``room``: when the staging buffer has some.
+    ``arriving``: when the operands begin to; ``latency``: cycles from then on, or from the end of
+    the round before, that the first ones take to the multipliers. ``accumulators_free``: [pes] when
+    a set of accumulators is. ``room``: when the staging buffer has some.
     """
     latest = 0
     for pe in range(moments.shape[1]):
         moments[BEGAN, pe] = moments[END, pe]
-        moments[FED, pe] = max(moments[END, pe], arriving)
+        moments[FED, pe] = max(moments[END, pe], arriving) + latency
         moments[START, pe] = max(moments[FED, pe], accumulators_free[pe], room)
         latest = max(latest, moments[START, pe])
     return latest
 
 
 @njit(cache=True, nogil=True)
-def end_round(moments, waits, busy, there, meets, exchange, post, last_drained, drained):
+def end_round(
+    moments, waits, busy, there, meets, word, exchange, post, last_drained, drained
+):  # fmt: skip
     """End a round that has been computed; return the cycle at which the last PE is drained.
 
-    ``busy``: [pes] cycles of the multiplier arrays. ``there``: when all operands are. ``exchange``:
-    cycles after meeting, ``post`` cycles of the drain after that. ``last_drained``: [pes] when the
-    round before was drained; ``drained``: [pes] set to when this one is (it may be the same array).
+    ``busy``: [pes] cycles of the multiplier arrays. ``there``: when all operands are. ``word``:
+    cycles in which PEs that meet hear of it. ``exchange``: cycles after that, ``post`` cycles of
+    the drain after that. ``last_drained``: [pes] when the round before was drained; ``drained``:
+    [pes] set to when this one is (it may be the same array).
     """
     pes = moments.shape[1]
     together = 0
@@ -48,7 +52,7 @@ def end_round(moments, waits, busy, there, meets, exchange, post, last_drained, 
     for pe in range(pes):
         fed, start, computed = moments[FED, pe], moments[START, pe], moments[COMPUTED, pe]
         finished = moments[FINISHED, pe]
-        met = together if meets else finished
+        met = together + word if meets else finished
         end = met + exchange
         drained[pe] = max(last_drained[pe], end) + post
         latest = max(latest, drained[pe])

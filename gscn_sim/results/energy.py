@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, fields
 
-from gscn_sim.config import Config
+from gscn_sim.config import Config, load_config
 from gscn_sim.results.record import Activity
+from gscn_sim.results.synthesis import comparators_kge, crossbar_kge
 from gscn_sim.results.unit_costs import dram_pj_per_bit, power_law, value
 
 _JOULES = 1e-12  # of a picojoule
@@ -43,6 +45,7 @@ class AreaBreakdown:
 
     multipliers: float
     crossbar: float
+    comparators: float
     stationary_buffer: float
     streamed_fifo: float
     accumulators: float
@@ -96,8 +99,9 @@ def energy_j(activity: Activity, config: Config) -> EnergyBreakdown:
 def area_mm2(config: Config) -> AreaBreakdown:
     """Area of a design in mm2, in 16 nm.
 
-    Scaled from SCNN's PE: a multiplier with the square of its width, the crossbar with inputs *
-    outputs * width, memory with its bytes, all else (control, coordinates) with the multipliers.
+    Scaled from SCNN's PE: a multiplier with the square of its width, the crossbar with its bank
+    queues as synthesis says (:func:`crossbar_kge`), memory with its bytes, all else (control,
+    coordinates) with the multipliers. Range comparators come from their gates.
     """
     pe, n = config.pe, config.num_pes
     per_byte = _memory_mm2_per_byte()
@@ -110,6 +114,7 @@ def area_mm2(config: Config) -> AreaBreakdown:
     return AreaBreakdown(
         multipliers=n * multipliers * count * width**2,
         crossbar=n * _crossbar_mm2(config),
+        comparators=n * comparators_kge(config) * multipliers / value("multipliers_kge"),
         stationary_buffer=n * pe.stationary_buffer_bytes * per_byte,
         streamed_fifo=n * -(-fifo_bits // 8) * per_byte,
         accumulators=n * 2 * pe.accumulator_entries * pe.partial_sum_bytes * per_byte,
@@ -124,11 +129,14 @@ def _memory_mm2_per_byte() -> float:
 
 
 def _crossbar_mm2(config: Config) -> float:
-    """Area of one PE's crossbar from its multipliers to its accumulator banks."""
-    pe = config.pe
-    ports = pe.multipliers * pe.accumulator_banks
-    reference = value("pe_multiplier_count") * value("pe_banks") * value("pe_sum_bits")
-    return value("pe_crossbar_mm2") * ports * 8 * pe.partial_sum_bytes / reference
+    """Area of one PE's crossbar from its multipliers to its accumulator banks, and their queues."""
+    return value("pe_crossbar_mm2") * crossbar_kge(config) / crossbar_kge(_scnn())
+
+
+@functools.cache
+def _scnn() -> Config:
+    """The PE that the published crossbar is of; its queues are taken as in its preset."""
+    return load_config("scnn")
 
 
 def sram_pj_per_bit(capacity_bytes: float) -> float:

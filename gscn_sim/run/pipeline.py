@@ -18,7 +18,7 @@ from gscn_sim.dataflows.registry import WantedDataflows, dataflow, dataflows_of
 from gscn_sim.errors import ConfigError
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
-from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
+from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL, WAIT_CYCLES
 from gscn_sim.mapping.choose import shortlist
 from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.deal import Dealt, deal_order, deal_units
@@ -220,8 +220,8 @@ def _slots(schedule: Schedule, result: FabricResult, config: Config) -> Slots:
         redundant=real - useful,
         placeholder=pairs - real,
         fragmentation=steps * multipliers - pairs,
-        bank_conflict=(counters[CYCLES] - steps - counters[SCAN_CYCLES]) * multipliers,
-        operand_wait=(sum(result.operand_wait) + counters[SCAN_CYCLES]) * multipliers,
+        bank_conflict=(counters[CYCLES] - steps - counters[WAIT_CYCLES]) * multipliers,
+        operand_wait=(sum(result.operand_wait) + counters[WAIT_CYCLES]) * multipliers,
         output_wait=sum(result.output_wait) * multipliers,
         imbalance=sum(result.imbalance) * multipliers,
     )

@@ -11,11 +11,13 @@ from gscn_sim.problem.geometry import Ints
 from gscn_sim.schedule.model import Lists
 
 
-def lockstep_cycles(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints) -> Ints:
+def lockstep_cycles(
+    costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints, word: int = 0
+) -> Ints:
     """[waves, passes, rounds] cycles of PEs that meet after every channel; -1 if they do not.
 
     ``rows`` of the costs; ``sample``, ``live`` and ``tile`` of
-    :class:`gscn_sim.schedule.maps.Visits`.
+    :class:`gscn_sim.schedule.maps.Visits`; ``word``: cycles in which PEs hear that all have met.
     """
     waves, passes = sample.shape[1], tile.shape[1]
     found = np.full((waves, passes, len(rows)), -1, np.int64)
@@ -29,8 +31,27 @@ def lockstep_cycles(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile
                 key = (samples.tobytes(), p, row)
                 if key not in known:
                     chosen = costs.channel_cycles[row][samples][:, tile[:, p]]
-                    known[key] = int(chosen.max((0, 1)).sum())
+                    most = chosen.max((0, 1))
+                    known[key] = int(most.sum()) + word * len(most)
                 found[wave, p, i] = known[key]
+    return found
+
+
+def resent_entries(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile: Ints) -> Ints:
+    """[waves, passes, rounds] entries of lists sent again to a gang; arguments as above.
+
+    All PEs hear a list as often as the one does that has most stationary vectors for it.
+    """
+    found = np.zeros((sample.shape[1], tile.shape[1], len(rows)), np.int64)
+    if not costs.resent_entries:
+        return found
+    for wave in range(sample.shape[1]):
+        samples = np.unique(sample[live[:, wave], wave])
+        for p in range(tile.shape[1]):
+            for i, row in enumerate(rows.tolist()):
+                found[wave, p, i] = (
+                    costs.resent_entries[row][samples][:, tile[:, p]].max((0, 1)).sum()
+                )
     return found
 
 

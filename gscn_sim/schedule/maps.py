@@ -18,7 +18,7 @@ from gscn_sim.mapping.plan import Plan
 from gscn_sim.mapping.residency import Residency, share_buffer
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.schedule.halo import halo_sums
-from gscn_sim.schedule.lists import lists_of_rounds, lockstep_cycles
+from gscn_sim.schedule.lists import lists_of_rounds, lockstep_cycles, resent_entries
 from gscn_sim.schedule.model import Gang, Movement, Schedule, fill_owners
 from gscn_sim.units import ceil_div
 
@@ -111,17 +111,23 @@ def map_schedule(
     stream_bytes = machine.entry_bytes(entries)
     kept = _residency(visits, costs, machine, fills, stream_bytes, rows)
     halo = 0 if shares_inputs else halo_sums(plan, machine.tile_rule)
+    resent = [resent_entries(costs, r, visits.sample, visits.live, visits.tile) for r in rows]
     gangs: list[Gang] = []
     own_fills: list[Ints] = []
     for split, of_split in enumerate(rows):
         fill = _fill_numbers(visits, costs, machine, fills, of_split, own_fills)
-        gangs.append(_gang(visits, costs, machine, split, of_split, fill, stream_bytes, kept, halo))
+        again = (
+            machine.entry_bytes(entries[:, of_split] + resent[split]) - stream_bytes[:, of_split]
+        )
+        gangs.append(
+            _gang(visits, costs, machine, split, of_split, fill, stream_bytes, again, kept, halo)
+        )
     sent = np.repeat(fills.bytes[..., None], fills.uses, 2)
     from_dram = sent.copy()
     if kept.fills_stay:
         from_dram[..., 1:] = 0
     own = np.concatenate(own_fills) if own_fills else None
-    counters, stationary_reads, streamed_reads = _totals(visits, costs, rows, entries)
+    counters, stationary_reads, streamed_reads = _totals(visits, costs, rows, entries, resent)
     fill_bytes = sent.reshape(-1) if own is None else own
     capacity = machine.stationary_buffer_bytes // max(fills.largest_bytes, 1)
     return Schedule(
@@ -201,10 +207,14 @@ def _gang(
     rows: Ints,
     fill: Ints,
     stream_bytes: Ints,
+    again: Ints,
     kept: Residency,
     halo: int,
 ) -> Gang:
-    """The rounds of one output split, whose blocks have ``rows`` of the costs."""
+    """The rounds of one output split, whose blocks have ``rows`` of the costs.
+
+    ``again``: [waves, passes, rounds] bytes of lists that are sent more than once.
+    """
     plan, tile = visits.plan, visits.tile
     pes = plan.samples * plan.rows * plan.cols
     blocks = [block for (block,) in plan.blocks_of_split[split] if block is not None]
@@ -220,6 +230,8 @@ def _gang(
     meets = machine.barrier == "input_channel"
     drifts = not meets and pes > 1 and bool(costs.channel_cycles)
     channel_args = (costs, rows, visits.sample, visits.live, tile)
+    word = machine.dispatch_latency
+    lockstep: Any = lockstep_cycles(*channel_args, word) if meets else -1
     owned = np.array([t.owned_outputs for t in plan.tiles])[tile]  # [PEs of a sample, passes]
     reached = np.array([t.reached_outputs for t in plan.tiles])[tile]
     samples = visits.live.sum(0)[:, None, None]  # [waves, 1, 1]
@@ -228,9 +240,9 @@ def _gang(
     return Gang(
         pes=np.arange(split * pes, (split + 1) * pes),
         busy_cycles=visits.of_pes(costs.counters[..., CYCLES][:, :, rows]).reshape(pes, -1),
-        lockstep_cycles=per_round(lockstep_cycles(*channel_args) if meets else -1),
+        lockstep_cycles=per_round(lockstep),
         fill=per_round(fill),
-        stream_bytes=per_round(stream_bytes[:, rows]),
+        stream_bytes=per_round(stream_bytes[:, rows] + again),
         stream_dram_bytes=per_round(from_dram),
         exchange_cycles=per_round(-(-outputs * halo // machine.partial_sums_per_cycle)),
         drain_cycles=per_round(machine.drain_cycles(held)),
@@ -242,18 +254,22 @@ def _gang(
 
 
 def _totals(
-    visits: Visits, costs: BlockCosts, rows: list[Ints], stream_entries: Ints
+    visits: Visits,
+    costs: BlockCosts,
+    rows: list[Ints],
+    stream_entries: Ints,
+    resent: list[Ints],
 ) -> tuple[Ints, int, int]:
     """Kernel counters of the whole layer-phase; stationary and streamed entries that PEs read."""
     plan = visits.plan
     counters: Ints = np.zeros(costs.counters.shape[-1], np.int64)
     stationary_reads = streamed_reads = 0
     samples = visits.live.sum(0)[:, None, None]
-    for of_split in rows:
+    for of_split, again in zip(rows, resent, strict=True):
         for row, count in zip(*np.unique(of_split, return_counts=True), strict=True):
             counters += visits.times @ costs.counters[:, :, row].sum(1) * count
             entries = visits.times @ costs.stationary_entries[:, :, row].sum(1)
             stationary_reads += int(entries * count)
-        sent = stream_entries[:, of_split] * samples
+        sent = (stream_entries[:, of_split] + again) * samples
         streamed_reads += int(sent.sum()) * plan.rows * plan.cols
     return counters, stationary_reads, streamed_reads

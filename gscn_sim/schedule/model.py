@@ -28,6 +28,7 @@ class Movement:
     drain_entries_per_cycle: int = key("drain.entries_per_cycle")
     tile_rule: str = key("mapping.tile_rule")
     barrier: str = key("policy.barrier")
+    dispatch_latency: int = key("network.dispatch_latency")
 
     def entry_bytes(self, entries: Any) -> Any:
         """Bytes of compressed entries: a value and a zero-run length each."""

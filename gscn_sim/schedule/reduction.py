@@ -28,7 +28,8 @@ class _Work:
     """What each PE split does in each block, by the units it was dealt.
 
     cycles, stationary, reads, streamed: [splits, rows]; counters [rows, N_COUNTERS]; sent_bytes,
-    dram_bytes, stream_bytes [rows]: activations over the network and from memory, gradients.
+    dram_bytes, stream_bytes, again_bytes [rows]: activations over the network and from memory,
+    gradients, and those that are sent again.
     """
 
     cycles: Ints
@@ -39,6 +40,7 @@ class _Work:
     sent_bytes: Ints
     dram_bytes: Ints
     stream_bytes: Ints
+    again_bytes: Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,9 @@ def _work(plan: Plan, costs: BlockCosts, machine: Movement, dealt: Dealt) -> _Wo
     stationary = np.einsum("unt,ntb->ub", times, costs.stationary_entries)
     streamed = np.einsum("unt,ntb->ub", times, costs.streamed_entries)
     reads = costs.stationary_reads
+    again = np.zeros_like(streamed)
+    for row, resent in costs.resent_entries.items():
+        again[:, row] = np.einsum("unt,nt->u", times, resent[..., 0])
     # Windows of neighbouring tiles overlap: PEs are sent both, DRAM is read once.
     sent = machine.entry_bytes(stationary).sum(0)
     samples = times.sum(0).sum(1) // len(plan.tiles)
@@ -106,11 +111,12 @@ def _work(plan: Plan, costs: BlockCosts, machine: Movement, dealt: Dealt) -> _Wo
         cycles=np.einsum("unt,ntb->ub", times, costs.counters[..., CYCLES]),
         stationary=stationary,
         reads=stationary if reads is None else np.einsum("unt,ntb->ub", times, reads),
-        streamed=streamed,
+        streamed=streamed + again,
         counters=np.einsum("nt,ntbk->bk", times.sum(0), costs.counters),
         sent_bytes=sent,
         dram_bytes=np.minimum(sent, plane),
         stream_bytes=machine.entry_bytes(streamed).sum(0),
+        again_bytes=(machine.entry_bytes(streamed + again) - machine.entry_bytes(streamed)).sum(0),
     )
 
 
@@ -198,7 +204,7 @@ def _gang(
         busy_cycles=busy.reshape(pes, rounds),
         lockstep_cycles=np.full(rounds, -1, np.int64),
         fill=np.array(fill, np.int64),
-        stream_bytes=stream,
+        stream_bytes=stream + work.again_bytes[split.first_rows],
         stream_dram_bytes=np.where(split.is_again & kept.streams_stay, 0, stream),
         exchange_cycles=-(-most * (pe_splits - 1) // exchange),
         drain_cycles=machine.drain_cycles(most),

@@ -121,6 +121,9 @@ def test_a_gpu_of_ones_own_is_a_file(invoke, toy_trace, tmp_path):
     [
         (("--config", "nope"), "unknown preset 'nope'"),
         (("--set", "pe.accumulator_banks=0"), "pe.accumulator_banks must be a positive int, got 0"),
+        (("--set", "pe.bank_queue_ports=-1"), "pe.bank_queue_ports must be a non-negative int"),
+        (("--set", "pe.gather_fragments=5"), "pe.gather_fragments must be at most pe.stationary_v"),
+        (("--set", "pe.bank_queue_ports=12"), "pe.bank_queue_depth must be 0 or at least"),
         (("--set", "pe.accumulator_banks"), "--set must be KEY=VALUE"),
         (("--set", "pe.banks=3"), "unknown key 'pe.banks'"),
         (("--phase", "backward"), "--phase must be one or more of forward, dgrad"),

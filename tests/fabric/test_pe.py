@@ -23,6 +23,8 @@ policies = st.fixed_dictionaries(
         "array.pe_rows": st.just(3),
         "array.pe_cols": st.just(3),
         "pe.streamed_fifo_entries": st.integers(1, 16),
+        "pe.round_latency": st.sampled_from((0, 0, 1, 5)),
+        "network.dispatch_latency": st.sampled_from((0, 0, 1, 4)),
         "drain.staging_rounds": st.integers(1, 3),
         "drain.overlap": st.booleans(),
         "policy.barrier": st.sampled_from(("input_channel", "group", "none")),

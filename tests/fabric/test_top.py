@@ -41,15 +41,23 @@ def check_pes(result: FabricResult, config: Config) -> None:
     overlap=st.booleans(),
     barrier=st.sampled_from(("group", "none")),
     halo=st.sampled_from(("serial", "overlapped")),
+    latencies=st.sampled_from(((0, 0), (1, 0), (0, 2), (5, 3))),
 )
 def test_events_happen_as_soon_as_the_rules_allow(
-    schedule: Schedule, staging: int, overlap: bool, barrier: str, halo: str
+    schedule: Schedule,
+    staging: int,
+    overlap: bool,
+    barrier: str,
+    halo: str,
+    latencies: tuple[int, int],
 ) -> None:
     config = machine(
         drain__staging_rounds=staging,
         drain__overlap=overlap,
         policy__barrier=barrier,
         policy__halo=halo,
+        pe__round_latency=latencies[0],
+        network__dispatch_latency=latencies[1],
     )
     result = run_fabric(schedule, config)
     rules = Rules(
@@ -58,6 +66,8 @@ def test_events_happen_as_soon_as_the_rules_allow(
         accumulator_sets=2 if overlap else 1,
         meets=barrier == "group",
         serial_exchange=halo == "serial",
+        round_latency=latencies[0],
+        dispatch_latency=latencies[1],
     )
     expected = settle(schedule, rules)
     assert result.cycles == expected.cycles

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.crossbar import Product, crossbar_cycles
-from oracles.queues import Step, run_queues
+from oracles.queues import Rules, Step, run_queues
 
 from gscn_sim.kernels.crossbar import run_crossbar
 
@@ -78,7 +78,8 @@ def test_equals_the_twin(
 def test_any_number_of_ports_and_a_quick_adder_are_the_rule_of_the_dataflows(
     steps: list[list[Product]], depth: int
 ) -> None:
-    ideal = run_queues([Step(banks=[bank for bank, _ in step]) for step in steps], 6, depth)
+    program = [Step(banks=[bank for bank, _ in step]) for step in steps]
+    ideal = run_queues(program, 6, Rules(depth=depth))
     cycles, _ = rule(steps, 6, depth, 9, 1)
     assert cycles == ideal.cycles
 

@@ -17,7 +17,7 @@ from road import costs_in_order
 from gscn_sim.config import Config, load_config
 from gscn_sim.dataflows.base import BlockCosts
 from gscn_sim.errors import ConfigError
-from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, SCAN_CYCLES, STEPS, USEFUL
+from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL, WAIT_CYCLES
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
@@ -35,6 +35,12 @@ def machine_of(config: Config) -> Machine:
         bank_hash=pe.bank_hash,
         index_bits=pe.index_bits,
         anticipator_vectors=pe.anticipator_vectors,
+        ports=pe.bank_queue_ports,
+        adder_stages=pe.adder_stages,
+        gather=pe.gather_fragments,
+        visits=pe.visits_per_cycle,
+        bubble=pe.group_bubble,
+        fifo=pe.streamed_fifo_entries if pe.list_resend else 0,
     )
 
 
@@ -53,10 +59,11 @@ def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Blo
         useful=int(counters[USEFUL]),
         pairs=int(counters[PAIRS]),
         real_pairs=int(counters[REAL_PAIRS]),
-        scan_cycles=int(counters[SCAN_CYCLES]),
+        wait_cycles=int(counters[WAIT_CYCLES]),
         stationary_entries=int(costs.stationary_entries[sample, t, b]),
         stationary_reads=int(reads[sample, t, b]),
         streamed_entries=int(costs.streamed_entries[sample, t, b]),
+        resent=int(costs.resent_entries[b][sample, t].sum()) if costs.resent_entries else 0,
         channel_cycles=() if by_channel is None else tuple(by_channel[sample, t].tolist()),
     )
 
@@ -222,18 +229,31 @@ def test_a_list_much_like_the_last_is_no_repeat(
     assert costs.counters[..., CYCLES].sum() == cycles
 
 
-def test_a_group_that_repeats_costs_the_same_each_time() -> None:
-    """Equal channels are walked once; 20 equal ones cost as in the oracle, queues carried over."""
+RULES = {
+    "ideal": {},
+    "ports": {"pe.bank_queue_ports": 2, "pe.group_bubble": 1},
+    "adder": {"pe.bank_queue_ports": 3, "pe.adder_stages": 3},
+    "visits": {"pe.adder_stages": 2, "pe.visits_per_cycle": 1},
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_a_group_that_repeats_costs_the_same_each_time(rules: dict[str, int]) -> None:
+    """Equal channels are walked once; 20 equal ones cost as in the oracle, queues carried over.
+
+    One of them has no activations: the next one follows it later, on emptier queues.
+    """
     rng = np.random.default_rng(1)
-    plane = rng.random((1, 1, 5, 5)) < 0.6
+    plane = np.repeat(rng.random((1, 1, 5, 5)) < 0.6, 20, axis=1).astype(float)
+    plane[:, 14] = 0
     layer = layer_from_arrays(
         "layer",
-        activation=np.repeat(plane, 20, axis=1).astype(float),
+        activation=plane,
         weight=np.ones((6, 20, 3, 3)),
         padding=(1, 1),
     )
     overrides = {"pe.accumulator_banks": 5, "pe.bank_queue_depth": 40, "array.pe_rows": 1}
-    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar"}
+    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar", **rules}
     config, plan, costs = prepare(layer, "forward", overrides)
     conv = Convolution(
         layer.shape, "forward", layer.values("activation")[0], None, np.ones((6, 20, 3, 3))
@@ -245,6 +265,22 @@ def test_a_group_that_repeats_costs_the_same_each_time() -> None:
     )
     assert len(set(expected.channel_cycles)) > 1  # the queues are fuller after the first
     assert kernel_answer(plan, costs, 0, 0, block) == expected
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_positions_that_repeat_cost_the_same_each_time(rules: dict[str, int]) -> None:
+    """All positions of a dense layer have the same lists; those at its edge are met in between."""
+    layer = layer_from_arrays(
+        "layer",
+        activation=np.ones((1, 3, 6, 9)),
+        gradient=np.ones((1, 5, 6, 9)),
+        weight=np.ones((5, 3, 3, 3)),
+        padding=(1, 1),
+    )
+    overrides = {"pe.accumulator_banks": 5, "pe.bank_queue_depth": 12, "array.pe_rows": 1}
+    overrides |= {"array.pe_cols": 1, "mapping.kind": "planar", "dataflow.wgrad": "positional"}
+    gather = {"pe.gather_fragments": 1} if rules else {}
+    check_positional(layer, overrides | rules | gather)
 
 
 @pytest.mark.parametrize("phase", ["dgrad", "wgrad"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from oracles.banks import bank_of
-from oracles.queues import Step, Wait, run_queues
+from oracles.queues import Empty, Group, Rules, Step, Wait, run_queues
 
 from workloads import LayerShape
 
@@ -29,6 +29,23 @@ class Machine:
     bank_hash: str
     index_bits: int
     anticipator_vectors: int = 1
+    ports: int = 0
+    adder_stages: int = 1
+    gather: int = 0
+    visits: int = 0
+    bubble: int = 0
+    fifo: int = 0
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(
+            depth=self.depth,
+            ports=self.ports,
+            adder_stages=self.adder_stages,
+            visits=self.visits,
+            bubble=self.bubble,
+            gather=self.gather,
+        )
 
 
 @dataclass
@@ -40,10 +57,11 @@ class Cost:
     useful: int = 0
     pairs: int = 0
     real_pairs: int = 0
-    scan_cycles: int = 0
+    wait_cycles: int = 0
     stationary_entries: int = 0
     stationary_reads: int = 0
     streamed_entries: int = 0
+    resent: int = 0
     channel_cycles: tuple[int, ...] = ()
 
 
@@ -119,6 +137,15 @@ class Convolution:
                     entries.append((y, x, o))
         return compress(marks, entries, bits)
 
+    def meets(self, cls: tuple[int, int], region: Region) -> bool:
+        """Whether a class has streamed coordinates at all."""
+        factor = self.shape.stride if self.phase == "wgrad" else self.shape.dilation
+        return any(
+            (y * factor[0] % self.divisor[0], x * factor[1] % self.divisor[1]) == cls
+            for y in range(region[0], region[1])
+            for x in range(region[2], region[3])
+        )
+
     def land(self, a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int]:
         """Output position of a product."""
         return self.land_axis(0, a[0], b[0]), self.land_axis(1, a[1], b[1])
@@ -155,12 +182,14 @@ def cartesian_group(
     n_positions = (held[1] - held[0]) * width
     classes = [(y, x) for y in range(conv.divisor[0]) for x in range(conv.divisor[1])]
 
-    def bank(entry: tuple[int, int, int], y: int, x: int) -> int:
+    def add(step: Step, entry: tuple[int, int, int], y: int, x: int) -> None:
         o = entry[2] - outputs[0]
         address = o * n_positions + (y - held[0]) * width + x - held[2]
-        return bank_of(
+        bank = bank_of(
             machine.bank_hash, machine.banks, o=o, address=address, channel=entry[2], y=y, x=x
         )
+        step.banks.append(bank)
+        step.outputs.append(address)
 
     def inside(y: int, x: int) -> bool:
         return held[0] <= y < held[1] and held[2] <= x < held[3]
@@ -178,9 +207,14 @@ def cartesian_group(
                 cost.streamed_entries += len(stream)
             vectors_i = _cut(sta, machine.stationary_vector)
             vectors_f = _cut(stream, machine.streamed_vector)
-            if not vectors_f:
+            if not vectors_f or not vectors_i:
+                if conv.meets(cls, streamed):
+                    program.append(Empty())
                 continue
+            program.append(Group())
             for a in vectors_i:
+                if machine.fifo and len(stream) > machine.fifo and a is not vectors_i[0]:
+                    cost.resent += len(stream)
                 program.append(Wait(0))
                 for b in vectors_f:
                     if anticipated and not _may_hit(conv, a, b, held):
@@ -193,18 +227,18 @@ def cartesian_group(
                             step.real_pairs += 1
                             y, x = conv.land(i, j)
                             if inside(y, x):
-                                step.banks.append(bank(j, y, x))
+                                add(step, j, y, x)
                     program.append(step)
                 if anticipated:
                     program.append(Wait(-(-len(vectors_f) // machine.anticipator_vectors)))
-    outcome = run_queues(program, machine.banks, machine.depth)
+    outcome = run_queues(program, machine.banks, machine.rules)
     for item in program:
         if isinstance(item, Step):
             cost.useful += len(item.banks)
             cost.pairs += item.pairs
             cost.real_pairs += item.real_pairs
     cost.cycles, cost.steps = outcome.cycles, outcome.steps
-    cost.scan_cycles = outcome.scan_cycles
+    cost.wait_cycles = outcome.wait_cycles
     ends = [*outcome.marks[1:], outcome.cycles]
     cost.channel_cycles = tuple(b - a for a, b in zip(outcome.marks, ends, strict=True))
     return cost

@@ -62,8 +62,50 @@ def layers(draw: st.DrawFn, side: int = 6, channels: int = 4, samples: int = 2) 
     )
 
 
+IDEAL = {
+    "pe.bank_queue_ports": 0,
+    "pe.adder_stages": 1,
+    "pe.gather_fragments": 0,
+    "pe.visits_per_cycle": 0,
+    "pe.group_bubble": 0,
+    "pe.list_resend": False,
+}
+
+
+def rules() -> st.SearchStrategy[dict[str, int]]:
+    """Ideal, or any of the rules that a PE can be built by; some still ideal."""
+    buildable = st.fixed_dictionaries(
+        {
+            "pe.bank_queue_ports": st.sampled_from((0, 1, 2, 3, 30)),
+            "pe.adder_stages": st.sampled_from((1, 1, 2, 3, 5)),
+            "pe.gather_fragments": st.integers(0, 4),
+            "pe.visits_per_cycle": st.integers(0, 3),
+            "pe.group_bubble": st.integers(0, 2),
+            "pe.list_resend": st.booleans(),
+        }
+    )
+    return st.one_of(st.just(IDEAL), buildable)
+
+
+def _fitting(pe: dict[str, Any], wanted: dict[str, int]) -> dict[str, Any]:
+    """A PE with the rules, as far as they go together with the rest of it."""
+    depth, ports = pe["pe.bank_queue_depth"], wanted["pe.bank_queue_ports"]
+    return {
+        **pe,
+        **wanted,
+        "pe.bank_queue_ports": min(ports, depth + 1) if depth else ports,
+        "pe.streamed_fifo_entries": pe["pe.streamed_vector"] + wanted["pe.group_bubble"],
+        "pe.gather_fragments": min(wanted["pe.gather_fragments"], pe["pe.stationary_vector"]),
+    }
+
+
 def pe_overrides() -> st.SearchStrategy[dict[str, Any]]:
-    """Any PE: vectors, banks (powers of two or not), queues, hashes, index lengths."""
+    """Any PE, ideal or not."""
+    return st.builds(_fitting, _shapes_of_pes(), rules())
+
+
+def _shapes_of_pes() -> st.SearchStrategy[dict[str, Any]]:
+    """Vectors, banks (powers of two or not), queues, hashes, index lengths."""
     return st.fixed_dictionaries(
         {
             "pe.streamed_vector": st.integers(1, 5),
@@ -103,7 +145,9 @@ def machine_overrides() -> st.SearchStrategy[dict[str, Any]]:
             "mapping.tile_rule": st.sampled_from(("exact", "exact", "padded")),
             "policy.barrier": st.sampled_from(("input_channel", "group", "none")),
             "policy.drift": st.sampled_from(("round", "fifo")),
-            "pe.streamed_fifo_entries": st.integers(1, 40),
+            "pe.streamed_fifo_entries": st.integers(5, 40),
+            "pe.round_latency": st.sampled_from((0, 0, 3)),
+            "network.dispatch_latency": st.sampled_from((0, 0, 2)),
             "policy.halo": st.sampled_from(("serial", "overlapped")),
             "policy.load_balance": st.sampled_from(("static", "sorted")),
         }

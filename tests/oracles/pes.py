@@ -41,6 +41,8 @@ class OneByOne(Component):
         self.lengths = [size for entries in self.entries for size in entries]
         self.fifo_entries = config.pe.streamed_fifo_entries
         self.list_done = [env.event() for _ in self.lengths]
+        self.list_done_cycle = [0] * len(self.lengths)
+        self.dispatch_latency = config.network.dispatch_latency
         self.missing["list"] = [count] * len(self.lengths)
         self.pes = [
             OnePe(env, number, row, self, buffer, config, timeline)
@@ -63,6 +65,7 @@ class OneByOne(Component):
 
     def done_with(self, x: int) -> None:
         if self.is_last("list", x):
+            self.list_done_cycle[x] = int(self.env.now)
             self.list_done[x].succeed()
 
     def is_last(self, what: str, r: int) -> bool:
@@ -71,7 +74,8 @@ class OneByOne(Component):
 
     def start(self, r: int) -> None:
         if self.is_last("start", r):
-            self.buffer.begun(self.gang, r)
+            known = int(self.env.now) + self.dispatch_latency
+            self.at(known, lambda: self.buffer.begun(self.gang, r))
 
     def finish(self, r: int) -> None:
         if self.is_last("finish", r):
@@ -103,6 +107,8 @@ class OnePe(Component):
         self.accumulator_sets = 2 if config.drain.overlap else 1
         self.staging_rounds = config.drain.staging_rounds
         self.meets = config.policy.barrier != "none"
+        self.round_latency = config.pe.round_latency
+        self.dispatch_latency = config.network.dispatch_latency
         self.serial_exchange = config.policy.halo == "serial"
         self.busy = self.operand_wait = self.output_wait = self.imbalance = self.end = 0
         self.timeline = timeline if timeline is not None and timeline.shows(number) else None
@@ -121,6 +127,10 @@ class OnePe(Component):
         for r in range(gang.rounds):
             fill = int(gang.fill[r])
             yield from self.wait_operand(arriving, fill)
+            if self.round_latency:
+                before = int(env.now)
+                yield env.timeout(self.round_latency)
+                self.operand_wait += self.since(before, "operand wait")
             before = int(env.now)
             if r >= sets and drained[r - sets] > before:
                 yield env.timeout(drained[r - sets] - before)
@@ -139,8 +149,11 @@ class OnePe(Component):
                 first = sum(map(len, self.together.entries[:r]))
                 for i, each in enumerate(gang.lists.cycles[gang.lists.pattern[r]][self.row]):
                     blocking = self.together.blocking(first + i)
-                    if blocking >= 0 and not self.together.list_done[blocking].processed:
-                        yield self.together.list_done[blocking]
+                    if blocking >= 0:
+                        if not self.together.list_done[blocking].processed:
+                            yield self.together.list_done[blocking]
+                        known = self.together.list_done_cycle[blocking] + self.dispatch_latency
+                        yield from self.until(known)
                     if each:
                         yield env.timeout(int(each))
                     self.together.done_with(first + i)
@@ -151,9 +164,12 @@ class OnePe(Component):
             yield from self.wait_operand(filled, fill)
             yield from self.wait_operand(state.streamed, r)
             self.together.finish(r)
-            if self.meets and not self.together.finished[r].processed:
+            if self.meets:
                 before = int(env.now)
-                yield self.together.finished[r]
+                if not self.together.finished[r].processed:
+                    yield self.together.finished[r]
+                if self.dispatch_latency:
+                    yield env.timeout(self.dispatch_latency)
                 self.imbalance += self.since(before, "imbalance")
             work, exchange = int(gang.drain_cycles[r]), int(gang.exchange_cycles[r])
             if not self.serial_exchange:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from oracles.banks import bank_of
 from oracles.cartesian import Cost, Entry, Machine, compress
-from oracles.queues import Step, run_queues
+from oracles.queues import Empty, Group, Step, run_queues
 
 from workloads import LayerShape
 
@@ -31,6 +31,7 @@ def positional_group(
     for p in range(tile[0], tile[1]):
         for q in range(tile[2], tile[3]):
             window: list[Entry] = []
+            fragments = 0
             for r in range(shape.R):
                 for s in range(shape.S):
                     h = p * shape.stride[0] - shape.padding[0] + r * shape.dilation[0]
@@ -38,12 +39,17 @@ def positional_group(
                     if 0 <= h < shape.H and 0 <= w < shape.W:
                         bits = [int(activation[c, h, w]) for c in range(*channels)]
                         entries: list[Entry] = [(r, s, c) for c in range(*channels)]
-                        window += compress(bits, entries, machine.index_bits)
+                        pixel = compress(bits, entries, machine.index_bits)
+                        fragments += len(range(0, len(pixel), machine.stationary_vector))
+                        window += pixel
             bits = [int(gradient[k, p, q]) for k in range(*outputs)]
             along_k = compress(bits, [(0, 0, k) for k in range(*outputs)], machine.index_bits)
             cost.streamed_entries += len(along_k)
             cost.stationary_reads += len(window) if along_k else 0
+            program.append(Group(fragments) if window and along_k else Empty())
             for a in range(0, len(window), machine.stationary_vector):
+                if machine.fifo and len(along_k) > machine.fifo and a > 0:
+                    cost.resent += len(along_k)
                 for b in range(0, len(along_k), machine.streamed_vector):
                     step = Step()
                     for i in window[a : a + machine.stationary_vector]:
@@ -55,25 +61,28 @@ def positional_group(
                             r, s, c = i
                             o = j[2] - outputs[0]
                             position = (r * shape.S + s) * row_channels + c - channels[0]
-                            step.banks.append(
-                                bank_of(
-                                    machine.bank_hash,
-                                    machine.banks,
-                                    o=o,
-                                    address=o * n_positions + position,
-                                    channel=o,
-                                    y=r,
-                                    x=s,
-                                )
+                            address = o * n_positions + position
+                            bank = bank_of(
+                                machine.bank_hash,
+                                machine.banks,
+                                o=o,
+                                address=address,
+                                channel=o,
+                                y=r,
+                                x=s,
                             )
+                            step.banks.append(bank)
+                            step.outputs.append(address)
                     program.append(step)
-    outcome = run_queues(program, machine.banks, machine.depth)
+    outcome = run_queues(program, machine.banks, machine.rules)
     for item in program:
-        assert isinstance(item, Step)
+        if not isinstance(item, Step):
+            continue
         cost.useful += len(item.banks)
         cost.pairs += item.pairs
         cost.real_pairs += item.real_pairs
     cost.cycles, cost.steps = outcome.cycles, outcome.steps
+    cost.wait_cycles = outcome.wait_cycles
     return cost
 
 

@@ -27,6 +27,8 @@ class Rules:
     staging_rounds: int
     meets: bool
     serial_exchange: bool
+    round_latency: int = 0
+    dispatch_latency: int = 0
 
 
 @dataclass
@@ -126,14 +128,15 @@ def meet_rules(
                 filled = t["filled", int(gang.fill[r])]
                 arriving = t["arriving", int(gang.fill[r])]
                 for i in range(len(gang.pes)):
-                    at_least(("ready", g, i, r), t["end", g, i, r - 1], arriving)
+                    ready = max(t["end", g, i, r - 1], arriving) + rules.round_latency
+                    at_least(("ready", g, i, r), ready)
                     at_least(
                         ("start", g, i, r),
                         t["ready", g, i, r],
                         t["drained", g, i, r - rules.accumulator_sets],
                         t["written", g, r - rules.accumulator_sets - rules.staging_rounds],
                     )
-                    at_least(("started", g, r), t["start", g, i, r])
+                    at_least(("started", g, r), t["start", g, i, r] + rules.dispatch_latency)
                     step = int(gang.lockstep_cycles[r])
                     work = step if step >= 0 else int(gang.busy_cycles[i, r])
                     at_least(("computed", g, i, r), t["start", g, i, r] + work)
@@ -143,7 +146,7 @@ def meet_rules(
                     at_least(("met", g, i, r), t["finish", g, i, r])
                     if rules.meets:
                         everyone = [t["finish", g, j, r] for j in range(len(gang.pes))]
-                        at_least(("met", g, i, r), *everyone)
+                        at_least(("met", g, i, r), max(everyone) + rules.dispatch_latency)
                     exchange, drain = int(gang.exchange_cycles[r]), int(gang.drain_cycles[r])
                     serial = exchange if rules.serial_exchange else 0
                     at_least(("end", g, i, r), t["met", g, i, r] + serial)

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from gscn_sim.config import load_config
 from gscn_sim.results.energy import EnergyBreakdown, area_mm2, energy_j, sram_pj_per_bit
 from gscn_sim.results.record import Activity
+from gscn_sim.results.synthesis import comparators_kge, crossbar_kge
 from gscn_sim.results.unit_costs import power_law, unit_costs
 
 COUNTS = [f.name for f in fields(Activity)]
 # SCNN's output memory, 10 KB in each of 64 PEs, is the global buffer of this model.
+MARKS = {"found", "derived", "assumed", "measured (Nangate45)"}
 SCNN_BUFFER = {"buffer.size_bytes": 64 * 10240}
 
 
@@ -25,7 +27,7 @@ def picojoules(energy: EnergyBreakdown) -> dict[str, float]:
 def test_every_figure_has_a_mark_and_a_source() -> None:
     for name, entry in unit_costs().items():
         for row in entry if isinstance(entry, list) else [entry]:
-            assert row["mark"] in {"found", "derived", "assumed"}, name
+            assert row["mark"] in MARKS, name
             assert len(row["source"]) > 10, name
             assert row["value"] >= 0, name
 
@@ -160,6 +162,65 @@ def test_area_scales_with_what_a_design_has() -> None:
     twice = area_mm2(load_config("scnn", {"array.pe_rows": 16}))
     assert twice.pes == pytest.approx(2 * base.pes)
     assert twice.global_buffer == base.global_buffer
-    banks = area_mm2(load_config("scnn", {"pe.accumulator_banks": 64}))
+    twice_banks = {"pe.accumulator_banks": 64, "pe.accumulator_entries": 2048}
+    banks = area_mm2(load_config("scnn", twice_banks))
     assert banks.crossbar == pytest.approx(2 * base.crossbar)
-    assert banks.accumulators == base.accumulators
+    assert banks.accumulators == 2 * base.accumulators
+
+
+@pytest.mark.parametrize(("ports", "kge"), [(2, 234), (3, 278), (9, 447), (0, 447)])
+def test_the_measured_queues(ports: int, kge: float) -> None:
+    """The default PE is the one that was synthesised; without a limit nine ports can be used."""
+    assert crossbar_kge(load_config("gscn-ideal", {"pe.bank_queue_ports": ports})) == pytest.approx(
+        kge
+    )
+
+
+def test_queues_by_hand() -> None:
+    """Depth 16, two ports, 36 bits (64 banks of 16 sums), 8 products a step."""
+    config = load_config(
+        "gscn",
+        {
+            "pe.bank_queue_depth": 16,
+            "pe.bank_queue_ports": 2,
+            "pe.accumulator_banks": 64,
+            "pe.accumulator_entries": 1024,
+            "pe.streamed_vector": 2,
+        },
+    )
+    flip_flops = 5.67 * 38 * 8 * 32 / 1000
+    logic = 234 - flip_flops
+    expected = 2 * 36 / 38 * (2 * flip_flops + logic * (0.5 + 2) / 2)
+    assert crossbar_kge(config) == pytest.approx(expected)
+
+
+def test_scnns_crossbar_is_as_large_as_its_gates_say() -> None:
+    """Published crossbar over our gates, published multipliers over ours: 5 % apart."""
+    scnn = load_config("scnn")
+    crossbar = 0.026 / crossbar_kge(scnn)
+    multipliers = 0.008 / 55
+    assert crossbar / multipliers == pytest.approx(1, rel=0.06)
+
+
+def test_deeper_queues_and_more_ports_take_more_area() -> None:
+    def areas(key: str, values: tuple[int, ...]) -> list[float]:
+        return [area_mm2(load_config("gscn-buildable", {key: v})).total for v in values]
+
+    for key, values in (
+        ("pe.bank_queue_depth", (0, 1, 4, 8, 16)),
+        ("pe.bank_queue_ports", (1, 4, 9)),
+    ):
+        found = areas(key, values)
+        assert found == sorted(found)
+        assert len(set(found)) == len(values)
+    most, more = areas("pe.bank_queue_ports", (9, 0))
+    assert most == more
+
+
+def test_comparators_by_hand() -> None:
+    """16 comparators of 4 sums and 4 comparisons of 8 bits; ranges of 13 vectors."""
+    kge = (16 * 8 * 8 * 5.33 + 13 * 4 * 8 * 5.67) / 1000
+    ant = load_config("ant")
+    assert comparators_kge(ant) == pytest.approx(kge)
+    assert area_mm2(ant).comparators == pytest.approx(64 * kge * 0.008 / 55)
+    assert area_mm2(load_config("scnn")).comparators == 0
