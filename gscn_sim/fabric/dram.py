@@ -58,9 +58,11 @@ class Dram(Component):
     ) -> None:
         super().__init__(env, path)
         self._timeline = timeline
-        dram = config.dram
+        self._config = dram = config.dram
         self._ideal = dram.kind == "ideal"
-        self._burst_bytes, self._channels = dram.burst_bytes, dram.channels
+        self.burst_bytes, self._channels = dram.burst_bytes, dram.channels
+        self._origin = 0
+        self._asked_until = self._asked = 0
         self._controller: Controller = make_controller(dram)
         self._burst = self._controller.burst
         self._wait = -int(-exact(dram.controller_ns) * FS_PER_NS // 1)
@@ -70,7 +72,7 @@ class Dram(Component):
     def lay_out(self, sizes_bytes: Mapping[str, int]) -> None:
         """Put the streams of an operand one behind the other, from a row of their own on."""
         self._controller.lay_out(
-            {name: ceil_div(size, self._burst_bytes) for name, size in sizes_bytes.items()}
+            {name: ceil_div(size, self.burst_bytes) for name, size in sizes_bytes.items()}
         )
 
     def read(self, size_bytes: int, stream: str | None = None) -> int:
@@ -90,9 +92,9 @@ class Dram(Component):
         if size_bytes < 0:
             raise ValueError(f"{self.path}: size_bytes must not be negative, got {size_bytes}")
         now = int(self.env.now)
-        bursts = ceil_div(size_bytes, self._burst_bytes)
+        bursts = ceil_div(size_bytes, self.burst_bytes)
         counters = self.counters
-        counters["write_bytes" if write else "read_bytes"] += bursts * self._burst_bytes
+        counters["write_bytes" if write else "read_bytes"] += bursts * self.burst_bytes
         if not bursts:
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
         counters["requests"] += 1
@@ -107,12 +109,23 @@ class Dram(Component):
         counters["turnarounds"] += turns
         if free_before is not None:
             self._draw("write" if write else "read", begin, free_before)
-        return Transfer(
-            start_cycle=begin * self._cycles // self._fs,
-            first_cycle=ceil_div((begin + self._burst) * self._cycles, self._fs),
+        origin = self._origin
+        moved = Transfer(
+            start_cycle=origin + begin * self._cycles // self._fs,
+            first_cycle=origin + ceil_div((begin + self._burst) * self._cycles, self._fs),
             # A write buffer with room takes data at once; by rounding never before it is there.
-            done_cycle=max(now, ceil_div(end * self._cycles, self._fs)),
+            done_cycle=max(now, origin + ceil_div(end * self._cycles, self._fs)),
         )
+        self._is_asked(now, self.booked_cycle if write else moved.done_cycle)
+        if self._timeline is not None:
+            size = bursts * self.burst_bytes
+            self._timeline.moved(moved.start_cycle, moved.done_cycle, size)
+        return moved
+
+    def restart(self) -> None:
+        """From now on be a memory at rest that has just been switched on: nothing has a place."""
+        self._controller = make_controller(self._config)
+        self._origin = int(self.env.now)
 
     def finish(self) -> int:
         """Write what still waits in write buffers; the absolute cycle at which all has moved."""
@@ -126,19 +139,37 @@ class Dram(Component):
         self.counters["turnarounds"] += turns
         if free_before is not None:
             self._draw("write", 0, free_before)
-        return ceil_div(end * self._cycles, self._fs)
+        done = self._origin + ceil_div(end * self._cycles, self._fs)
+        self._is_asked(now, done)
+        return done
+
+    @property
+    def booked_cycle(self) -> int:
+        """The cycle from which on no pin is booked; it may be past."""
+        if self._ideal:
+            return 0
+        return self._origin + ceil_div(self._controller.booked * self._cycles, self._fs)
+
+    @property
+    def asked_cycles(self) -> int:
+        """Cycles in which something was asked for that had not all moved, from first to last."""
+        return self._asked
+
+    def _is_asked(self, now: int, until: int) -> None:
+        self._asked += max(0, until - max(now, self._asked_until))
+        self._asked_until = max(self._asked_until, until)
 
     @property
     def busy_cycles(self) -> int:
         """Cycles in which data moved so far, as a mean over the channels, rounded down."""
         if self._ideal:
             return 0
-        bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self._burst_bytes
+        bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self.burst_bytes
         return bursts * self._burst * self._cycles // (self._fs * self._channels)
 
     def _arrival(self, now: int) -> int:
         """When a request of this cycle reaches the channels, in fs."""
-        return ceil_div(now * self._fs, self._cycles) + self._wait
+        return ceil_div((now - self._origin) * self._fs, self._cycles) + self._wait
 
     def _draw(self, name: str, begin: int, free_before: np.ndarray) -> None:
         """Put the channels a request used on the timeline, from its first data on any of them.
@@ -151,4 +182,5 @@ class Dram(Component):
             end = int(free[channel]) * self._cycles // self._fs
             start = max(begin, int(free_before[channel])) * self._cycles // self._fs
             start = min(start, end)  # what a write buffer gave up to make room came before
-            self._timeline.span(f"{self.path}/channel {channel}", name, start, end)
+            track, origin = f"{self.path}/channel {channel}", self._origin
+            self._timeline.span(track, name, origin + start, origin + end)

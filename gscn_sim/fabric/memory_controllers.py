@@ -30,6 +30,11 @@ class Controller(Protocol):
     @property
     def free(self) -> Ints: ...
 
+    @property
+    def booked(self) -> int:
+        """The time from which on no pin is booked."""
+        ...
+
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         """Give the streams of an operand, of so many bursts each, their places in memory."""
         ...
@@ -71,6 +76,10 @@ class InOrder:
     @property
     def free(self) -> Ints:
         return self._pins[:, in_order.FREE]
+
+    @property
+    def booked(self) -> int:
+        return int(self.free.max())
 
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         pass
@@ -129,6 +138,10 @@ class FirstReady:
     @property
     def free(self) -> Ints:
         return self._state.lanes[:, dram_queue.FREE]
+
+    @property
+    def booked(self) -> int:
+        return int(dram_queue.booked(self._timing, self._state))
 
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         for stream, size in bursts.items():

@@ -152,6 +152,15 @@ def flush(timing, state, arrival):
 
 
 @njit(cache=True, nogil=True)
+def booked(timing, state):
+    """The time from which on no pin is booked."""
+    end = 0
+    for lane in range(state.lanes.shape[0]):
+        end = max(end, state.lanes[lane, FREE])
+    return passed(timing, end)
+
+
+@njit(cache=True, nogil=True)
 def _in_lane(position, lane, granule, stripe):
     """Bursts of one channel before burst ``position`` of the whole."""
     rest = position % stripe - lane * granule
