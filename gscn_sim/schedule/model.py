@@ -6,7 +6,7 @@ each of the gang's PEs. Rounds with the same *fill* work on the same stationary 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,33 @@ class Schedule:
     counters: Ints
     stationary_reads: int
     streamed_reads: int
+
+    @property
+    def busiest_cycles(self) -> int:
+        """Cycles that the busiest PE computes."""
+        return max(int(gang.busy_cycles.sum(1).max()) for gang in self.gangs)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Most that it takes of the global buffer while it runs: what stays, what is read ahead."""
+        streams = sum(
+            int(gang.stream_dram_bytes.sum())
+            if gang.stream_dram_bytes.sum() < gang.stream_bytes.sum()
+            else self.rounds_ahead * int(gang.stream_dram_bytes.max(initial=0))
+            for gang in self.gangs
+        )
+        stays = bool((self.fill_dram_bytes < self.fill_bytes).any())
+        return streams + stays * int(self.fill_dram_bytes.max(initial=0))
+
+    def without_dram(self, *, stationary: bool) -> Schedule:
+        """The same with one operand in the global buffer from the beginning."""
+        if stationary:
+            return replace(self, fill_dram_bytes=np.zeros_like(self.fill_dram_bytes))
+        gangs = [
+            replace(gang, stream_dram_bytes=np.zeros_like(gang.stream_dram_bytes))
+            for gang in self.gangs
+        ]
+        return replace(self, gangs=gangs)
 
 
 def fill_owners(gangs: list[Gang], fills: int) -> Ints:
