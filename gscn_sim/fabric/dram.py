@@ -116,7 +116,7 @@ class Dram(Component):
             # A write buffer with room takes data at once; by rounding never before it is there.
             done_cycle=max(now, origin + ceil_div(end * self._cycles, self._fs)),
         )
-        self._is_asked(now, self.booked_cycle if write else moved.done_cycle)
+        self._is_asked(now, moved.done_cycle)
         if self._timeline is not None:
             size = bursts * self.burst_bytes
             self._timeline.moved(moved.start_cycle, moved.done_cycle, size)
@@ -142,12 +142,6 @@ class Dram(Component):
         done = self._origin + ceil_div(end * self._cycles, self._fs)
         self._is_asked(now, done)
         return done
-
-    def move_at_peak(self, read_bytes: int, write_bytes: int, until_cycle: int) -> None:
-        """Count bytes that move from now until a cycle, in whatever way the peak allows."""
-        self.counters["read_bytes"] += read_bytes
-        self.counters["write_bytes"] += write_bytes
-        self._is_asked(int(self.env.now), until_cycle)
 
     @property
     def booked_cycle(self) -> int:

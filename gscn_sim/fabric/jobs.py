@@ -29,13 +29,11 @@ class VectorWork:
 class BestCase:
     """Work on the array at its best case: its slots or its bytes, whichever takes longer.
 
-    ``macs`` multiply-adds take ``array_cycles`` with every slot used; ``cycles`` of the whole if
-    the machine has nothing else to do, at the memory's peak.
+    ``macs`` multiply-adds take ``array_cycles`` with every slot used; each byte moves once.
     """
 
     macs: int
     array_cycles: int
-    cycles: int
     read_bytes: int
     write_bytes: int
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.dram import Dram, Transfer
-from gscn_sim.units import ceil_div
 
 
 class MemoryPort(Component):
@@ -19,6 +18,7 @@ class MemoryPort(Component):
     def __init__(self, dram: Dram, path: str = "") -> None:
         super().__init__(dram.env, path)
         self.dram = dram
+        self._burst_bytes = dram.burst_bytes
         self._prefix = f"{path}/" if path else ""
 
     def lay_out(self, sizes_bytes: Mapping[str, int]) -> None:
@@ -27,10 +27,9 @@ class MemoryPort(Component):
 
     def transfer(self, size_bytes: int, *, write: bool, stream: str) -> Transfer:
         """Reserve a run of bytes, now (:meth:`Dram.transfer`)."""
-        burst = self.dram.burst_bytes
-        self.counters["write_bytes" if write else "read_bytes"] += (
-            ceil_div(size_bytes, burst) * burst
-        )
+        burst = self._burst_bytes
+        key = "write_bytes" if write else "read_bytes"
+        self.counters[key] += -(-size_bytes // burst) * burst
         return self.dram.transfer(size_bytes, write=write, stream=self._prefix + stream)
 
     def read(self, size_bytes: int, stream: str) -> int:

@@ -14,6 +14,7 @@ from gscn_sim.fabric.room import BufferRoom
 from gscn_sim.units import ceil_div
 
 PART_BYTES = 65536  # read at once: more would hold up what is asked for meanwhile
+PATIENCE_CYCLES = 512  # before it looks again at a memory that was busy
 Inputs = Callable[[], Generator[simpy.Event]]
 
 
@@ -69,6 +70,7 @@ class Prefetcher(Component):
             if self.room.free_bytes < size_bytes:
                 yield self.room.change()
             elif self.dram.booked_cycle > self.env.now:
-                yield from self.until(self.dram.booked_cycle)
+                again = int(self.env.now) + PATIENCE_CYCLES
+                yield from self.until(max(self.dram.booked_cycle, again))
             else:
                 return

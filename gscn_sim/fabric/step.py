@@ -33,6 +33,7 @@ from gscn_sim.fabric.top import run_to_end
 from gscn_sim.fabric.vector import VectorUnit, chunks_of, shares
 
 ARRAY, VECTOR = "PE array", "vector unit"
+BEST_CASE_CHUNKS = 16  # in which work at its best case asks for its bytes
 
 
 def run_step(
@@ -82,6 +83,7 @@ class StepMachine(Component):
         self.results: list[JobResult | None] = [None] * len(jobs)
         self._over = [env.event() for _ in jobs]
         self._prefetchers: dict[int, Prefetcher] = {}
+        self._left = len(jobs)
 
     def one_by_one(self, order: Iterable[int]) -> Generator[simpy.Event]:
         """Run jobs each on a machine at rest, from an idle memory to results that are in it."""
@@ -166,13 +168,8 @@ class StepMachine(Component):
         """Slots and bytes side by side: the bytes queue with those of others, evenly asked for."""
         memory = MemoryPort(self.dram, f"array[{n}]")
         start = int(self.env.now)
-        if not self.config.policy.overlap:
-            self.dram.move_at_peak(work.read_bytes, work.write_bytes, start + work.cycles)
-            yield from self.until(start + work.cycles)
-            memory.counters.update(read_bytes=work.read_bytes, write_bytes=work.write_bytes)
-            self._end(n, start, work.array_cycles, memory)
-            return
-        chunks = chunks_of(work.read_bytes, work.write_bytes, self.config.vector.chunk_bytes)
+        chunk_bytes = self.config.vector.chunk_bytes
+        chunks = chunks_of(work.read_bytes, work.write_bytes, chunk_bytes, BEST_CASE_CHUNKS)
         moved = [start, start]
         for i, (read, write) in enumerate(
             zip(shares(work.read_bytes, chunks), shares(work.write_bytes, chunks), strict=True)
@@ -180,7 +177,8 @@ class StepMachine(Component):
             yield from self.until(max(moved[-2], start + i * work.array_cycles // chunks))
             there = memory.read(read, stream="in")
             moved.append(max(there, memory.write(write, stream="out")))
-        yield from self.until(max(*moved, start + work.array_cycles))
+        end = self._settled(max(*moved, start + work.array_cycles, int(self.env.now)))
+        yield from self.until(end)
         self._end(n, start, work.array_cycles, memory)
 
     def _array_run(self, n: int, work: ArrayWork) -> ArrayRun:
@@ -208,8 +206,8 @@ class StepMachine(Component):
         self.room.set(sending=self.room.taken["sending"] - size_bytes)
 
     def _settled(self, end_cycle: int) -> int:
-        """When a job done at ``end_cycle`` is over: alone, once nothing is left to be written."""
-        if self.config.policy.overlap:
+        """When a job done at ``end_cycle`` is over: alone, once nothing is left to write."""
+        if self.config.policy.overlap and self._left > 1:
             return end_cycle
         return max(end_cycle, self.dram.finish())
 
@@ -226,6 +224,7 @@ class StepMachine(Component):
             write_bytes=memory.counters["write_bytes"],
             **more,  # type: ignore[arg-type]
         )
+        self._left -= 1
         self._over[n].succeed()
         if self.timeline is not None:
             track = ARRAY if self.jobs[n].on_array else VECTOR

@@ -16,7 +16,7 @@ from gscn_sim.fabric.memory_port import MemoryPort
 from gscn_sim.fabric.top import run_to_end
 from gscn_sim.units import ceil_div
 
-MOST_CHUNKS = 64  # of an operation: longer ones move larger chunks, which costs the same time
+MOST_CHUNKS = 64  # of an operation: longer ones move larger chunks, which costs 1 % more or less
 
 __all__ = ["VectorResult", "VectorUnit", "VectorWork", "chunks_of", "run_vector"]
 
@@ -122,9 +122,9 @@ def _run_alone(work: VectorWork, config: Config) -> VectorResult:
     )
 
 
-def chunks_of(read_bytes: int, write_bytes: int, chunk_bytes: int) -> int:
+def chunks_of(read_bytes: int, write_bytes: int, chunk_bytes: int, most: int = MOST_CHUNKS) -> int:
     """In how many chunks an operation moves its bytes."""
-    return max(1, min(MOST_CHUNKS, ceil_div(max(read_bytes, write_bytes), chunk_bytes)))
+    return max(1, min(most, ceil_div(max(read_bytes, write_bytes), chunk_bytes)))
 
 
 def shares(total: int, parts: int) -> list[int]:

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from gscn_sim.config import Config
 from gscn_sim.errors import StepMismatchError
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.jobs import ArrayWork, BestCase, Job, VectorWork, Work
 from gscn_sim.schedule.model import Schedule
 from gscn_sim.step.flow import Flow
@@ -109,11 +108,10 @@ class StepJobs:
         each = self._config.pe.value_bytes
         read = sum(tensor.elements for tensor in operation.inputs) * each
         write = sum(tensor.elements for tensor in operation.outputs) * each
-        array = ceil_div(operation.macs, self._config.num_pes * self._config.multipliers)
+        slots = self._config.num_pes * self._config.multipliers
         return BestCase(
             macs=operation.macs,
-            array_cycles=array,
-            cycles=max(array, bound_cycles(self._config, read, write)),
+            array_cycles=ceil_div(operation.macs, slots),
             read_bytes=read,
             write_bytes=write,
         )
