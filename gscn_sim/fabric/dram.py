@@ -100,7 +100,7 @@ class Dram(Component):
         counters["requests"] += 1
         if self._ideal:
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
-        free_before = self._controller.free.copy() if self._timeline else None
+        free_before = self._controller.free if self._timeline else None
         begin, end, misses, turns = self._controller.serve(
             self._arrival(now), stream, bursts, write
         )
@@ -132,7 +132,7 @@ class Dram(Component):
         now = int(self.env.now)
         if self._ideal:
             return now
-        free_before = self._controller.free.copy() if self._timeline else None
+        free_before = self._controller.free if self._timeline else None
         end, misses, turns = self._controller.flush(self._arrival(now))
         self.counters["row_misses"] += misses
         self.counters["row_hits"] -= misses
@@ -148,7 +148,7 @@ class Dram(Component):
         """The cycle from which on no pin is booked; it may be past."""
         if self._ideal:
             return 0
-        return self._origin + ceil_div(self._controller.booked * self._cycles, self._fs)
+        return self._origin + ceil_div(int(self._controller.free.max()) * self._cycles, self._fs)
 
     @property
     def asked_cycles(self) -> int:

@@ -30,11 +30,6 @@ class Controller(Protocol):
     @property
     def free(self) -> Ints: ...
 
-    @property
-    def booked(self) -> int:
-        """The time from which on no pin is booked."""
-        ...
-
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         """Give the streams of an operand, of so many bursts each, their places in memory."""
         ...
@@ -75,11 +70,7 @@ class InOrder:
 
     @property
     def free(self) -> Ints:
-        return self._pins[:, in_order.FREE]
-
-    @property
-    def booked(self) -> int:
-        return int(self.free.max())
+        return self._pins[:, in_order.FREE].copy()
 
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         pass
@@ -137,11 +128,8 @@ class FirstReady:
 
     @property
     def free(self) -> Ints:
-        return self._state.lanes[:, dram_queue.FREE]
-
-    @property
-    def booked(self) -> int:
-        return int(dram_queue.booked(self._timing, self._state))
+        found: Ints = dram_queue.pins_free(self._timing, self._state)
+        return found
 
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         for stream, size in bursts.items():

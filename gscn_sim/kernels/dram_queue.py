@@ -152,12 +152,12 @@ def flush(timing, state, arrival):
 
 
 @njit(cache=True, nogil=True)
-def booked(timing, state):
-    """The time from which on no pin is booked."""
-    end = 0
-    for lane in range(state.lanes.shape[0]):
-        end = max(end, state.lanes[lane, FREE])
-    return passed(timing, end)
+def pins_free(timing, state):
+    """[channels] the time from which on their pins are not booked."""
+    free = np.empty(state.lanes.shape[0], np.int64)
+    for lane in range(len(free)):
+        free[lane] = passed(timing, state.lanes[lane, FREE])
+    return free
 
 
 @njit(cache=True, nogil=True)

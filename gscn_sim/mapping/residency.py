@@ -8,11 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Residency:
-    """Which operands stay in the global buffer, and how many rounds ahead streams are read."""
+    """Which operands stay in the global buffer, and how many rounds ahead streams are read.
+
+    ``held_bytes`` is most of the buffer that what stays and what is read ahead takes.
+    """
 
     streams_stay: bool
     fills_stay: bool
     rounds_ahead: int
+    held_bytes: int
 
 
 def share_buffer(
@@ -53,4 +57,10 @@ def share_buffer(
     ahead = most_ahead
     if "streams" not in stay:
         ahead = min(ahead, int(room // max(1, sum(streams))))
-    return Residency(streams_stay="streams" in stay, fills_stay="fills" in stay, rounds_ahead=ahead)
+        room -= ahead * sum(streams)
+    return Residency(
+        streams_stay="streams" in stay,
+        fills_stay="fills" in stay,
+        rounds_ahead=ahead,
+        held_bytes=size_bytes - int(room),
+    )

@@ -99,7 +99,8 @@ class Schedule:
     several use it: one broadcast reaches them all); ``fill_dram_bytes`` of them come from DRAM, the
     rest lies in the global buffer. The PEs' buffers hold ``fills_held`` of them at a time, so that
     the next ones can be loaded while the present one is used. ``rounds_ahead`` is how many rounds
-    ahead the global buffer has room to read streams. ``counters`` are the kernels' totals over the
+    ahead the global buffer has room to read streams; it takes at most ``buffer_bytes`` of it for
+    what stays and what is read ahead. ``counters`` are the kernels' totals over the
     whole layer-phase.
     """
 
@@ -112,23 +113,12 @@ class Schedule:
     counters: Ints
     stationary_reads: int
     streamed_reads: int
+    buffer_bytes: int = 0
 
     @property
     def busiest_cycles(self) -> int:
         """Cycles that the busiest PE computes."""
         return max(int(gang.busy_cycles.sum(1).max()) for gang in self.gangs)
-
-    @property
-    def buffer_bytes(self) -> int:
-        """Most that it takes of the global buffer while it runs: what stays, what is read ahead."""
-        streams = sum(
-            int(gang.stream_dram_bytes.sum())
-            if gang.stream_dram_bytes.sum() < gang.stream_bytes.sum()
-            else self.rounds_ahead * int(gang.stream_dram_bytes.max(initial=0))
-            for gang in self.gangs
-        )
-        stays = bool((self.fill_dram_bytes < self.fill_bytes).any())
-        return streams + stays * int(self.fill_dram_bytes.max(initial=0))
 
     def without_dram(self, *, stationary: bool) -> Schedule:
         """The same with one operand in the global buffer from the beginning."""
