@@ -23,7 +23,7 @@ class Probe(Protocol):
     def counter(self, track: str, name: str, cycle: int, value: float) -> None:
         """A quantity has a value from a cycle on."""
 
-    def moved(self, start_cycle: int, end_cycle: int, size_bytes: int) -> None:
+    def moved(self, start_cycle: float, end_cycle: float, size_bytes: int) -> None:
         """The memory moved so many bytes between two cycles."""
 
     def computed(self, start_cycles: Ints, end_cycles: Ints) -> None:

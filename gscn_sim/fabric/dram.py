@@ -63,6 +63,7 @@ class Dram(Component):
         self.burst_bytes, self._channels = dram.burst_bytes, dram.channels
         self._origin = 0
         self._asked_until = self._asked = 0
+        self._drawn_until = 0.0
         self._controller: Controller = make_controller(dram)
         self._burst = self._controller.burst
         self._wait = -int(-exact(dram.controller_ns) * FS_PER_NS // 1)
@@ -118,8 +119,11 @@ class Dram(Component):
         )
         self._is_asked(now, moved.done_cycle)
         if self._timeline is not None:
-            size = bursts * self.burst_bytes
-            self._timeline.moved(moved.start_cycle, moved.done_cycle, size)
+            # One request after the other at the peak: writes that wait in buffers move some time.
+            start = max(self._drawn_until, float(moved.start_cycle))
+            least = bursts * self._burst * self._cycles / (self._fs * self._channels)
+            self._drawn_until = start + least
+            self._timeline.moved(start, self._drawn_until, bursts * self.burst_bytes)
         return moved
 
     def restart(self) -> None:

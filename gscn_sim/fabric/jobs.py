@@ -45,7 +45,8 @@ class ArrayWork:
     Attributes:
         stationary_after, streamed_after: jobs that must be over before the operand is in memory.
         held_bytes: most that it keeps of the global buffer while it runs.
-        kept_bytes: of an operand that lies in the global buffer for this job and the one beside it.
+        kept_bytes: of an operand that lies in the global buffer for two jobs one after the other;
+            it ``stays`` after the first of them.
     """
 
     schedule: Schedule
@@ -53,6 +54,7 @@ class ArrayWork:
     streamed_after: tuple[int, ...] = ()
     held_bytes: int = 0
     kept_bytes: int = 0
+    stays: bool = False
 
 
 Work = ArrayWork | BestCase | VectorWork

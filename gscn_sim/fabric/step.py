@@ -152,7 +152,7 @@ class StepMachine(Component):
         yield from run.last_write()
         end = self._settled(run.end_cycle)
         yield from self.until(end)
-        self.room.set(held=0, sending=0)
+        self.room.set(held=0, sending=0, kept=work.kept_bytes if work.stays else 0)
         result = run.result(end)
         self._end(
             n,

@@ -69,7 +69,7 @@ class Timeline:
         self._clock = Fraction(repr(clock_ghz))
         self._tracks: dict[str, list[list[Span]]] = {}
         self._counters: dict[tuple[str, str], list[tuple[int, float]]] = {}
-        self._moved: list[tuple[int, int, int]] = []  # start, end, bytes
+        self._moved: list[tuple[float, float, int]] = []  # start, end, bytes
         self._computed: list[tuple[Ints, Ints]] = []
 
     def shows(self, pe: int) -> bool:
@@ -122,7 +122,7 @@ class Timeline:
         values.append((cycle, value))
         self._count()
 
-    def moved(self, start_cycle: int, end_cycle: int, size_bytes: int) -> None:
+    def moved(self, start_cycle: float, end_cycle: float, size_bytes: int) -> None:
         """Record that the memory moved bytes between two cycles, for a counter of the file."""
         origin = self.origin_cycle
         self._moved.append((origin + start_cycle, origin + end_cycle, size_bytes))
@@ -276,10 +276,10 @@ def _busy_share(spans: list[Span], tracks: int, least: int) -> list[tuple[int, f
 
 def _rate(start: Any, end: Any, amount: Any, least: int) -> list[tuple[int, float]]:
     """Amount a cycle, each spread evenly from its start to its end, in steps of equal length."""
-    end = np.maximum(end, start + 1)
-    step = max(1, least, -int(-end.max() // SHARE_STEPS))
-    edges = np.arange(0, int(end.max()) + step, step, dtype=np.float64)
-    pace = amount / (end - start)
+    last = int(np.ceil(end.max()))
+    step = max(1, least, -(-last // SHARE_STEPS))
+    edges = np.arange(0, last + step, step, dtype=np.float64)
+    pace = np.divide(amount, end - start, out=np.zeros(len(end)), where=end > start)
     total = np.zeros(len(edges))
     for sign, times in ((1, end), (-1, start)):  # sum of min(t, end) - min(t, start), times pace
         order = np.argsort(times)

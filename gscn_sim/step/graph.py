@@ -191,7 +191,7 @@ def share_operand(
             continue
         taken |= {first, second}
         schedule = b.schedule.without_dram(stationary=two[1].stationary == "gradient")
-        found[first] = replace(jobs[first], work=replace(a, kept_bytes=size))
+        found[first] = replace(jobs[first], work=replace(a, kept_bytes=size, stays=True))
         found[second] = replace(jobs[second], work=replace(b, schedule=schedule, kept_bytes=size))
     return found
 

@@ -131,6 +131,7 @@ def test_the_second_to_read_the_delta_finds_it(
     assert isinstance(first, ArrayWork)
     assert isinstance(second, ArrayWork)
     assert first.kept_bytes == second.kept_bytes == 640
+    assert (first.stays, second.stays) == (True, False)
     assert first.schedule.fill_dram_bytes.sum() == 128
     fills = second.schedule.fill_dram_bytes.sum()
     streams = second.schedule.gangs[0].stream_dram_bytes.sum()

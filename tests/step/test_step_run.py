@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -247,3 +250,36 @@ def test_what_is_refused(trace: Trace) -> None:
         gscn_sim.simulate_step(trace, config, gpu=None, deploy="cloud")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="a co-processor needs a GPU"):
         gscn_sim.simulate_step(trace, config, gpu=None, deploy="coprocessor")
+
+
+def test_timeline_of_a_step(trace: Trace, tmp_path: Path) -> None:
+    """Operations by unit; bytes, busy PEs and the buffer as counters that add up."""
+    path = tmp_path / "step.json"
+    config = gscn_sim.load_config("gscn", MACHINE | {"array.clock_ghz": 1.0})
+    found = gscn_sim.simulate_step(trace, config, gpu=None, timeline=path)
+    events = json.loads(path.read_text())["traceEvents"]
+    spans = {e["name"]: e["args"] for e in events if e["ph"] == "X" and "conv" in e["name"]}
+    assert {name: (a["cycle"], a["cycle"] + a["cycles"]) for name, a in spans.items()} == {
+        f"{o.name} {o.module}": (o.start_cycle, o.end_cycle)
+        for o in found.sparse
+        if o.how == "simulated"
+    }
+    counters: dict[str, list[tuple[float, float]]] = {}
+    for e in events:
+        if e["ph"] == "C":
+            (value,) = e["args"].values()
+            counters.setdefault(e["name"], []).append((e["ts"], value))
+
+    def total(name: str) -> float:
+        values = counters[name]
+        return sum(v * (later - at) for (at, v), (later, _) in itertools.pairwise(values))
+
+    moved = sum(o.dram_bytes for o in found.sparse)
+    assert total("bytes a microsecond") == pytest.approx(moved, rel=0.001)
+    peak = config.dram.peak_gbps * 1000
+    assert max(v for _, v in counters["bytes a microsecond"]) <= 1.01 * peak
+    busy_us = sum(o.array_cycles for o in found.sparse if o.how == "simulated") * 4 / 1000
+    assert total("busy PEs") == pytest.approx(busy_us, rel=0.001)
+    assert max(v for _, v in counters["busy PEs"]) <= 4
+    assert 0 < max(v for _, v in counters["bytes in it"]) <= config.buffer.size_bytes
+    assert counters["bytes in it"][-1][1] == 0
