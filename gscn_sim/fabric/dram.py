@@ -93,7 +93,7 @@ class Dram(Component):
         if size_bytes < 0:
             raise ValueError(f"{self.path}: size_bytes must not be negative, got {size_bytes}")
         now = int(self.env.now)
-        bursts = ceil_div(size_bytes, self.burst_bytes)
+        bursts = -(-size_bytes // self.burst_bytes)
         counters = self.counters
         counters["write_bytes" if write else "read_bytes"] += bursts * self.burst_bytes
         if not bursts:
@@ -110,14 +110,12 @@ class Dram(Component):
         counters["turnarounds"] += turns
         if free_before is not None:
             self._draw("write" if write else "read", begin, free_before)
-        origin = self._origin
-        moved = Transfer(
-            start_cycle=origin + begin * self._cycles // self._fs,
-            first_cycle=origin + ceil_div((begin + self._burst) * self._cycles, self._fs),
-            # A write buffer with room takes data at once; by rounding never before it is there.
-            done_cycle=max(now, origin + ceil_div(end * self._cycles, self._fs)),
-        )
-        self._is_asked(now, moved.done_cycle)
+        origin, cycles, fs = self._origin, self._cycles, self._fs
+        # A write buffer with room takes data at once; by rounding never before it is there.
+        done = max(now, origin - (-end * cycles // fs))
+        self._is_asked(now, done)
+        first = origin - (-(begin + self._burst) * cycles // fs)
+        moved = Transfer(origin + begin * cycles // fs, first, done)
         if self._timeline is not None:
             # One request after the other at the peak: writes that wait in buffers move some time.
             start = max(self._drawn_until, float(moved.start_cycle))
@@ -160,8 +158,9 @@ class Dram(Component):
         return self._asked
 
     def _is_asked(self, now: int, until: int) -> None:
-        self._asked += max(0, until - max(now, self._asked_until))
-        self._asked_until = max(self._asked_until, until)
+        if until > self._asked_until:
+            self._asked += max(0, until - max(now, self._asked_until))
+            self._asked_until = until
 
     @property
     def busy_cycles(self) -> int:
