@@ -12,6 +12,12 @@ from gscn_sim.config.sections import FusionConfig
 DATA = Path(__file__).parents[1] / "workloads" / "data"
 NETWORKS = ("resnet34", "vgg16")
 BATCHES = (16, 128)
+POLICIES = {
+    "one by one": {"overlap": False},
+    "overlap": {"prefetch": False, "share_delta": False},
+    "overlap and prefetch": {"share_delta": False},
+    "overlap, prefetch and shared delta": {},
+}
 FUSIONS = tuple(field.name for field in dataclasses.fields(FusionConfig))
 
 
@@ -54,6 +60,22 @@ def main() -> None:
                 f"{ms[1] / ms[0]:.2f}x | {1e3 * found.link_seconds:.1f} |",
                 flush=True,
             )
+    print("\n| policy, batch 16 | " + " ms | ".join(NETWORKS) + " ms |\n|---|---|---|")
+    for name, policy in POLICIES.items():
+        config = plain.replace(policy=policy)
+        ms = [1e3 * run(n, 16, config=config, gpu=None).seconds("gscn") for n in NETWORKS]
+        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in ms) + " |", flush=True)
+    print(
+        "\n| network, batch 16 | resource | busy ms | stalled ms | idle ms |\n|---|---|---|---|---|"
+    )
+    for network in NETWORKS:
+        found = run(network, 16, gpu=None)
+        for row in found.resources.itertuples(index=False):
+            ms = [1e3 * seconds for seconds in row[1:]]
+            cells = " | ".join(f"{value:.2f}" for value in ms)
+            print(f"| {network} | {row.resource} | {cells} |", flush=True)
+        bounds = ", ".join(f"{key} {1e3 * s:.2f}" for key, s in found.bounds_seconds.items())
+        print(f"bounds of {network}, ms: {bounds}", flush=True)
     print("\n| without | " + " ms | ".join(NETWORKS) + " ms |\n|---|---|---|")
     for name in ("nothing", *FUSIONS, "any of them"):
         off = FUSIONS if name == "any of them" else (name,) if name in FUSIONS else ()

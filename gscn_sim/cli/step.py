@@ -52,6 +52,7 @@ FORMATS = ("table", "csv", "json")
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("-o", "--output", metavar="PATH", help="Write the table (.csv, .parquet, .json).")
+@click.option("--timeline", metavar="FILE", help="Write a timeline for Perfetto (.json, .json.gz).")
 @cache_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def step(
@@ -65,6 +66,7 @@ def step(
     link_gbps: float,
     form: str,
     output: str | None,
+    timeline: str | None,
     cache: str | None,
     quiet: bool,
 ) -> None:
@@ -91,6 +93,7 @@ def step(
             link_gbps=link_gbps,
             cache=open_cache(cache, memory_bytes=0),
             progress=update,
+            timeline=timeline,
         )
     if output is not None:
         from gscn_sim.files import write_table
@@ -108,6 +111,7 @@ def _document(found: StepRun) -> dict[str, object]:
         "operations": records(found.operations),
         "speedup": found.speedup,
         "bounds_seconds": found.bounds_seconds,
+        "resources": records(found.resources),
         "left_out": found.left_out,
         "headline": found.headline,
         "config": config_record(found.config),
@@ -132,6 +136,7 @@ def _present(found: StepRun, form: str) -> None:
     title = f"A training step of {found.network}, batch {found.batch_size}, on {found.config.name}"
     show_frame(title, _readable(found.table))
     show_frame("Whole step", _readable(found.summary))
+    show_frame(f"Where the time of {found.config.name} goes", _milliseconds(found.resources))
     for line in _sentences(found):
         click.echo(line)
 
@@ -139,6 +144,11 @@ def _present(found: StepRun, form: str) -> None:
 def _readable(frame: pd.DataFrame) -> pd.DataFrame:
     shown = frame.assign(ms=(1e3 * frame["seconds"]), mJ=(1e3 * frame["energy_j"]))
     return shown.drop(columns=["seconds", "energy_j"])
+
+
+def _milliseconds(frame: pd.DataFrame) -> pd.DataFrame:
+    shown = frame.set_index("resource") * 1e3
+    return shown.rename(columns=lambda name: name.replace("_seconds", " ms")).reset_index()
 
 
 def _sentences(found: StepRun) -> list[str]:

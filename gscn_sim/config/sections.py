@@ -200,7 +200,7 @@ class MappingConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PolicyConfig:
-    """When PEs wait for each other."""
+    """When PEs, and the operations of a step, wait for each other."""
 
     barrier: str = choice(
         "none", "PEs that share a stream meet after each", "input_channel", "group", "none"
@@ -212,6 +212,15 @@ class PolicyConfig:
     halo: str = choice("overlapped", "halo exchange and the next group", "serial", "overlapped")
     load_balance: str = choice(
         "sorted", "how the channels and units of wgrad are dealt to PEs", "static", "sorted"
+    )
+    overlap: bool = switch(
+        True, "a step: PE array and vector unit work at the same time, as dependencies allow"
+    )
+    prefetch: bool = switch(
+        True, "with overlap: the next operation's operands are read while the present one runs"
+    )
+    share_delta: bool = switch(
+        True, "with overlap: a delta that fits the global buffer is read once for dgrad and wgrad"
     )
 
     def __post_init__(self) -> None:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import simpy
 
 from gscn_sim.fabric.component import Calendar, Component
-from gscn_sim.fabric.dram import Dram
+from gscn_sim.fabric.dram import Transfer
 from gscn_sim.fabric.gang import GangState
+from gscn_sim.fabric.memory_port import MemoryPort
 from gscn_sim.fabric.network import BroadcastNetwork
 from gscn_sim.schedule.model import Schedule
+
+
+class Piece(NamedTuple):
+    """What one round needs from memory: the n-th part of a memory stream. ``fill`` or a stream."""
+
+    round: int
+    stream: str
+    number: int
+    size_bytes: int
+    fill: bool
+
+
+class Ahead(NamedTuple):
+    """How much of a piece has been read ahead, and when the last of it is in the buffer."""
+
+    size_bytes: int
+    done_cycle: int
 
 
 class GlobalBuffer(Component):
@@ -24,18 +43,21 @@ class GlobalBuffer(Component):
     the FIFOs hold no more. Without room to read ahead it is asked for as the round begins. What is
     still on its way from memory is sent from its first byte on; it holds the network from then on
     for as long as all its bytes take, and is there no earlier than the last of them.
+
+    Before :meth:`start`, first pieces may be read ahead (:meth:`read_ahead`); what is there already
+    is not read again. ``sent_fill`` is told the bytes read ahead of each fill as it goes to PEs.
     """
 
     def __init__(
         self,
         env: simpy.Environment,
         schedule: Schedule,
-        dram: Dram,
+        memory: MemoryPort,
         network: BroadcastNetwork,
         gangs: Sequence[GangState],
     ) -> None:
         super().__init__(env, "buffer")
-        self.dram = dram
+        self.memory = memory
         self.network = network
         self.schedule = schedule
         self.rounds_ahead = schedule.rounds_ahead
@@ -52,9 +74,56 @@ class GlobalBuffer(Component):
         for index, owner in enumerate(schedule.fill_owner.tolist()):
             fills_of.setdefault(owner, []).append(index)
         dram_bytes = schedule.fill_dram_bytes
-        dram.lay_out({_fills(k): int(dram_bytes[v].sum()) for k, v in sorted(fills_of.items())})
-        dram.lay_out({path: sum(sizes) for path, sizes in self._stream_dram_bytes.items()})
-        self.processes = [env.process(self._fill(fills_of[owner])) for owner in sorted(fills_of)]
+        memory.lay_out({_fills(k): int(dram_bytes[v].sum()) for k, v in sorted(fills_of.items())})
+        memory.lay_out({path: sum(sizes) for path, sizes in self._stream_dram_bytes.items()})
+        self._fills_of = fills_of
+        self._ahead: dict[tuple[str, int], Ahead] = {}
+        self.sent_fill: Callable[[int], None] = lambda _: None
+        self.processes: list[simpy.Process] = []
+
+    def start(self) -> None:
+        """Begin to fill the stationary buffers, now."""
+        owners = sorted(self._fills_of)
+        self.processes = [self.env.process(self._fill(self._fills_of[o])) for o in owners]
+
+    def first_pieces(self) -> list[Piece]:
+        """What may be read ahead of the start, in the order of use.
+
+        Fills that PEs have room for at the start, and streams as many rounds ahead as ever.
+        """
+        found = []
+        for owner, indices in self._fills_of.items():
+            for index in indices[: self.schedule.fills_held]:
+                size = int(self.schedule.fill_dram_bytes[index])
+                users = self.users[index]
+                first = min((g.first_round[g.fill_order[index]] for g in users), default=0)
+                found.append(Piece(first, _fills(owner), index, size, True))
+        for path, sizes in self._stream_dram_bytes.items():
+            ahead = enumerate(sizes[: self.rounds_ahead])
+            found += [Piece(r, path, r, size, False) for r, size in ahead]
+        return sorted(
+            (piece for piece in found if piece.size_bytes),
+            key=lambda piece: (piece.round, not piece.fill, piece.stream),
+        )
+
+    def read_ahead(self, piece: Piece, size_bytes: int) -> Transfer:
+        """Read the next bytes of a piece, now; whole bursts but at its end."""
+        key = piece.stream, piece.number
+        there = self._ahead.get(key, Ahead(0, 0)).size_bytes
+        load = self.memory.transfer(size_bytes, write=False, stream=piece.stream)
+        self._ahead[key] = Ahead(there + size_bytes, load.done_cycle)
+        return load
+
+    def _read(self, stream: str, number: int, size_bytes: int) -> Transfer:
+        """Read a piece, now, but for what has been read ahead."""
+        ahead = self._ahead.get((stream, number))
+        if ahead is None:
+            return self.memory.transfer(size_bytes, write=False, stream=stream)
+        rest = self.memory.transfer(size_bytes - ahead.size_bytes, write=False, stream=stream)
+        now = int(self.env.now)
+        # The first bytes are there, or a moment away; the rest follows them.
+        done = max(rest.done_cycle, ahead.done_cycle)
+        return Transfer(now, min(max(now, ahead.done_cycle), done), done)
 
     def open(self, gang: GangState) -> None:
         """A gang is there, now: read and send the streams of its first rounds."""
@@ -80,7 +149,7 @@ class GlobalBuffer(Component):
             self.counters["write_bytes"] += dram_bytes
             self.counters["read_bytes"] += size_bytes
             stream = _fills(int(self.schedule.fill_owner[index]))
-            load = self.dram.transfer(dram_bytes, write=False, stream=stream)
+            load = self._read(stream, index, dram_bytes)
             self.at(load.first_cycle, partial(self._send_fill, index, size_bytes, load.done_cycle))
             # The next request follows at the pace of the data: latency shows once, and the streams
             # do not queue behind many fills.
@@ -88,6 +157,10 @@ class GlobalBuffer(Component):
 
     def _send_fill(self, index: int, size_bytes: int, read_cycle: int) -> None:
         """Send a fill whose first byte is there, and whose last one will be at ``read_cycle``."""
+        ahead = self._ahead.get((_fills(int(self.schedule.fill_owner[index])), index))
+        if ahead is not None:
+            self.sent_fill(ahead.size_bytes)
+        self.counters["sent_bytes"] += size_bytes
         sent = self.network.transfer(size_bytes)
         self.arriving.decide(index, sent.first_cycle)
         self.filled.decide(index, max(read_cycle, sent.done_cycle))
@@ -108,7 +181,7 @@ class GlobalBuffer(Component):
         if r >= len(sizes_bytes):
             return
         self.counters["write_bytes"] += sizes_bytes[r]
-        read = self.dram.transfer(sizes_bytes[r], write=False, stream=gang.path)
+        read = self._read(gang.path, r, sizes_bytes[r])
         gang.buffering.decide(r, read.first_cycle)
         gang.buffered.decide(r, read.done_cycle)
 
@@ -122,6 +195,7 @@ class GlobalBuffer(Component):
     def _stream(self, gang: GangState, r: int) -> None:
         size_bytes = self._stream_bytes[gang.path][r]
         self.counters["read_bytes"] += size_bytes
+        self.counters["sent_bytes"] += size_bytes
         arrived = max(gang.buffered[r], self.network.transfer(size_bytes).done_cycle)
         gang.streamed.decide(r, max(arrived, gang.streamed[r - 1]) if r else arrived)
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import simpy
 
+from gscn_sim.problem.geometry import Ints
+
 
 class Probe(Protocol):
     """Who wants to see what the machine does and when (a timeline)."""
@@ -17,6 +19,15 @@ class Probe(Protocol):
 
     def span(self, track: str, name: str, start_cycle: int, end_cycle: int, **args: Any) -> None:
         """Something happened on a track from one cycle to another."""
+
+    def counter(self, track: str, name: str, cycle: int, value: float) -> None:
+        """A quantity has a value from a cycle on."""
+
+    def moved(self, start_cycle: float, end_cycle: float, size_bytes: int) -> None:
+        """The memory moved so many bytes between two cycles."""
+
+    def computed(self, start_cycles: Ints, end_cycles: Ints) -> None:
+        """Each of some PEs computed from one cycle to another."""
 
 
 class Component:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import simpy
 
 from gscn_sim.fabric.component import Component, Probe
-from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.gang import GangState
+from gscn_sim.fabric.memory_port import MemoryPort
 
 
 class Drain(Component):
@@ -19,12 +19,12 @@ class Drain(Component):
         self,
         env: simpy.Environment,
         gang: GangState,
-        dram: Dram,
+        memory: MemoryPort,
         timeline: Probe | None = None,
     ) -> None:
         super().__init__(env, f"{gang.path}.drain")
         self.gang = gang
-        self.dram = dram
+        self.memory = memory
         self.timeline = timeline
         self.sizes_bytes = gang.gang.output_bytes.tolist()
         self.end = 0
@@ -38,7 +38,7 @@ class Drain(Component):
 
     def _write(self, r: int) -> None:
         size_bytes, now = self.sizes_bytes[r], int(self.env.now)
-        done = self.dram.write(size_bytes, stream=self.path) if size_bytes else now
+        done = self.memory.write(size_bytes, stream=self.path) if size_bytes else now
         if self.timeline is not None:
             self.timeline.span(f"drain/{self.path}", "write", now, done, round=r)
         self.end = max(self.end, done)

@@ -58,9 +58,12 @@ class Dram(Component):
     ) -> None:
         super().__init__(env, path)
         self._timeline = timeline
-        dram = config.dram
+        self._config = dram = config.dram
         self._ideal = dram.kind == "ideal"
-        self._burst_bytes, self._channels = dram.burst_bytes, dram.channels
+        self.burst_bytes, self._channels = dram.burst_bytes, dram.channels
+        self._origin = 0
+        self._asked_until = self._asked = 0
+        self._drawn_until = 0.0
         self._controller: Controller = make_controller(dram)
         self._burst = self._controller.burst
         self._wait = -int(-exact(dram.controller_ns) * FS_PER_NS // 1)
@@ -70,7 +73,7 @@ class Dram(Component):
     def lay_out(self, sizes_bytes: Mapping[str, int]) -> None:
         """Put the streams of an operand one behind the other, from a row of their own on."""
         self._controller.lay_out(
-            {name: ceil_div(size, self._burst_bytes) for name, size in sizes_bytes.items()}
+            {name: ceil_div(size, self.burst_bytes) for name, size in sizes_bytes.items()}
         )
 
     def read(self, size_bytes: int, stream: str | None = None) -> int:
@@ -90,15 +93,15 @@ class Dram(Component):
         if size_bytes < 0:
             raise ValueError(f"{self.path}: size_bytes must not be negative, got {size_bytes}")
         now = int(self.env.now)
-        bursts = ceil_div(size_bytes, self._burst_bytes)
+        bursts = -(-size_bytes // self.burst_bytes)
         counters = self.counters
-        counters["write_bytes" if write else "read_bytes"] += bursts * self._burst_bytes
+        counters["write_bytes" if write else "read_bytes"] += bursts * self.burst_bytes
         if not bursts:
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
         counters["requests"] += 1
         if self._ideal:
             return Transfer(start_cycle=now, first_cycle=now, done_cycle=now)
-        free_before = self._controller.free.copy() if self._timeline else None
+        free_before = self._controller.free if self._timeline else None
         begin, end, misses, turns = self._controller.serve(
             self._arrival(now), stream, bursts, write
         )
@@ -107,38 +110,69 @@ class Dram(Component):
         counters["turnarounds"] += turns
         if free_before is not None:
             self._draw("write" if write else "read", begin, free_before)
-        return Transfer(
-            start_cycle=begin * self._cycles // self._fs,
-            first_cycle=ceil_div((begin + self._burst) * self._cycles, self._fs),
-            # A write buffer with room takes data at once; by rounding never before it is there.
-            done_cycle=max(now, ceil_div(end * self._cycles, self._fs)),
-        )
+        origin, cycles, fs = self._origin, self._cycles, self._fs
+        # A write buffer with room takes data at once; by rounding never before it is there.
+        done = max(now, origin - (-end * cycles // fs))
+        self._is_asked(now, done)
+        first = origin - (-(begin + self._burst) * cycles // fs)
+        moved = Transfer(origin + begin * cycles // fs, first, done)
+        if self._timeline is not None:
+            # One request after the other at the peak: writes that wait in buffers move some time.
+            start = max(self._drawn_until, float(moved.start_cycle))
+            least = bursts * self._burst * self._cycles / (self._fs * self._channels)
+            self._drawn_until = start + least
+            self._timeline.moved(start, self._drawn_until, bursts * self.burst_bytes)
+        return moved
+
+    def restart(self) -> None:
+        """From now on be a memory at rest that has just been switched on: nothing has a place."""
+        self._controller = make_controller(self._config)
+        self._origin = int(self.env.now)
 
     def finish(self) -> int:
         """Write what still waits in write buffers; the absolute cycle at which all has moved."""
         now = int(self.env.now)
         if self._ideal:
             return now
-        free_before = self._controller.free.copy() if self._timeline else None
+        free_before = self._controller.free if self._timeline else None
         end, misses, turns = self._controller.flush(self._arrival(now))
         self.counters["row_misses"] += misses
         self.counters["row_hits"] -= misses
         self.counters["turnarounds"] += turns
         if free_before is not None:
             self._draw("write", 0, free_before)
-        return ceil_div(end * self._cycles, self._fs)
+        done = self._origin + ceil_div(end * self._cycles, self._fs)
+        self._is_asked(now, done)
+        return done
+
+    @property
+    def booked_cycle(self) -> int:
+        """The cycle from which on no pin is booked; it may be past."""
+        if self._ideal:
+            return 0
+        return self._origin + ceil_div(int(self._controller.free.max()) * self._cycles, self._fs)
+
+    @property
+    def asked_cycles(self) -> int:
+        """Cycles in which something was asked for that had not all moved, from first to last."""
+        return self._asked
+
+    def _is_asked(self, now: int, until: int) -> None:
+        if until > self._asked_until:
+            self._asked += max(0, until - max(now, self._asked_until))
+            self._asked_until = until
 
     @property
     def busy_cycles(self) -> int:
         """Cycles in which data moved so far, as a mean over the channels, rounded down."""
         if self._ideal:
             return 0
-        bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self._burst_bytes
+        bursts = (self.counters["read_bytes"] + self.counters["write_bytes"]) // self.burst_bytes
         return bursts * self._burst * self._cycles // (self._fs * self._channels)
 
     def _arrival(self, now: int) -> int:
         """When a request of this cycle reaches the channels, in fs."""
-        return ceil_div(now * self._fs, self._cycles) + self._wait
+        return ceil_div((now - self._origin) * self._fs, self._cycles) + self._wait
 
     def _draw(self, name: str, begin: int, free_before: np.ndarray) -> None:
         """Put the channels a request used on the timeline, from its first data on any of them.
@@ -151,4 +185,5 @@ class Dram(Component):
             end = int(free[channel]) * self._cycles // self._fs
             start = max(begin, int(free_before[channel])) * self._cycles // self._fs
             start = min(start, end)  # what a write buffer gave up to make room came before
-            self._timeline.span(f"{self.path}/channel {channel}", name, start, end)
+            track, origin = f"{self.path}/channel {channel}", self._origin
+            self._timeline.span(track, name, origin + start, origin + end)

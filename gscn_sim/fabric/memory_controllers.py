@@ -70,7 +70,7 @@ class InOrder:
 
     @property
     def free(self) -> Ints:
-        return self._pins[:, in_order.FREE]
+        return self._pins[:, in_order.FREE].copy()
 
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         pass
@@ -128,7 +128,8 @@ class FirstReady:
 
     @property
     def free(self) -> Ints:
-        return self._state.lanes[:, dram_queue.FREE]
+        found: Ints = dram_queue.pins_free(self._timing, self._state)
+        return found
 
     def lay_out(self, bursts: Mapping[str, int]) -> None:
         for stream, size in bursts.items():

@@ -63,7 +63,7 @@ class ProcessingElements(Component):
         self.fifo_entries = config.pe.streamed_fifo_entries
         self.in_fifo = np.zeros((2, 0), np.int64)  # lists' entries, and when all were done
         self.busy = gang.gang.busy_cycles.sum(1)
-        self.moments = np.zeros((7, len(numbers)), np.int64)
+        self.moments = np.full((7, len(numbers)), int(env.now), np.int64)
         self.waits = np.zeros((3, len(numbers)), np.int64)
         self.end = self.moments[kernel.END]
         self.operand_wait, self.output_wait, self.imbalance = self.waits
@@ -107,6 +107,8 @@ class ProcessingElements(Component):
                 post[r] + overlapped, drained[(r - 1) % sets], drained[r % sets],
             )  # fmt: skip
             self.drain.write(r, last)
+            if self.timeline is not None:
+                self.timeline.computed(start.copy(), computed.copy())
             for row, track in self.shown:
                 self._draw(track, *moments[:, row].tolist())
 

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import simpy
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.component import Component
 from gscn_sim.fabric.dram import Dram
+from gscn_sim.fabric.jobs import VectorWork
+from gscn_sim.fabric.memory_port import MemoryPort
 from gscn_sim.fabric.top import run_to_end
 from gscn_sim.units import ceil_div
 
-MOST_CHUNKS = 64  # of an operation: longer ones move larger chunks, which costs the same time
+MOST_CHUNKS = 64  # of an operation: longer ones move larger chunks, which costs 1 % more or less
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class VectorWork:
-    """What an operation makes the vector unit do.
-
-    ``elements``: how many the lanes take, over all passes.
-    """
-
-    read_bytes: int = 0
-    write_bytes: int = 0
-    elements: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.read_bytes, self.write_bytes, self.elements) < 0:
-            raise ValueError(f"work must not be negative, got {self}")
+__all__ = ["VectorResult", "VectorUnit", "VectorWork", "chunks_of", "run_vector"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,76 +32,101 @@ class VectorResult:
 
 
 class VectorUnit(Component):
-    """Runs operations one after another, each over its tensors chunk by chunk.
+    """Streams operations through the lanes one after another, chunk by chunk.
 
     Two staging buffers: a chunk is read while the one before it is computed; it may be asked for
-    when the one before that has been. A chunk is written when it has been computed. An operation
-    begins when everything before it is in memory, and ends when its own results are.
+    when the one before that has been, also if that was another operation's. A chunk is written when
+    it has been computed.
     """
 
-    def __init__(
-        self, env: simpy.Environment, config: Config, dram: Dram, works: Sequence[VectorWork]
-    ) -> None:
+    def __init__(self, env: simpy.Environment, config: Config) -> None:
         super().__init__(env, "vector")
-        self.dram = dram
         self.lanes = config.vector.lanes
         self.chunk_bytes = config.vector.chunk_bytes
-        self.works = works
-        self.results: list[VectorResult] = []
-        self.process = env.process(self._run())
+        self._computed = [0, 0]  # when the last two chunks are
 
-    def _run(self) -> Generator[simpy.Event]:
-        for number, work in enumerate(self.works):
-            began, read, written = int(self.env.now), *self._moved()
-            busy = yield from self._operation(f"{self.path}[{number}]", work)
-            now_read, now_written = self._moved()
-            self.results.append(
-                VectorResult(
-                    cycles=int(self.env.now) - began,
-                    busy_cycles=busy,
-                    dram_read_bytes=now_read - read,
-                    dram_write_bytes=now_written - written,
-                )
-            )
+    def operation(
+        self, work: VectorWork, memory: MemoryPort, ended: Callable[[int], None]
+    ) -> Generator[simpy.Event]:
+        """Ask for all that an operation needs.
 
-    def _operation(self, name: str, work: VectorWork) -> Generator[simpy.Event, None, int]:
-        """One operation; returns the cycles in which the lanes were busy."""
-        moved = max(work.read_bytes, work.write_bytes)
-        chunks = max(1, min(MOST_CHUNKS, ceil_div(moved, self.chunk_bytes)))
-        computed = [int(self.env.now)] * 2  # the two chunks before
-        written = busy = 0
-        for i in range(chunks):
-            yield from self.until(computed[-2])
-            read, write, elements = (
-                _share(total, chunks, i)
-                for total in (work.read_bytes, work.write_bytes, work.elements)
-            )
-            there = self.dram.read(read, stream=f"{name}.in") if read else int(self.env.now)
-            cycles = ceil_div(elements, self.lanes)
-            computed.append(max(there, computed[-1]) + cycles)
-            busy += cycles
-            if write:
-                yield from self.until(computed[-1])
-                written = max(written, self.dram.write(write, stream=f"{name}.out"))
-        yield from self.until(max(computed[-1], written))
-        yield from self.until(self.dram.finish())
-        return busy
+        ``ended`` is called with the cycle at which its results are in memory, once that is known.
+        """
+        chunks = self._chunks(work)
+        written: list[int] = []
+        for i, (read, write, cycles) in enumerate(chunks):
+            yield from self.until(self._computed[-2])
+            now = int(self.env.now)
+            there = memory.read(read, stream="in") if read else now
+            computed = max(there, self._computed[-1], now) + cycles
+            self._computed = [self._computed[-1], computed]
+            last = ended if i == len(chunks) - 1 else None
+            self.at(computed, partial(self._write, write, memory, written, last))
 
-    def _moved(self) -> tuple[int, int]:
-        return self.dram.counters["read_bytes"], self.dram.counters["write_bytes"]
+    @property
+    def free_cycle(self) -> int:
+        """When the next chunk may be asked for."""
+        return self._computed[-2]
+
+    def busy_cycles(self, work: VectorWork) -> int:
+        """Cycles in which the lanes compute an operation."""
+        return sum(cycles for *_, cycles in self._chunks(work))
+
+    def _chunks(self, work: VectorWork) -> list[tuple[int, int, int]]:
+        """Bytes read and written, and cycles of the lanes, of each chunk."""
+        parts = chunks_of(work.read_bytes, work.write_bytes, self.chunk_bytes)
+        elements = shares(work.elements, parts)
+        cycles = [ceil_div(count, self.lanes) for count in elements]
+        read, write = shares(work.read_bytes, parts), shares(work.write_bytes, parts)
+        return list(zip(read, write, cycles, strict=True))
+
+    def _write(
+        self,
+        size_bytes: int,
+        memory: MemoryPort,
+        written: list[int],
+        ended: Callable[[int], None] | None,
+    ) -> None:
+        """Write a chunk that has been computed; tell the end if it is the last."""
+        if size_bytes:
+            written.append(memory.write(size_bytes, stream="out"))
+        if ended is not None:
+            ended(max(int(self.env.now), *written, 0))
 
 
 def run_vector(works: Sequence[VectorWork], config: Config) -> list[VectorResult]:
-    """Run operations on a machine whose PEs are idle.
+    """Run operations one by one, each on a machine at rest, until its results are in memory.
 
     Raises:
         DeadlockError: the unit waits forever.
     """
+    known: dict[VectorWork, VectorResult] = {}
+    for work in works:
+        if work not in known:
+            known[work] = _run_alone(work, config)
+    return [known[work] for work in works]
+
+
+def _run_alone(work: VectorWork, config: Config) -> VectorResult:
     env = simpy.Environment()
-    unit = VectorUnit(env, config, Dram(env, config), works)
-    run_to_end(env, {unit.path: unit.process})
-    return unit.results
+    unit, dram = VectorUnit(env, config), Dram(env, config)
+    memory = MemoryPort(dram, "vector")
+    ends: list[int] = []
+    process = env.process(unit.operation(work, memory, ends.append))
+    run_to_end(env, {unit.path: process})
+    return VectorResult(
+        cycles=max(ends[0], dram.finish()),
+        busy_cycles=unit.busy_cycles(work),
+        dram_read_bytes=memory.counters["read_bytes"],
+        dram_write_bytes=memory.counters["write_bytes"],
+    )
 
 
-def _share(total: int, parts: int, part: int) -> int:
-    return (part + 1) * total // parts - part * total // parts
+def chunks_of(read_bytes: int, write_bytes: int, chunk_bytes: int, most: int = MOST_CHUNKS) -> int:
+    """In how many chunks an operation moves its bytes."""
+    return max(1, min(most, ceil_div(max(read_bytes, write_bytes), chunk_bytes)))
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """A total in so many nearly equal parts."""
+    return [(part + 1) * total // parts - part * total // parts for part in range(parts)]

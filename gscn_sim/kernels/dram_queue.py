@@ -152,6 +152,15 @@ def flush(timing, state, arrival):
 
 
 @njit(cache=True, nogil=True)
+def pins_free(timing, state):
+    """[channels] the time from which on their pins are not booked."""
+    free = np.empty(state.lanes.shape[0], np.int64)
+    for lane in range(len(free)):
+        free[lane] = passed(timing, state.lanes[lane, FREE])
+    return free
+
+
+@njit(cache=True, nogil=True)
 def _in_lane(position, lane, granule, stripe):
     """Bursts of one channel before burst ``position`` of the whole."""
     rest = position % stripe - lane * granule

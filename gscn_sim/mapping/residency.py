@@ -14,11 +14,15 @@ Wish = tuple[Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Residency:
-    """Which operands stay in the global buffer, and how many rounds ahead streams are read."""
+    """Which operands stay in the global buffer, and how many rounds ahead streams are read.
+
+    ``held_bytes`` is most of the buffer that what stays and what is read ahead takes.
+    """
 
     streams_stay: bool
     fills_stay: bool
     rounds_ahead: int
+    held_bytes: int
 
 
 def share_buffer(
@@ -55,8 +59,12 @@ def share_buffer(
     ahead = most_ahead
     if not streams_stay:
         ahead = min(ahead, int(room // max(1, sum(streams))))
+        room -= ahead * sum(streams)
     return Residency(
-        streams_stay=bool(streams_stay), fills_stay=bool(fills_stay), rounds_ahead=ahead
+        streams_stay=bool(streams_stay),
+        fills_stay=bool(fills_stay),
+        rounds_ahead=ahead,
+        held_bytes=size_bytes - int(room),
     )
 
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gscn_sim.files import whole_file
+from gscn_sim.problem.geometry import Ints
 
 MAX_LANES = 16  # rows a track may take for spans that overlap
 LARGEST_GRAIN = 1 << 48
-GROUPS = ("layer", "dram", "buffer", "network", "pe", "drain")
+GROUPS = ("layer", "step", "dram", "buffer", "network", "pe", "drain")
 """The order of the groups in a viewer: what is computed, then the way of the data."""
 SHARES = (
     ("dram", "bandwidth, % of peak", None),
@@ -68,6 +69,8 @@ class Timeline:
         self._clock = Fraction(repr(clock_ghz))
         self._tracks: dict[str, list[list[Span]]] = {}
         self._counters: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        self._moved: list[tuple[float, float, int]] = []  # start, end, bytes
+        self._computed: list[tuple[Ints, Ints]] = []
 
     def shows(self, pe: int) -> bool:
         """Whether a PE is among those that are recorded."""
@@ -118,6 +121,15 @@ class Timeline:
             return
         values.append((cycle, value))
         self._count()
+
+    def moved(self, start_cycle: float, end_cycle: float, size_bytes: int) -> None:
+        """Record that the memory moved bytes between two cycles, for a counter of the file."""
+        origin = self.origin_cycle
+        self._moved.append((origin + start_cycle, origin + end_cycle, size_bytes))
+
+    def computed(self, start_cycles: Ints, end_cycles: Ints) -> None:
+        """Record when each of some PEs computed, shown or not, for a counter of the file."""
+        self._computed.append((start_cycles + self.origin_cycle, end_cycles + self.origin_cycle))
 
     def save(self, path: str | Path) -> None:
         """Write the file, gzipped if its name ends in ``.gz``; it appears whole or not at all.
@@ -183,11 +195,24 @@ class Timeline:
                 shares[group, name] = values
         return shares
 
+    def _rates(self) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """Bytes that the memory moves a microsecond, and how many PEs compute, over time."""
+        rates = {}
+        if self._moved:
+            start, end, size = np.array(self._moved, dtype=np.float64).T
+            per_us = size * float(1000 * self._clock)
+            rates["dram", "bytes a microsecond"] = _rate(start, end, per_us, self.grain_cycles)
+        if self._computed:
+            start, end = (np.concatenate(part) for part in zip(*self._computed, strict=True))
+            weight = (end - start).astype(np.float64)
+            rates["pe", "busy PEs"] = _rate(start, end, weight, self.grain_cycles)
+        return rates
+
     def _ns(self, cycle: int) -> int:
         return int(cycle / self._clock)
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        counters = {**self._shares(), **self._counters}
+        counters = {**self._shares(), **self._rates(), **self._counters}
         found = {track.partition("/")[0] for track in (*self._tracks, *(t for t, _ in counters))}
         order = [*(g for g in GROUPS if g in found), *sorted(found - set(GROUPS))]
         groups = {group: number for number, group in enumerate(order, start=1)}
@@ -247,6 +272,23 @@ def _busy_share(spans: list[Span], tracks: int, least: int) -> list[tuple[int, f
     percent = 100 * np.diff(covered) / (step * tracks)
     steps = [(int(edge), round(float(p), 2)) for edge, p in zip(edges[:-1], percent, strict=True)]
     return [*steps, (int(edges[-1]), 0.0)]
+
+
+def _rate(start: Any, end: Any, amount: Any, least: int) -> list[tuple[int, float]]:
+    """Amount a cycle, each spread evenly from its start to its end, in steps of equal length."""
+    last = int(np.ceil(end.max()))
+    step = max(1, least, -(-last // SHARE_STEPS))
+    edges = np.arange(0, last + step, step, dtype=np.float64)
+    pace = np.divide(amount, end - start, out=np.zeros(len(end)), where=end > start)
+    total = np.zeros(len(edges))
+    for sign, times in ((1, end), (-1, start)):  # sum of min(t, end) - min(t, start), times pace
+        order = np.argsort(times)
+        sums = np.concatenate([[0.0], np.cumsum((times * pace)[order])])
+        paces = np.concatenate([[0.0], np.cumsum(pace[order])])
+        before = np.searchsorted(times[order], edges, side="right")
+        total += sign * (sums[before] + edges * (paces[-1] - paces[before]))
+    found = zip(edges[:-1], np.diff(total) / step, strict=True)
+    return [*((int(edge), round(float(rate), 2)) for edge, rate in found), (int(edges[-1]), 0.0)]
 
 
 def _merge(lane: list[Span], grain: int) -> list[Span]:

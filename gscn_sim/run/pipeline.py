@@ -7,7 +7,9 @@ them, and may remember what they returned (:mod:`gscn_sim.stages`).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,12 +44,12 @@ class PreparedPhase:
     """A layer-phase with its plan and schedule, ready for the fabric.
 
     ``batch_size`` is the training iteration's, of which a one-sample phase runs one. ``useful`` are
-    the useful products of each recorded sample, counted from the masks.
+    the useful products of each of the recorded ``samples``, counted from the masks.
     """
 
     problem: Problem
     batch_size: int
-    operands: Operands
+    samples: int
     useful: Ints
     plan: Plan
     schedule: Schedule
@@ -71,7 +73,7 @@ def prepare_phase(
     return PreparedPhase(
         problem=problem,
         batch_size=batch_size,
-        operands=operands,
+        samples=operands.samples,
         useful=caller(count_useful, problem, operands),
         plan=plan,
         schedule=schedule,
@@ -144,7 +146,8 @@ def finish_phase(
         name = f"{name}, iteration {layer.iteration}"
         timeline.span("layer/phase", name, 0, result.cycles)
         timeline.origin_cycle = start + result.cycles
-    record = _record(network, layer, prepared, result, config)
+    facts = facts_of_layer(layer, prepared.batch_size)
+    record = record_of(network, facts, prepared, result, config)
     if checked:
         record.check()
     return record, seconds
@@ -164,30 +167,29 @@ def simulate_phase(
     return finish_phase(network, layer, prepared, config, checked=checked)[0]
 
 
-def _record(
+def record_of(
     network: str,
-    layer: Layer,
+    facts: Mapping[str, Any],
     prepared: PreparedPhase,
     result: FabricResult,
     config: Config,
 ) -> PhaseRecord:
-    problem, operands = prepared.problem, prepared.operands
+    """What a layer-phase took. ``facts`` are the layer's (:func:`facts_of_layer`)."""
+    problem, samples = prepared.problem, prepared.samples
     plan, schedule = prepared.plan, prepared.schedule
-    times = np.bincount(
-        np.arange(problem.batch_size) % operands.samples, minlength=operands.samples
-    )
+    times = np.bincount(np.arange(problem.batch_size) % samples, minlength=samples)
     read_bytes, write_bytes = _scheduled_bytes(schedule, config)
-    busiest = max(int(g.busy_cycles.sum(1).max()) for g in schedule.gangs)
+    busiest = schedule.busiest_cycles
     slots = _slots(schedule, result, config)
     return PhaseRecord(
         network=network,
-        **facts_of_layer(layer, prepared.batch_size),
+        **facts,
         phase=problem.phase,
-        shape=layer.shape,
+        shape=problem.shape,
         dataflow=plan.dataflow,
         mapping=plan.label,
         mapping_reason=plan.reason,
-        samples_recorded=operands.samples,
+        samples_recorded=samples,
         num_pes=config.num_pes,
         multipliers=config.multipliers,
         cycles=result.cycles,

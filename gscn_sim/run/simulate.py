@@ -161,6 +161,32 @@ def _run(
     return records, fabric_seconds
 
 
+def prepare(
+    trace: Trace,
+    config: Config,
+    phases: Sequence[Phase],
+    *,
+    batch_size: int,
+    workers: int = 2,
+    progress: Progress | None = None,
+    cache: Cache | None = None,
+) -> Iterator[tuple[Layer, Phase, PreparedPhase]]:
+    """Plan every layer-phase of a trace and run its kernels, but not the fabric."""
+    cache = cache or Cache(memory_bytes=0)
+    dense: dict[object, PreparedPhase] = {}
+    with ThreadPoolExecutor(max_workers=workers) if workers else _Caller() as pool:
+        for layer, phase, future in _prepare_ahead(
+            pool, trace, config, list(phases), batch_size, progress, False, cache
+        ):
+            key = _dense_key(layer, phase)
+            prepared = dense[key] if future is None else future.result()
+            if phase.is_pre_phase:
+                dense[key] = prepared
+            yield layer, phase, prepared
+    if progress:
+        progress(len(trace.layers), len(trace.layers), "")
+
+
 def _prepare_ahead(
     pool: Executor,
     trace: Trace,

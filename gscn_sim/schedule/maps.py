@@ -137,6 +137,7 @@ def map_schedule(
         fill_owner=fill_owners(gangs, len(fill_bytes)),
         fills_held=capacity if fills.is_resident else 1,
         rounds_ahead=kept.rounds_ahead,
+        buffer_bytes=kept.held_bytes,
         counters=counters,
         stationary_reads=stationary_reads,
         streamed_reads=streamed_reads,

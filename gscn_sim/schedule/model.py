@@ -6,7 +6,7 @@ each of the gang's PEs. Rounds with the same *fill* work on the same stationary 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,8 @@ class Schedule:
     several use it: one broadcast reaches them all); ``fill_dram_bytes`` of them come from DRAM, the
     rest lies in the global buffer. The PEs' buffers hold ``fills_held`` of them at a time, so that
     the next ones can be loaded while the present one is used. ``rounds_ahead`` is how many rounds
-    ahead the global buffer has room to read streams. ``counters`` are the kernels' totals over the
+    ahead the global buffer has room to read streams; it takes at most ``buffer_bytes`` of it for
+    what stays and what is read ahead. ``counters`` are the kernels' totals over the
     whole layer-phase.
     """
 
@@ -113,6 +114,22 @@ class Schedule:
     counters: Ints
     stationary_reads: int
     streamed_reads: int
+    buffer_bytes: int = 0
+
+    @property
+    def busiest_cycles(self) -> int:
+        """Cycles that the busiest PE computes."""
+        return max(int(gang.busy_cycles.sum(1).max()) for gang in self.gangs)
+
+    def without_dram(self, *, stationary: bool) -> Schedule:
+        """The same with one operand in the global buffer from the beginning."""
+        if stationary:
+            return replace(self, fill_dram_bytes=np.zeros_like(self.fill_dram_bytes))
+        gangs = [
+            replace(gang, stream_dram_bytes=np.zeros_like(gang.stream_dram_bytes))
+            for gang in self.gangs
+        ]
+        return replace(self, gangs=gangs)
 
 
 def fill_owners(gangs: list[Gang], fills: int) -> Ints:

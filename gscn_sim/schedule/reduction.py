@@ -89,6 +89,7 @@ def reduction_schedule(plan: Plan, costs: BlockCosts, machine: Movement, dealt: 
         fill_owner=fill_owners(gangs, len(order)),
         fills_held=machine.stationary_buffer_bytes // max(largest, 1) if is_resident else 1,
         rounds_ahead=kept.rounds_ahead,
+        buffer_bytes=kept.held_bytes,
         counters=counters,
         stationary_reads=sum(int(work.reads[:, rows].sum()) for rows in done),
         streamed_reads=sum(int(work.streamed[:, rows].sum()) for rows in done),

@@ -34,6 +34,10 @@ class Flow:
         found = self._writer.get((operation, storage))
         return None if found is None else self.operations[found]
 
+    def writer_number(self, operation: int, storage: int) -> int | None:
+        """The number of what wrote it, as for :meth:`writer`."""
+        return self._writer.get((operation, storage))
+
     def users(self, operation: int, storage: int) -> list[Operation]:
         """What reads the tensor that an operation writes, before it is written again."""
         return [self.operations[i] for i in self._users[operation, storage]]

@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gscn_sim.config.sections import FusionConfig
-from gscn_sim.fabric.vector import VectorWork
+from gscn_sim.fabric.jobs import VectorWork
 from gscn_sim.step.flow import Flow
 from workloads import Phase
 from workloads.step import ELEMENT_BYTES, Operation, TensorUse
 
+NOTHING = VectorWork()
 MASK_BITS = 1  # of ReLU's mask, an element
 
 
@@ -130,7 +131,21 @@ def activation(number: int, operation: Operation, context: Context) -> VectorWor
     )
 
 
-def resprop_work(operations: Sequence[Operation], context: Context) -> VectorWork:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OwnPasses:
+    """ReSprop's own passes for one layer, apart where different things must be over before.
+
+    ``delta``: what makes the delta, before the convolutions; ``batch_sum``: of A, before
+    ``pre_wgrad``; ``pre_dgrad``, ``pre_wgrad``: their results added to dA and dW.
+    """
+
+    delta: VectorWork = NOTHING
+    batch_sum: VectorWork = NOTHING
+    pre_dgrad: VectorWork = NOTHING
+    pre_wgrad: VectorWork = NOTHING
+
+
+def resprop_work(operations: Sequence[Operation], context: Context) -> OwnPasses:
     """ReSprop's own passes over memory for one layer, as the machine does them.
 
     Forming, thresholding and compressing the delta, adding the pre-terms, summing A over the batch
@@ -145,7 +160,7 @@ def resprop_work(operations: Sequence[Operation], context: Context) -> VectorWor
     phases = {o.layer_phase: o for o in operations if o.layer is not None}
     products = [o for phase in (Phase.DGRAD, Phase.WGRAD) if (o := phases.get(phase))]
     if not products:
-        return VectorWork()
+        return OwnPasses()
     layer, samples = products[0].layer, products[0].samples
     assert layer is not None
     each, fusion = context.value_bytes, context.fusion
@@ -154,24 +169,36 @@ def resprop_work(operations: Sequence[Operation], context: Context) -> VectorWor
     delta_bytes = context.compressed.get(products[0].module, (0, 0))[1]
     reuses = bool({Phase.PRE_DGRAD, Phase.PRE_WGRAD} & phases.keys())
     g, sample = samples * g_one * each, reuses * g_one * each
+    a = samples * a_one * each
+    apart = not fusion.pre_terms
+    batch_sum = pre_dgrad = pre_wgrad = VectorWork()
     if fusion.delta:
         read, write, elements = sample, delta_bytes, 0
     else:
         read, write = 3 * g + sample + sample, 2 * g + delta_bytes + sample
         elements = 3 * samples * g_one
     if Phase.PRE_DGRAD in phases:
-        read += a_one * each
-        if not fusion.pre_terms:
-            read, write = read + samples * a_one * each, write + samples * a_one * each
-            elements += samples * a_one
+        pre_dgrad = VectorWork(
+            read_bytes=a_one * each + apart * a,
+            write_bytes=apart * a,
+            elements=apart * samples * a_one,
+        )
     if Phase.PRE_WGRAD in phases:
-        read, write = read + weights * each, write + a_one * each
-        if not fusion.pre_terms:
-            read, write = read + weights * each, write + weights * each
-            elements += weights
-        if not fusion.batch_sum:
-            read, elements = read + samples * a_one * each, elements + samples * a_one
-    return VectorWork(read_bytes=read, write_bytes=write, elements=elements)
+        pre_wgrad = VectorWork(
+            read_bytes=(1 + apart) * weights * each,
+            write_bytes=apart * weights * each,
+            elements=apart * weights,
+        )
+        summed = not fusion.batch_sum
+        batch_sum = VectorWork(
+            read_bytes=summed * a, write_bytes=a_one * each, elements=summed * samples * a_one
+        )
+    return OwnPasses(
+        delta=VectorWork(read_bytes=read, write_bytes=write, elements=elements),
+        batch_sum=batch_sum,
+        pre_dgrad=pre_dgrad,
+        pre_wgrad=pre_wgrad,
+    )
 
 
 def optimizer_work(operations: list[Operation], context: Context) -> VectorWork:

@@ -6,19 +6,23 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
-from gscn_sim.results.record import PhaseRecord
-from gscn_sim.run.simulate import simulate
+from gscn_sim.results.record import PhaseRecord, facts_of_layer
+from gscn_sim.results.timeline import Timeline
+from gscn_sim.run.simulate import prepare
 from gscn_sim.step.headline import headline, step_cautions
 from gscn_sim.step.machine import (
     BOUND,
     SCALAR,
+    MachineStep,
+    ReadyPhase,
     TimedOperation,
-    dense_operations,
-    sparse_operations,
+    dense_step,
+    sparse_step,
 )
 from workloads import Phase, Trace, TraceError
 from workloads.step import Step
@@ -35,7 +39,7 @@ DEPLOY: tuple[Deploy, ...] = ("standalone", "coprocessor")
 COLUMNS = ("machine", "phase", "kind", "seconds", "energy_j", "limited_by")
 OPERATION_COLUMNS = (
     *("machine", "phase", "kind", "operation", "module", "how", "seconds", "energy_j"),
-    *("dram_bytes", "limited_by"),
+    *("dram_bytes", "limited_by", "start_seconds", "end_seconds"),
 )
 
 
@@ -44,7 +48,7 @@ class StepRun:
     """A training step on ``gscn``, on the same array ``dense``, and on a ``gpu``.
 
     Attributes:
-        sparse, dense: every operation on each array; the dense one runs the ordinary step.
+        on_machine, on_dense: the step on each array; the dense one runs the ordinary step.
         gpu_operations: ``gscn_sim.gpu.predict_step`` of the ordinary step, or None.
         gpu_energy_j: of the whole step, NaN where the device was not measured.
         link_seconds: time on the link of a co-processor, not overlapped; else 0.
@@ -57,19 +61,34 @@ class StepRun:
     batch_size: int
     deploy: Deploy
     gpu: str | None
-    sparse: tuple[TimedOperation, ...]
-    dense: tuple[TimedOperation, ...]
+    on_machine: MachineStep
+    on_dense: MachineStep
     gpu_operations: pd.DataFrame | None
     gpu_energy_j: float
     link_seconds: float
     trace: Mapping[str, Any] = field(hash=False)
     cautions: tuple[str, ...] = ()
 
+    @property
+    def sparse(self) -> tuple[TimedOperation, ...]:
+        """Every operation on the machine."""
+        return self.on_machine.operations
+
+    @property
+    def dense(self) -> tuple[TimedOperation, ...]:
+        """Every operation of the ordinary step on the array without sparsity."""
+        return self.on_dense.operations
+
     @cached_property
     def operations(self) -> pd.DataFrame:
-        """A row for every operation on every machine."""
+        """A row for every operation on every machine.
+
+        ``seconds`` are its share of the step: where operations overlap, each moment is shared
+        equally by those in progress. ``start_seconds`` to ``end_seconds`` is when it ran.
+        """
         import pandas as pd
 
+        to_seconds = 1 / (self.config.array.clock_ghz * 1e9)
         rows = [
             {
                 "machine": machine,
@@ -78,10 +97,12 @@ class StepRun:
                 "operation": o.name,
                 "module": o.module,
                 "how": o.how,
-                "seconds": o.cycles / (self.config.array.clock_ghz * 1e9),
+                "seconds": o.cycles * to_seconds,
                 "energy_j": o.energy_j,
                 "dram_bytes": o.dram_bytes,
                 "limited_by": o.limited_by,
+                "start_seconds": o.start_cycle * to_seconds,
+                "end_seconds": o.end_cycle * to_seconds,
             }
             for machine, operations in (("gscn", self.sparse), ("dense", self.dense))
             for o in operations
@@ -92,6 +113,24 @@ class StepRun:
             other = other.assign(machine="gpu", how="predicted", limited_by="-")
             frame = pd.concat([frame, other], ignore_index=True)
         return frame[list(OPERATION_COLUMNS)]
+
+    @cached_property
+    def resources(self) -> pd.DataFrame:
+        """Busy, stalled and idle seconds of each resource of the machine; they add up to the step.
+
+        Stalled: it has work and waits. PE array: mean over the PEs. Memory: busy while data moves,
+        stalled while something is asked for and rows are opened, pins turned or refreshed.
+        """
+        import pandas as pd
+
+        to_seconds = 1 / (self.config.array.clock_ghz * 1e9)
+        return pd.DataFrame(
+            {
+                "resource": name,
+                **{f"{what}_seconds": cycles * to_seconds for what, cycles in use.items()},
+            }
+            for name, use in self.on_machine.uses.items()
+        )
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -199,21 +238,11 @@ class StepRun:
     def bounds_seconds(self) -> dict[str, float]:
         """What no schedule of these operations can beat.
 
-        Each resource's own time, and the longest chain of operations that wait for one another.
+        Each resource's own time, and the longest chain of operations that wait for one another,
+        each of them computing and moving what did not exist before.
         """
         to_seconds = 1 / (self.config.array.clock_ghz * 1e9)
-        ends: list[float] = []
-        for operation in self.sparse:
-            start = max((ends[i] for i in operation.depends_on), default=0.0)
-            ends.append(start + operation.cycles)
-        peak = self.config.dram.peak_gbps * 1e9
-        ideal = self.config.dram.kind == "ideal"
-        return {
-            "multipliers": sum(o.array_cycles for o in self.sparse) * to_seconds,
-            "lanes": sum(o.vector_cycles for o in self.sparse) * to_seconds,
-            "memory": 0.0 if ideal else sum(o.dram_bytes for o in self.sparse) / peak,
-            "critical path": max(ends, default=0.0) * to_seconds,
-        }
+        return {name: cycles * to_seconds for name, cycles in self.on_machine.bounds.items()}
 
     @property
     def left_out(self) -> list[str]:
@@ -229,7 +258,8 @@ class StepRun:
                 f"{len(bounds)} matrix products and convolutions without masks are at their best "
                 f"case ({100 * share:.0f} % of the step)"
             )
-        notes.append("operations do not overlap and nothing is fetched ahead of its operation")
+        if not self.config.policy.overlap:
+            notes.append("operations do not overlap and nothing is fetched ahead of its operation")
         return notes
 
 
@@ -245,6 +275,7 @@ def simulate_step(
     link_gbps: float = 64.0,
     cache: Cache | None = None,
     progress: Progress | None = None,
+    timeline: str | Path | None = None,
 ) -> StepRun:
     """Run a whole training step.
 
@@ -255,10 +286,12 @@ def simulate_step(
         gpu, precision: what to compare with (None: nothing).
         deploy: ``standalone``: all of it here; ``coprocessor``: the GPU keeps all but the backward
             convolutions, whose operands and results cross a link of ``link_gbps`` 10^9 bytes a
-            second, one after the other.
+            second; operations do not overlap then.
+        timeline: file to write a trace-event timeline of the step to.
 
     Raises:
-        TraceError: there is no step. StepMismatchError: it is not the trace's.
+        TraceError: there is no step. StepMismatchError: it is not the trace's, or it has an
+            operation without a rule.
         ConfigError: an unknown way to deploy, or a co-processor without a GPU.
     """
     if deploy not in DEPLOY:
@@ -269,26 +302,29 @@ def simulate_step(
         raise ConfigError(f"link_gbps must be above 0, got {link_gbps}")
     found = _step_of(trace, step, batch_size)
     table, energy = _on_gpu(found, gpu, precision)  # an unknown device is refused before the work
-    records: dict[tuple[str, Phase], list[PhaseRecord]] = defaultdict(list)
-    wanted = _phases(trace, found)
-    run = simulate(
-        trace, config, wanted, batch_size=found.batch_size, cache=cache, progress=progress
-    )
-    for record in run.records:
-        records[record.layer, record.phase].append(record)
+    if deploy == "coprocessor":
+        config = config.replace(policy={"overlap": False})
+    iterations = _iterations(trace, found, config, cache, progress)
+    recorder = None
+    if timeline is not None:
+        recorder = Timeline(clock_ghz=config.array.clock_ghz, num_pes=config.num_pes)
+    on_machine, records = sparse_step(found, iterations, config, recorder)
+    if recorder is not None and timeline is not None:
+        recorder.save(timeline)
+    facts = trace.metadata()
     return StepRun(
         config=config,
         network=trace.network,
         batch_size=found.batch_size,
         deploy=deploy,
         gpu=gpu if precision is None else f"{gpu}:{precision}",
-        sparse=tuple(sparse_operations(found, records, config)),
-        dense=tuple(dense_operations(found, config)),
+        on_machine=on_machine,
+        on_dense=dense_step(found, config),
         gpu_operations=table,
         gpu_energy_j=energy,
         link_seconds=_link_bytes(records, config) / (link_gbps * 1e9),
-        trace={**run.trace_metadata, "digest": run.trace_digest},
-        cautions=step_cautions(run.records, run.trace_metadata, gpu, precision, table),
+        trace={**facts, "digest": trace.digest},
+        cautions=step_cautions(records, facts, gpu, precision, table),
     )
 
 
@@ -303,11 +339,31 @@ def _step_of(trace: Trace, step: Step | None, batch_size: int | None) -> Step:
     return found
 
 
-def _phases(trace: Trace, step: Step) -> list[str]:
+def _phases(trace: Trace, step: Step) -> list[Phase]:
     """Phases that the trace has masks for and the step has operations of, in the enum's order."""
     recorded = {phase for layer in trace.layers for phase in layer.phases()}
     in_step = {operation.layer_phase for operation in step.operations}
-    return [phase.value for phase in Phase if phase in recorded and phase in in_step]
+    return [phase for phase in Phase if phase in recorded and phase in in_step]
+
+
+def _iterations(
+    trace: Trace, step: Step, config: Config, cache: Cache | None, progress: Progress | None
+) -> list[dict[tuple[str, Phase], ReadyPhase]]:
+    """The layer-phases of each recorded iteration; a layer without it is as it last was."""
+    wanted = _phases(trace, step)
+    found: dict[int, dict[tuple[str, Phase], ReadyPhase]] = defaultdict(dict)
+    every: dict[tuple[str, Phase], ReadyPhase] = {}
+    for layer, phase, prepared in prepare(
+        trace, config, wanted, batch_size=step.batch_size, cache=cache, progress=progress
+    ):
+        ready = ReadyPhase(prepared=prepared, facts=facts_of_layer(layer, step.batch_size))
+        found[layer.iteration][layer.name, phase] = ready
+        every.setdefault((layer.name, phase), ready)
+    iterations = []
+    for _, its_own in sorted(found.items()):
+        every = {**every, **its_own}
+        iterations.append(every)
+    return iterations or [{}]
 
 
 def _on_gpu(
@@ -325,8 +381,11 @@ def _on_gpu(
         return table, float("nan")
 
 
-def _link_bytes(records: dict[tuple[str, Phase], list[PhaseRecord]], config: Config) -> float:
+def _link_bytes(every: Sequence[PhaseRecord], config: Config) -> float:
     """Compressed activations and deltas, weights there and dense gradients back, of a step."""
+    records: dict[tuple[str, Phase], list[PhaseRecord]] = defaultdict(list)
+    for record in every:
+        records[record.layer, record.phase].append(record)
     entry = config.pe.value_bytes + config.pe.index_bits / 8
     each = config.pe.value_bytes
     total = 0.0

@@ -14,7 +14,7 @@ from schedules import make_gang, make_schedule, schedules
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import DeadlockError
-from gscn_sim.fabric import top
+from gscn_sim.fabric import array, top
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.schedule.model import Schedule
 
@@ -50,7 +50,7 @@ def run(schedule: Schedule, config: Config) -> tuple[top.FabricResult, dict[str,
 def check(schedule: Schedule, config: Config) -> None:
     got = run(schedule, config)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(top, "ProcessingElements", OneByOne)
+        patch.setattr(array, "ProcessingElements", OneByOne)
         assert got == run(schedule, config)
 
 

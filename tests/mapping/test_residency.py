@@ -26,26 +26,30 @@ def share(room: int, **changed: Any) -> Residency:
 
 
 @pytest.mark.parametrize(
-    ("room", "streams_stay", "fills_stay", "ahead"),
+    ("room", "streams_stay", "fills_stay", "ahead", "held"),
     [
-        (140, True, True, 4),  # 100 + 40: both
-        (139, True, False, 4),  # the streams save 200 bytes, the fills 80
-        (100, True, False, 4),
-        (99, False, True, 1),  # 59 bytes for rounds of 10 + 20
-        (69, False, True, 0),  # 29 bytes: streams pass through while their round computes
-        (39, False, False, 1),
-        (29, False, False, 0),
+        (140, True, True, 4, 140),  # 100 + 40: both
+        (139, True, False, 4, 100),  # the streams save 200 bytes, the fills 80
+        (100, True, False, 4, 100),
+        (99, False, True, 1, 40 + 30),  # 59 bytes for rounds of 10 + 20
+        (69, False, True, 0, 40),  # 29 bytes: streams pass through while their round computes
+        (39, False, False, 1, 30),
+        (29, False, False, 0, 0),
     ],
 )
-def test_what_saves_more_stays(room: int, streams_stay: bool, fills_stay: bool, ahead: int) -> None:
+def test_what_saves_more_stays(
+    room: int, streams_stay: bool, fills_stay: bool, ahead: int, held: int
+) -> None:
     assert share(room) == Residency(
-        streams_stay=streams_stay, fills_stay=fills_stay, rounds_ahead=ahead
+        streams_stay=streams_stay, fills_stay=fills_stay, rounds_ahead=ahead, held_bytes=held
     )
 
 
 def test_what_is_used_once_need_not_stay() -> None:
     found = share(1000, streamed_uses=1, fill_uses=1)
-    assert found == Residency(streams_stay=False, fills_stay=False, rounds_ahead=4)
+    assert found == Residency(
+        streams_stay=False, fills_stay=False, rounds_ahead=4, held_bytes=4 * 30
+    )
 
 
 def test_the_smaller_operand_may_save_more() -> None:
