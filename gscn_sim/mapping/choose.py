@@ -17,6 +17,7 @@ from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Problem
 
 SHORTLIST = 24  # plans of forward and dgrad that are estimated tile by tile
+TRIED = 3  # of these, whose steps are counted
 SHORTLIST_EACH = 4  # of these with the same number of output-channel parts
 
 
@@ -58,11 +59,11 @@ def _rank_maps(
     machine: EstimatedMachine,
     flows: dict[str, EstimatedDataflow],
 ) -> list[tuple[float, Plan]]:
-    """The best plan of a phase whose outputs are maps, with its estimate."""
+    """The plans of a phase whose outputs are maps that may be the fastest, with their estimates."""
     estimates = [
         (map_cycles(plan, counts, machine), plan) for plan in _promising(plans, counts, machine)
     ]
-    return [min(estimates, key=itemgetter(0))]
+    return sorted(estimates, key=itemgetter(0))[:TRIED]
 
 
 def _taken(plan: Plan, flows: dict[str, EstimatedDataflow], why: str) -> Plan:

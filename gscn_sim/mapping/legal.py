@@ -57,7 +57,8 @@ def _map_plans(
     """Plans of a phase whose outputs are maps of each sample."""
     outputs = min(split.rest, problem.output_channels)
     most_outputs = min(space.group_outputs or problem.output_channels, problem.output_channels)
-    wanted = min(ceil_div(problem.output_channels, outputs), 8)
+    own = ceil_div(problem.output_channels, outputs)
+    wanted = min(own, 8)
     last = 0
     for passes in _pass_grids(problem, split):
         rows, cols = split.rows * passes[0], split.cols * passes[1]
@@ -65,23 +66,35 @@ def _map_plans(
         block = min(space.accumulator_entries // held, most_outputs) if held else 0
         if block < 1 or block <= last:
             continue
-        yield Plan(
-            problem=problem,
-            dataflow=dataflow.name,
-            kind=split.kind,
-            samples=split.samples,
-            rows=split.rows,
-            cols=split.cols,
-            outputs=outputs,
-            inputs=1,
-            passes=passes,
-            block_outputs=block,
-            block_inputs=problem.stationary_channels // problem.groups,
-            tile_rule=space.tile_rule,
-        )
+        for block_outputs in _block_sizes(own, block, space):
+            yield Plan(
+                problem=problem,
+                dataflow=dataflow.name,
+                kind=split.kind,
+                samples=split.samples,
+                rows=split.rows,
+                cols=split.cols,
+                outputs=outputs,
+                inputs=1,
+                passes=passes,
+                block_outputs=block_outputs,
+                block_inputs=problem.stationary_channels // problem.groups,
+                tile_rule=space.tile_rule,
+            )
         last = block
         if block >= wanted or not split.passes:
             return
+
+
+def _block_sizes(own: int, most: int, space: MappingSpace) -> list[int]:
+    """Output channels of an accumulator group, of ``own`` a PE has and ``most`` that it can hold.
+
+    As many as it can hold, in equal groups; and fewer, as the last group of all drains alone.
+    """
+    if space.group_outputs:
+        return [most]
+    rounds = ceil_div(own, most)
+    return list(dict.fromkeys(ceil_div(own, each * rounds) for each in (1, 2, 4)))
 
 
 def _pass_grids(problem: Problem, split: Split) -> Iterator[tuple[int, int]]:
