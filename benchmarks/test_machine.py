@@ -22,6 +22,7 @@ import pytest
 from gscn_sim import load_config, simulate
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.base import PeTiming
+from gscn_sim.mapping.deal import deal_order
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
 from gscn_sim.run.pipeline import costs_later, plan_phase
@@ -62,7 +63,8 @@ def test_products_a_second(row: dict[str, str], benchmark: Any) -> None:
     problem = make_problem(shape, Phase.FORWARD, 1)
     operands = make_operands(layer, problem)
     plan = plan_phase(layer, problem, operands, config)
-    costs = costs_later(plan, operands, view(PeTiming, config), config.policy.load_balance)
+    order = deal_order(plan, operands, config.policy.load_balance)
+    costs = costs_later(plan, operands, order, view(PeTiming, config))
     benchmark.pedantic(costs.result, rounds=5, warmup_rounds=1)
     products = int(row["useful_products"])
     per_second = products / benchmark.stats.stats.min
@@ -82,7 +84,8 @@ def test_what_rules_cost_the_simulator(phase: str, preset: str, benchmark: Any) 
     problem = make_problem(layer.shape, Phase(phase), 16)
     operands = make_operands(layer, problem)
     plan = plan_phase(layer, problem, operands, config)
-    costs = costs_later(plan, operands, view(PeTiming, config), config.policy.load_balance)
+    order = deal_order(plan, operands, config.policy.load_balance)
+    costs = costs_later(plan, operands, order, view(PeTiming, config))
     benchmark.pedantic(costs.result, rounds=3, warmup_rounds=1)
 
 

@@ -33,7 +33,8 @@ def costs_in_order(plan: Plan, operands: Operands, config: Config) -> BlockCosts
     """What the blocks of a plan cost if channels keep their order."""
     operands = dataflow(plan.dataflow).operands(operands)
     timing = view(PeTiming, config)
-    return costs_later(plan, operands, timing, "static").result()
+    order = deal_order(plan, operands, "static")
+    return costs_later(plan, operands, order, timing).result()
 
 
 def in_dealt_order(

@@ -223,6 +223,11 @@ class PolicyConfig:
         True, "with overlap: a delta that fits the global buffer is read once for dgrad and wgrad"
     )
 
+    knowledge: str = choice(
+        "oracle", "by which masks mappings are chosen and work is dealt: these, those of the "
+        "iteration before, or any of these densities", "shape", "previous", "oracle",
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         check_fields(self, "policy")
 

@@ -89,7 +89,9 @@ def _next(turn: int, step: int, parts: int) -> tuple[int, int]:
     return turn, -step
 
 
-def deal_units(plan: Plan, operands: Operands, load_balance: str) -> Dealt:
+def deal_units(
+    plan: Plan, operands: Operands, load_balance: str, samples: int | None = None
+) -> Dealt:
     """How often each PE split runs each recorded sample's tile, where outputs are summed.
 
     A *unit* is one tile of one sample; which PE takes it does not matter, as the partial sums of
@@ -98,10 +100,11 @@ def deal_units(plan: Plan, operands: Operands, load_balance: str) -> Dealt:
     compressor of each operand knows: gradients in the tile times activations in its window. With
     ``static`` sample n goes to sample split n modulo their number, and each tile to its own PE.
     A batch that repeats its samples so often that every split could run every unit once deals those
-    rounds evenly, and only the rest by work.
+    rounds evenly, and only the rest by work. ``samples``: recorded ones to deal, by default those
+    of ``operands``, which need not be what will run.
     """
     problem = plan.problem
-    recorded, batch = operands.samples, problem.batch_size
+    recorded, batch = samples or operands.samples, problem.batch_size
     grid = plan.rows * plan.cols
     passes = plan.passes[0] * plan.passes[1]
     splits = plan.samples * grid
@@ -120,7 +123,7 @@ def deal_units(plan: Plan, operands: Operands, load_balance: str) -> Dealt:
     times += batch // period
     rest = range(batch // period * period, batch)
     work = unit_work(plan, operands).tolist()
-    units = [(work[n % recorded][t], n, t) for n in rest for t in range(grid * passes)]
+    units = [(work[n % recorded % len(work)][t], n, t) for n in rest for t in range(grid * passes)]
     loads = [(0, split) for split in range(splits)]
     for size, n, tile in sorted(units, key=lambda unit: (-unit[0], unit[1:])):
         load, taker = heapq.heappop(loads)

@@ -23,7 +23,7 @@ from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL, WAIT_CYCLES
 from gscn_sim.mapping.choose import shortlist
 from gscn_sim.mapping.counts import Counts
-from gscn_sim.mapping.deal import Dealt, deal_order, deal_units
+from gscn_sim.mapping.deal import ChannelOrder, Dealt, deal_order, deal_units
 from gscn_sim.mapping.estimate import EstimatedMachine
 from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.mapping.plan import Plan
@@ -32,6 +32,7 @@ from gscn_sim.problem.operands import Operands, count_useful, make_operands
 from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.decide import fastest, without_banks
+from gscn_sim.run.knowledge import known_operands
 from gscn_sim.schedule.make import make_schedule
 from gscn_sim.schedule.model import Movement, Schedule
 from gscn_sim.stages import Caller, Later, call
@@ -56,19 +57,29 @@ class PreparedPhase:
 
 
 def prepare_phase(
-    layer: Layer, phase: Phase, config: Config, batch_size: int, caller: Caller = call
+    layer: Layer,
+    phase: Phase,
+    config: Config,
+    batch_size: int,
+    caller: Caller = call,
+    before: Layer | None = None,
 ) -> PreparedPhase:
-    """Plan a layer-phase, run its kernels, and lay out its schedule."""
+    """Plan a layer-phase, run its kernels, and lay out its schedule.
+
+    ``before``: the layer's record of an earlier iteration, for ``policy.knowledge = "previous"``.
+    """
     problem = make_problem(layer.shape, phase, batch_size)
     operands = caller(make_operands, layer, problem)
-    plan = plan_phase(layer, problem, operands, config, caller)
+    known = known_operands(config.policy.knowledge, problem, operands, before, caller)
+    plan = plan_phase(layer, problem, known, config, caller)
     flow = dataflow(plan.dataflow)
-    operands = flow.operands(operands)
+    operands, known = flow.operands(operands), flow.operands(known)
     load_balance = config.policy.load_balance
     dealt = None
     if problem.is_reduction:
-        dealt = Later(caller, deal_units, (plan, operands, load_balance))
-    costs = costs_later(plan, operands, view(PeTiming, config), load_balance, caller)
+        dealt = Later(caller, deal_units, (plan, known, load_balance, operands.samples))
+    order = deal_order(plan, known, load_balance)
+    costs = costs_later(plan, operands, order, view(PeTiming, config), caller)
     schedule = caller(_schedule, plan, costs, view(Movement, config), dealt, flow.shares_inputs)
     return PreparedPhase(
         problem=problem,
@@ -103,10 +114,13 @@ def plan_phase(
 
 
 def costs_later(
-    plan: Plan, operands: Operands, timing: PeTiming, load_balance: str, caller: Caller = call
+    plan: Plan,
+    operands: Operands,
+    order: ChannelOrder,
+    timing: PeTiming,
+    caller: Caller = call,
 ) -> Later[BlockCosts]:
-    """What the plan's blocks cost, their channels dealt to PEs."""
-    order = deal_order(plan, operands, load_balance)
+    """What the plan's blocks cost, their channels dealt to PEs in ``order``."""
     flow = dataflow(plan.dataflow)
     arguments = (flow, plan.of_one_sample, operands, order, timing)
     return Later(caller, block_costs, arguments, keep=flow.is_ours)

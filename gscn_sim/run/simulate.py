@@ -203,21 +203,24 @@ def _prepare_ahead(
     does. Only the layers in flight are in memory. A dense phase of a shape that came before needs
     no preparation, unless ``every_phase`` is to run (for a timeline).
     """
+    from gscn_sim.run.knowledge import EarlierRecords
     from gscn_sim.run.pipeline import prepare_phase
 
+    earlier = EarlierRecords()
     waiting: deque[tuple[Layer, Phase, Future[PreparedPhase] | None]] = deque()
     seen: set[object] = set()
     for done, layer in enumerate(trace.layers):
         if progress:
             progress(done, len(trace.layers), layer.name)
         batch = batch_size or trace.batch_of(layer)
+        before = earlier.before(layer)
         for phase in phases:
             if phase not in layer.phases():
                 continue
             key = _dense_key(layer, phase)
             future = None
             if not phase.is_pre_phase or key not in seen or every_phase:
-                future = pool.submit(prepare_phase, layer, phase, config, batch, cache)
+                future = pool.submit(prepare_phase, layer, phase, config, batch, cache, before)
             seen.add(key)
             waiting.append((layer, phase, future))
             if len(waiting) > LOOK_AHEAD:

@@ -241,7 +241,6 @@ def test_both_sides_do_the_same_work(study: Study) -> None:
     assert without.gscn_seconds == summary_row(run, "backward")["seconds"]
     step = study.step(study.trace("resnet34_q10"))
     assert predicted.gscn_seconds == measured.gscn_seconds == step.seconds("gscn", "backward")
-    assert predicted.gscn_seconds > convolutions.gscn_seconds  # the addition is in it
     assert predicted.gpu_seconds == step.seconds("gpu", "backward")
     assert measured.gpu_seconds == pytest.approx(0.0346028)
     # VGG-16 is traced with batch-norm and was measured without: not the same work.
