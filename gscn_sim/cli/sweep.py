@@ -80,8 +80,14 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 )
 @click.option("-j", "--workers", type=click.IntRange(min=1, max=1024), help="Default: all cores.")
 @click.option("--retry-failed", is_flag=True, help="Run points again that failed before.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say how many points there are, what the constraints reject, and about how long "
+    "it takes, from a few points that are tried. Keeps nothing.",
+)
 @cache_option
-@click.option("-o", "--output", "folder", metavar="DIR", required=True)
+@click.option("-o", "--output", "folder", metavar="DIR", help="Required but for --dry-run.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def sweep(
     traces: tuple[str, ...],
@@ -100,11 +106,13 @@ def sweep(
     scheduler: str,
     workers: int | None,
     retry_failed: bool,
+    dry_run: bool,
     cache: str | None,
-    folder: str,
+    folder: str | None,
     quiet: bool,
 ) -> None:
     """Simulate every design of a space on every TRACE; the same command resumes."""
+    from gscn_sim.cli.preview import show_preview
     from gscn_sim.files import make_folder
     from gscn_sim.gpu.device import load_device
     from gscn_sim.run.memo import open_cache
@@ -113,6 +121,8 @@ def sweep(
     from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.store import FILE_NAME
 
+    if folder is None and not dry_run:
+        raise click.UsageError("Missing option '-o' / '--output'; only --dry-run needs none.")
     space, paths, batches = read_plan(space_file, params, constraints, source, assignments)
     loaded = load_traces([*traces, *paths])
     device, gpu_model = read_gpu(gpu)
@@ -131,8 +141,11 @@ def sweep(
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
     )
-    out = make_folder(folder)
     processes = workers or len(os.sched_getaffinity(0))
+    if folder is None or dry_run:
+        show_preview(plan, folder, workers=processes, minutes=minutes, retry_failed=retry_failed)
+        return
+    out = make_folder(folder)
     open_cache(cache)  # a folder that is refused is found out before any point runs
     evaluation = Evaluation(cache=cache)
 

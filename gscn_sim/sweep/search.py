@@ -119,13 +119,13 @@ class RandomSearch:
         self.space, self.budget, self.seed = space, budget, seed
 
     def batches(self) -> Iterator[Iterable[Design]]:
-        yield itertools.islice(_allowed(self.space, self._points(), FRUITLESS), self.budget)
+        yield itertools.islice(_allowed(self.space, self.points(), FRUITLESS), self.budget)
 
     def tell(self, scores: Scores) -> None:
         return
 
-    def _points(self) -> Iterator[Params]:
-        """Distinct points; ends when a long stretch brings no new one."""
+    def points(self) -> Iterator[Params]:
+        """Distinct points, before constraints; ends when a long stretch brings no new one."""
         from scipy.stats import qmc
 
         axes = self.space.axes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from importlib.resources import files
 
 import pandas as pd
@@ -45,6 +46,39 @@ def test_the_same_command_resumes_and_writes_the_same_table(invoke, toy_trace, s
         "pe.accumulator_banks",
         "array.clock_ghz",
     ]
+
+
+def test_a_dry_run_keeps_nothing(invoke, toy_trace, tmp_path):
+    words = (*AXES, *COMMON, "--constraint", "pe.accumulator_banks > 8", "--dry-run")
+    cache = ("--cache", tmp_path / "cache")
+    result = invoke("sweep", toy_trace, *words, *cache)
+    assert result.exit_code == 0, result.stderr
+    assert "4 combinations, 2 rejected" in result.stdout
+    assert re.search(r"^pe.accumulator_banks > 8 +2 +2$", result.stdout, re.MULTILINE)
+    assert "2 designs on one trace and batch: 2 points" in result.stdout
+    assert "by 1 worker: " in result.stdout
+    assert "(2 tried here)" in result.stdout
+    folder = ("-o", tmp_path / "out")
+    assert invoke("sweep", toy_trace, *words, *cache, *folder).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.npz"]
+
+
+def test_a_dry_run_knows_what_is_there(invoke, toy_trace, swept):
+    before = {path.name: path.read_bytes() for path in swept.iterdir()}
+    result = invoke("sweep", toy_trace, *AXES, *COMMON, "--dry-run", "-o", swept)
+    assert "4 of 4 points looked at are there already" in result.stdout
+    assert "nothing is left to simulate" in result.stdout
+    assert {path.name: path.read_bytes() for path in swept.iterdir()} == before
+
+
+def test_a_dry_run_of_nothing_is_one_line(invoke, toy_trace):
+    words = ("--constraint", "num_pes > 4", "--dry-run")
+    result = invoke("sweep", toy_trace, *AXES, *COMMON, *words)
+    assert result.exit_code == 2
+    assert result.stderr == "error: no design meets the constraints\n"
+    result = invoke("sweep", toy_trace, *AXES, *COMMON)
+    assert result.exit_code == 2
+    assert "Missing option '-o' / '--output'; only --dry-run needs none." in result.stderr
 
 
 def test_answers(invoke, swept, tmp_path):
