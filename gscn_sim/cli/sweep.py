@@ -69,7 +69,13 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
     show_default=True,
 )
 @click.option("--budget", metavar="N|MINmin", help="Designs at most, or minutes, as 30min.")
-@click.option("--objective", default=OBJECTIVES, show_default=True, help="What a search improves.")
+@click.option(
+    "--objective",
+    default=OBJECTIVES,
+    show_default=True,
+    help="What a search improves: metrics, or expressions of them as 'energy_j * seconds', each "
+    "with :max or :min after it where that is not clear.",
+)
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
 @click.option(
     "--scheduler",
@@ -118,7 +124,6 @@ def sweep(
     from gscn_sim.run.memo import open_cache
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
     from gscn_sim.sweep.schedulers import open_scheduler
-    from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.store import FILE_NAME
 
     if folder is None and not dry_run:
@@ -137,7 +142,7 @@ def sweep(
             gpu_model=gpu_model,
         ),
         search=search,
-        objectives=parse_objectives(objective, METRICS),
+        objectives=parse_objectives(objective),
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
     )

@@ -12,6 +12,7 @@ from typing import Any
 from gscn_sim.results.provenance import code_digest, versions
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.evaluate import Evaluate, Evaluation
+from gscn_sim.sweep.metrics import metric_value
 from gscn_sim.sweep.points import Point, Setting, Workload
 from gscn_sim.sweep.schedulers import InProcess, Processes, Scheduler
 from gscn_sim.sweep.search import Design, Objective, make_search
@@ -217,7 +218,7 @@ class _Batch:
     def _score(self, rows: Sequence[dict[str, Any] | None]) -> Sequence[float] | None:
         scores = []
         for objective in self.plan.objectives:
-            values = [row[objective.metric] if row else None for row in rows]
+            values = [metric_value(objective.metric, row) if row else None for row in rows]
             numbers = [v for v in values if v is not None and v > 0 and math.isfinite(v)]
             if len(numbers) < len(values):
                 return None

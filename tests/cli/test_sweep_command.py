@@ -81,6 +81,39 @@ def test_a_dry_run_of_nothing_is_one_line(invoke, toy_trace):
     assert "Missing option '-o' / '--output'; only --dry-run needs none." in result.stderr
 
 
+def test_metrics_by_expression(invoke, swept, tmp_path):
+    table = pd.read_csv(swept / "sweep.csv")
+    product = table["energy_j"] * table["seconds"]
+    for metric in ("energy_j * seconds", "edp_js"):
+        rows = json.loads(invoke("best", swept, "--metric", metric, "--format", "json").stdout)
+        assert [row[metric] for row in rows] == pytest.approx(sorted(product))
+        assert invoke("best", swept, "--metric", metric).exit_code == 0
+        assert invoke("sensitivity", swept, "--metric", metric).exit_code == 0
+    words = ("--objective", "edp_js,max(area_mm2, 1)", "--format", "csv")
+    front = pd.read_csv(io.StringIO(invoke("pareto", swept, *words).stdout))
+    assert front["edp_js"].min() == pytest.approx(product.min())
+    plot = ("-x", "area_mm2 * seconds", "-y", "speedup / area_mm2", "-o", tmp_path / "a.svg")
+    assert invoke("plot", swept, *plot).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["best", "sensitivity"])
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("energy_j *", "cannot be evaluated"),
+        ("energy_j * beauty", "unknown name 'beauty'; there are cycles, seconds, "),
+        ("speedup > 2", "must be a number"),
+        ("pe.accumulator_banks * 2", "cannot be evaluated"),
+        ("speedup / (area_mm2 - area_mm2)", "no point has a value of"),
+    ],
+)
+def test_a_metric_that_does_not_parse_is_one_line(invoke, swept, command, metric, message):
+    result = invoke(command, swept, "--metric", metric)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_answers(invoke, swept, tmp_path):
     for command in ("pareto", "best", "sensitivity", "export"):
         result = invoke(command, swept)
@@ -179,7 +212,7 @@ def test_bad_stores_and_questions_are_one_line(invoke, swept, tmp_path):
         (("best", swept, "--metric", "beauty"), "must be one of"),
         (("best", swept, "--where", "nonsense >"), "--where 'nonsense >': cannot be evaluated"),
         (("pareto", swept, "--where", "speedup < 0"), "no finished point meets"),
-        (("sensitivity", swept, "--metric", "area"), "metric must be one of"),
+        (("sensitivity", swept, "--metric", "area"), "metric 'area' must be one of"),
         (("export", swept, "--sweep", "9"), "no sweep 9"),
         (("export", swept, "-o", "t.xlsx"), "must end in .csv"),
     ):
