@@ -12,6 +12,7 @@ COMMANDS = {
         "Add up whole steps over a training run, by epoch.",
     ),
     "limits": ("gscn_sim.cli.limits:limits", "Show what each limit of the machine costs a run."),
+    "compare": ("gscn_sim.cli.compare:compare", "Compare two designs or runs, by layer and cause."),
     "trace": ("gscn_sim.cli.trace:trace", "Look at, check and make traces."),
     "config": ("gscn_sim.cli.config:config", "List designs and show their full configuration."),
     "gpu": ("gscn_sim.cli.gpu:gpu", "Predict a GPU's times for a table of layers."),

@@ -52,10 +52,9 @@ def pareto(
     """Show the designs that no other beats in every objective."""
     from gscn_sim.sweep import pareto as pareto_of
     from gscn_sim.sweep import parse_objectives, sweep_table
-    from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.table import axis_names
 
-    objectives = parse_objectives(objective, METRICS)
+    objectives = parse_objectives(objective)
     frame = sweep_table(path, number)
     front = pareto_of(frame, objectives, where)
     metrics = [o.metric for o in objectives]
@@ -71,7 +70,13 @@ def pareto(
 
 @click.command()
 @store_options
-@click.option("--metric", default="speedup", show_default=True, help="NAME, NAME:max or NAME:min.")
+@click.option(
+    "--metric",
+    default="speedup",
+    show_default=True,
+    help="A metric's name, or an expression as 'energy_j * seconds'; :max or :min after it says "
+    "what is best.",
+)
 @click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option(
     "--save-config",
@@ -93,9 +98,8 @@ def best(
     from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best as best_of
     from gscn_sim.sweep import parse_objectives, sweep_table
-    from gscn_sim.sweep.schema import METRICS
 
-    objectives = parse_objectives(metric, METRICS)
+    objectives = parse_objectives(metric)
     if len(objectives) > 1:
         raise GscnError(f"--metric must be one metric, got {metric!r}; pareto takes several")
     top = best_of(sweep_table(path, number), objectives[0], count, where)

@@ -69,7 +69,13 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
     show_default=True,
 )
 @click.option("--budget", metavar="N|MINmin", help="Designs at most, or minutes, as 30min.")
-@click.option("--objective", default=OBJECTIVES, show_default=True, help="What a search improves.")
+@click.option(
+    "--objective",
+    default=OBJECTIVES,
+    show_default=True,
+    help="What a search improves: metrics, or expressions of them as 'energy_j * seconds', each "
+    "with :max or :min after it where that is not clear.",
+)
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
 @click.option(
     "--scheduler",
@@ -80,8 +86,14 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 )
 @click.option("-j", "--workers", type=click.IntRange(min=1, max=1024), help="Default: all cores.")
 @click.option("--retry-failed", is_flag=True, help="Run points again that failed before.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say how many points there are, what the constraints reject, and about how long "
+    "it takes, from a few points that are tried. Keeps nothing.",
+)
 @cache_option
-@click.option("-o", "--output", "folder", metavar="DIR", required=True)
+@click.option("-o", "--output", "folder", metavar="DIR", help="Required but for --dry-run.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 def sweep(
     traces: tuple[str, ...],
@@ -100,19 +112,22 @@ def sweep(
     scheduler: str,
     workers: int | None,
     retry_failed: bool,
+    dry_run: bool,
     cache: str | None,
-    folder: str,
+    folder: str | None,
     quiet: bool,
 ) -> None:
     """Simulate every design of a space on every TRACE; the same command resumes."""
+    from gscn_sim.cli.preview import show_preview
     from gscn_sim.files import make_folder
     from gscn_sim.gpu.device import load_device
     from gscn_sim.run.memo import open_cache
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
     from gscn_sim.sweep.schedulers import open_scheduler
-    from gscn_sim.sweep.schema import METRICS
     from gscn_sim.sweep.store import FILE_NAME
 
+    if folder is None and not dry_run:
+        raise click.UsageError("Missing option '-o' / '--output'; only --dry-run needs none.")
     space, paths, batches = read_plan(space_file, params, constraints, source, assignments)
     loaded = load_traces([*traces, *paths])
     device, gpu_model = read_gpu(gpu)
@@ -127,12 +142,15 @@ def sweep(
             gpu_model=gpu_model,
         ),
         search=search,
-        objectives=parse_objectives(objective, METRICS),
+        objectives=parse_objectives(objective),
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
     )
-    out = make_folder(folder)
     processes = workers or len(os.sched_getaffinity(0))
+    if folder is None or dry_run:
+        show_preview(plan, folder, workers=processes, minutes=minutes, retry_failed=retry_failed)
+        return
+    out = make_folder(folder)
     open_cache(cache)  # a folder that is refused is found out before any point runs
     evaluation = Evaluation(cache=cache)
 

@@ -150,11 +150,11 @@ def draw_slots(axes: Axes, run: RunSource) -> None:
 def draw_pareto(axes: Axes, sweep: SweepSource, x_metric: str, y_metric: str) -> None:
     """All designs, and those that no other beats in the two metrics."""
     from gscn_sim.sweep import pareto, parse_objectives
-    from gscn_sim.sweep.schema import METRICS
+    from gscn_sim.sweep.metrics import with_metrics
     from gscn_sim.sweep.table import finished
 
-    objectives = parse_objectives(f"{x_metric},{y_metric}", METRICS)
-    done = finished(sweep.table)
+    objectives = parse_objectives(f"{x_metric},{y_metric}")
+    done = with_metrics(finished(sweep.table), [objective.metric for objective in objectives])
     across, up = metric_factor(x_metric), metric_factor(y_metric)
     places = done[x_metric] * across, done[y_metric] * up
     axes.scatter(*places, s=8, alpha=0.4, color="#0072b2", label="designs")

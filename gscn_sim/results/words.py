@@ -17,6 +17,8 @@ COLUMNS = {
     "dense_seconds": ("dense array", "ms", 1e3, ""),
     "backward_seconds": ("backward", "ms", 1e3, ""),
     "energy_j": ("energy", "mJ", 1e3, ""),
+    "edp_js": ("energy x delay", "mJ ms", 1e6, ""),
+    "ed2p_js2": ("energy x delay^2", "mJ ms2", 1e9, ""),
     "energy_dram_j": ("DRAM energy", "mJ", 1e3, ""),
     "area_mm2": ("area", "mm2", 1.0, ""),
     "on_chip_bytes": ("on chip", "MB", 1e-6, ""),
@@ -33,7 +35,9 @@ TIME_UNITS = (("s", 1.0), ("ms", 1e3), ("\N{MICRO SIGN}s", 1e6), ("ns", 1e9))
 
 def metric_words(name: str) -> str:
     """A column in words: ``speedup`` is a speed-up."""
-    return COLUMNS[name][0] if name in COLUMNS else name.replace("_", " ")
+    if name in COLUMNS:
+        return COLUMNS[name][0]
+    return name.replace("_", " ") if name.isidentifier() else name
 
 
 def metric_title(name: str) -> str:

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gscn_sim.sweep.errors import SpaceError
+from gscn_sim.sweep.metrics import with_metrics
 from gscn_sim.sweep.search import Objective
-from gscn_sim.sweep.table import axis_names, check_metric, finished
+from gscn_sim.sweep.table import axis_names, finished
 
 SMALLEST_REST = 0.0005
 SHARE_DECIMALS = 12  # beyond them it is rounding of sums
@@ -27,10 +28,8 @@ def pareto(
 
     Two designs with equal values stay both. Points without a value are left out.
     """
-    done = finished(frame, where)
-    for objective in objectives:
-        check_metric(done, objective.metric)
     metrics = [objective.metric for objective in objectives]
+    done = with_metrics(finished(frame, where), metrics)
     done = done.dropna(subset=metrics)
     signs = np.array([-1.0 if objective.maximize else 1.0 for objective in objectives])
     kept = []
@@ -52,8 +51,7 @@ def best(
     Raises:
         SpaceError: the metric is unknown or has no values.
     """
-    done = finished(frame, where)
-    check_metric(done, objective.metric)
+    done = with_metrics(finished(frame, where), [objective.metric])
     labels = done["network"] + "/" + done["batch_size"].astype(str)
     table = done.assign(_label=labels).pivot_table(
         index=["sweep", "config_digest"], columns="_label", values=objective.metric, sort=False
@@ -64,7 +62,7 @@ def best(
     score = np.exp(np.log(table).mean(axis=1)) if (table > 0).all(axis=None) else table.mean(axis=1)
     order = score.sort_values(ascending=not objective.maximize, kind="stable").index[:count]
     first = done.drop_duplicates(["sweep", "config_digest"]).set_index(["sweep", "config_digest"])
-    axes = [name for name in axis_names(done) if name not in WORKLOAD]
+    axes = [name for name in axis_names(frame.loc[done.index]) if name not in WORKLOAD]
     facts = ["limited_by", "area_mm2", "on_chip_bytes", "total_multipliers"]
     facts = [name for name in facts if name != objective.metric]
     each = table.add_prefix(f"{objective.metric}[").add_suffix("]")
@@ -89,10 +87,8 @@ def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> p
     Raises:
         SpaceError: the metric is unknown, or no axis takes more than one value.
     """
-    done = finished(frame, where)
-    check_metric(done, metric)
-    done = done.dropna(subset=[metric])
-    axes = axis_names(done)
+    done = with_metrics(finished(frame, where), [metric]).dropna(subset=[metric])
+    axes = axis_names(frame.loc[done.index])
     if not axes:
         raise SpaceError("every axis has one value only: nothing to compare")
     total = float(done[metric].var(ddof=0))
@@ -145,8 +141,8 @@ def overlap_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> 
 
     They do where axes vary together: in a search, a grid that was cut short, or with failed points.
     """
-    done = finished(frame, where).dropna(subset=[metric])
-    axes = axis_names(done)
+    done = with_metrics(finished(frame, where), [metric]).dropna(subset=[metric])
+    axes = axis_names(frame.loc[done.index])
     points = done.groupby(axes).size()
     combinations = math.prod(done[name].nunique() for name in axes)
     if len(points) == combinations and points.nunique() == 1:

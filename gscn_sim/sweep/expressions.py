@@ -13,7 +13,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -151,47 +151,67 @@ class Expression:
         Raises:
             SpaceError: it is no expression, or names something that a design does not have.
         """
-        try:
-            from simpleeval import InvalidExpression, SimpleEval  # type: ignore[import-untyped]
-        except ImportError:
-            raise SpaceError(
-                "constraints and derived keys need simpleeval (pip install 'gscn-sim[search]')"
-            ) from None
 
         def lookup(node: Any) -> Any:
             if node.id in _PROPERTIES:
                 return _PROPERTIES[node.id](config)
             return getattr(config, node.id)
 
-        evaluator = SimpleEval(operators=_OPERATORS, functions=FUNCTIONS, names=lookup)
-        try:
-            return evaluator.eval(self.text, previously_parsed=_parsed(self.text))
-        except (InvalidExpression, *_ERRORS) as error:
-            if isinstance(error, SpaceError):
-                raise
-            why = one_line(error)[:200] or type(error).__name__
-            raise SpaceError(f"{_shown(self.text)}: cannot be evaluated: {why}") from None
+        return _evaluated(self.text, None, lookup)
+
+
+def formula_value(text: str, known: tuple[str, ...], values: Mapping[str, float]) -> Any:
+    """The value of an expression over these names and nothing else.
+
+    Raises:
+        SpaceError: it is no such expression.
+        ArithmeticError: it has no value for these numbers, as where it divides by 0.
+    """
+    try:
+        return _evaluated(text, known, lambda node: values[node.id])
+    except SpaceError as error:
+        if isinstance(error.__context__, ZeroDivisionError | OverflowError | ValueError):
+            raise ArithmeticError(str(error)) from None
+        raise
+
+
+def _evaluated(text: str, known: tuple[str, ...] | None, lookup: Callable[[Any], Any]) -> Any:
+    try:
+        from simpleeval import InvalidExpression, SimpleEval  # type: ignore[import-untyped]
+    except ImportError:
+        raise SpaceError("expressions need simpleeval (pip install 'gscn-sim[search]')") from None
+    evaluator = SimpleEval(operators=_OPERATORS, functions=FUNCTIONS, names=lookup)
+    try:
+        return evaluator.eval(text, previously_parsed=_parsed(text, known))
+    except (InvalidExpression, *_ERRORS) as error:
+        if isinstance(error, SpaceError):
+            raise
+        why = one_line(error)[:200] or type(error).__name__
+        raise SpaceError(f"{_shown(text)}: cannot be evaluated: {why}") from None
 
 
 @functools.lru_cache(maxsize=256)
-def _parsed(text: str) -> ast.expr:
+def _parsed(text: str, known: tuple[str, ...] | None = None) -> ast.expr:
     """What an expression consists of, checked.
 
     Raises:
-        SpaceError: it is too long, or names something that a design does not have.
+        SpaceError: it is too long, or names something other than ``known`` (None: what a design
+            has).
         SyntaxError, ValueError, RecursionError, MemoryError: it is no expression.
     """
     if len(text) > MAX_LENGTH:
         raise SpaceError(f"{_shown(text)}: must be at most {MAX_LENGTH} characters, is {len(text)}")
     tree = ast.parse(_QUANTITY.sub(_plain_number, text.strip()), mode="eval")
     for node in ast.walk(tree):
-        _check(node, text)
+        _check(node, text, known)
     return tree.body
 
 
-def _check(node: ast.AST, text: str) -> None:
+def _check(node: ast.AST, text: str, known: tuple[str, ...] | None) -> None:
     match node:
-        case ast.Attribute(value=ast.Name(id=section), attr=key) if section in _SECTIONS:
+        case ast.Attribute(value=ast.Name(id=section), attr=key) if (
+            known is None and section in _SECTIONS
+        ):
             if key not in _KEYS[section]:
                 raise SyntaxError(f"{section} has no key {key!r:.40}")
         case ast.Call(func=ast.Name(id=name), keywords=[]) if name in FUNCTIONS:
@@ -200,10 +220,10 @@ def _check(node: ast.AST, text: str) -> None:
             if not isinstance(value, str):
                 _bounded(value)
         case ast.Name(id=name):
-            if name not in (*_PROPERTIES, *_SECTIONS, *FUNCTIONS):
-                raise SpaceError(
-                    f"{_shown(text)}: unknown name {name!r:.40}; there are {', '.join(names())}"
-                )
+            allowed = (*_PROPERTIES, *_SECTIONS) if known is None else known
+            if name not in (*allowed, *FUNCTIONS):
+                there = ", ".join(names() if known is None else known)
+                raise SpaceError(f"{_shown(text)}: unknown name {name!r:.40}; there are {there}")
         case ast.operator() | ast.unaryop() | ast.boolop() | ast.cmpop():
             if not isinstance(node, ast.And | ast.Or) and type(node) not in _OPERATORS:
                 raise SyntaxError(f"no operator {type(node).__name__}")

@@ -12,6 +12,7 @@ from typing import Any
 from gscn_sim.results.provenance import code_digest, versions
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.evaluate import Evaluate, Evaluation
+from gscn_sim.sweep.metrics import metric_value
 from gscn_sim.sweep.points import Point, Setting, Workload
 from gscn_sim.sweep.schedulers import InProcess, Processes, Scheduler
 from gscn_sim.sweep.search import Design, Objective, make_search
@@ -102,7 +103,7 @@ class _Tally:
         if not left:
             return
         pace = (time.monotonic() - self.started) / ran
-        self.say(f"{pace:.2g} s a point: about {_minutes(pace * left)} for the other {left:,}")
+        self.say(f"{pace:.2g} s a point: about {in_words(pace * left)} for the other {left:,}")
 
 
 def run_sweep(
@@ -159,6 +160,19 @@ def run_sweep(
         return sweep
 
 
+def design_points(plan: Plan, design: Design) -> Iterator[Point]:
+    """The points of a design: one on each workload."""
+    for index, workload in enumerate(plan.workloads):
+        yield Point(
+            position=design.position * len(plan.workloads) + index,
+            params=design.params,
+            config=design.config,
+            workload=workload,
+            setting=plan.setting,
+            error=design.error,
+        )
+
+
 class _Batch:
     """Points that are proposed together: claimed, run or looked up, and scored."""
 
@@ -204,7 +218,7 @@ class _Batch:
     def _score(self, rows: Sequence[dict[str, Any] | None]) -> Sequence[float] | None:
         scores = []
         for objective in self.plan.objectives:
-            values = [row[objective.metric] if row else None for row in rows]
+            values = [metric_value(objective.metric, row) if row else None for row in rows]
             numbers = [v for v in values if v is not None and v > 0 and math.isfinite(v)]
             if len(numbers) < len(values):
                 return None
@@ -213,15 +227,7 @@ class _Batch:
 
     def _points(self, designs: Iterable[Design]) -> Iterator[Point]:
         for design in designs:
-            for index, workload in enumerate(self.plan.workloads):
-                point = Point(
-                    position=design.position * len(self.plan.workloads) + index,
-                    params=design.params,
-                    config=design.config,
-                    workload=workload,
-                    setting=self.plan.setting,
-                    error=design.error,
-                )
+            for point in design_points(self.plan, design):
                 if self.plan.search in ("nsga2", "tpe"):
                     self.points.append(point)
                 yield point
@@ -278,7 +284,8 @@ def _notices(store: Store, sweep: int, plan: Plan) -> Iterator[str]:
             )
 
 
-def _minutes(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A waiting time as people say it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -15,6 +15,7 @@ from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.sweep.axes import Choices, Range
 from gscn_sim.sweep.errors import SpaceError
+from gscn_sim.sweep.metrics import check_metric_name
 from gscn_sim.sweep.space import Params, Space
 
 if TYPE_CHECKING:
@@ -61,22 +62,36 @@ class Search(Protocol):
     def tell(self, scores: Scores) -> None: ...
 
 
-def parse_objectives(text: str, allowed: Sequence[str]) -> tuple[Objective, ...]:
-    """Read ``speedup,energy_j,area_mm2`` (each may end in ``:max`` or ``:min``).
+def parse_objectives(text: str) -> tuple[Objective, ...]:
+    """Read ``speedup,energy_j * seconds`` (each may end in ``:max`` or ``:min``).
+
+    Without that, more is better of what begins with the name of a metric of which more is better.
 
     Raises:
         SpaceError: an unknown metric or direction.
     """
     objectives = []
-    for part in text.split(","):
+    for part in _parts(text):
         metric, _, direction = part.strip().partition(":")
-        if metric not in allowed:
-            raise SpaceError(f"objective {metric!r} must be one of {', '.join(allowed)}")
+        metric, direction = metric.strip(), direction.strip()
+        check_metric_name(metric, "objective")
         if direction not in ("", "max", "min"):
             raise SpaceError(f"objective {metric}: direction must be max or min, not {direction!r}")
         maximize = direction == "max" or (not direction and metric.startswith(MAXIMIZED))
         objectives.append(Objective(metric=metric, maximize=maximize))
     return tuple(objectives)
+
+
+def _parts(text: str) -> list[str]:
+    """The text cut at its commas, but for those within brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def make_search(
@@ -119,13 +134,13 @@ class RandomSearch:
         self.space, self.budget, self.seed = space, budget, seed
 
     def batches(self) -> Iterator[Iterable[Design]]:
-        yield itertools.islice(_allowed(self.space, self._points(), FRUITLESS), self.budget)
+        yield itertools.islice(_allowed(self.space, self.points(), FRUITLESS), self.budget)
 
     def tell(self, scores: Scores) -> None:
         return
 
-    def _points(self) -> Iterator[Params]:
-        """Distinct points; ends when a long stretch brings no new one."""
+    def points(self) -> Iterator[Params]:
+        """Distinct points, before constraints; ends when a long stretch brings no new one."""
         from scipy.stats import qmc
 
         axes = self.space.axes

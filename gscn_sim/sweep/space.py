@@ -78,6 +78,10 @@ class Space:
         """Whether a design meets every constraint."""
         return all(_truth(expression, config) for expression in self.constraints)
 
+    def violations(self, config: Config) -> list[str]:
+        """The constraints, as written, that a design does not meet."""
+        return [e.text for e in self.constraints if not _truth(e, config)]
+
     def grid_size(self) -> int:
         """Combinations of all axes' values, before constraints.
 

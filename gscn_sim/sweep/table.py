@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import operator
 import warnings
 from dataclasses import replace
@@ -164,11 +163,3 @@ def finished(frame: pd.DataFrame, where: str | None = None) -> pd.DataFrame:
     if done.empty:
         raise SpaceError("no finished point" + (f" meets {where!r}" if where else ""))
     return done
-
-
-def check_metric(frame: pd.DataFrame, metric: str) -> None:
-    """Raise SpaceError unless a metric is a number that some point has."""
-    if metric not in METRICS:
-        raise SpaceError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
-    if not any(math.isfinite(value) for value in frame[metric]):
-        raise SpaceError(f"no point has a value of {metric}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from importlib.resources import files
 
 import pandas as pd
@@ -45,6 +46,72 @@ def test_the_same_command_resumes_and_writes_the_same_table(invoke, toy_trace, s
         "pe.accumulator_banks",
         "array.clock_ghz",
     ]
+
+
+def test_a_dry_run_keeps_nothing(invoke, toy_trace, tmp_path):
+    words = (*AXES, *COMMON, "--constraint", "pe.accumulator_banks > 8", "--dry-run")
+    cache = ("--cache", tmp_path / "cache")
+    result = invoke("sweep", toy_trace, *words, *cache)
+    assert result.exit_code == 0, result.stderr
+    assert "4 combinations, 2 rejected" in result.stdout
+    assert re.search(r"^pe.accumulator_banks > 8 +2 +2$", result.stdout, re.MULTILINE)
+    assert "2 designs on one trace and batch: 2 points" in result.stdout
+    assert "by 1 worker: " in result.stdout
+    assert "(2 tried here)" in result.stdout
+    folder = ("-o", tmp_path / "out")
+    assert invoke("sweep", toy_trace, *words, *cache, *folder).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.npz"]
+
+
+def test_a_dry_run_knows_what_is_there(invoke, toy_trace, swept):
+    before = {path.name: path.read_bytes() for path in swept.iterdir()}
+    result = invoke("sweep", toy_trace, *AXES, *COMMON, "--dry-run", "-o", swept)
+    assert "4 of 4 points looked at are there already" in result.stdout
+    assert "nothing is left to simulate" in result.stdout
+    assert {path.name: path.read_bytes() for path in swept.iterdir()} == before
+
+
+def test_a_dry_run_of_nothing_is_one_line(invoke, toy_trace):
+    words = ("--constraint", "num_pes > 4", "--dry-run")
+    result = invoke("sweep", toy_trace, *AXES, *COMMON, *words)
+    assert result.exit_code == 2
+    assert result.stderr == "error: no design meets the constraints\n"
+    result = invoke("sweep", toy_trace, *AXES, *COMMON)
+    assert result.exit_code == 2
+    assert "Missing option '-o' / '--output'; only --dry-run needs none." in result.stderr
+
+
+def test_metrics_by_expression(invoke, swept, tmp_path):
+    table = pd.read_csv(swept / "sweep.csv")
+    product = table["energy_j"] * table["seconds"]
+    for metric in ("energy_j * seconds", "edp_js"):
+        rows = json.loads(invoke("best", swept, "--metric", metric, "--format", "json").stdout)
+        assert [row[metric] for row in rows] == pytest.approx(sorted(product))
+        assert invoke("best", swept, "--metric", metric).exit_code == 0
+        assert invoke("sensitivity", swept, "--metric", metric).exit_code == 0
+    words = ("--objective", "edp_js,max(area_mm2, 1)", "--format", "csv")
+    front = pd.read_csv(io.StringIO(invoke("pareto", swept, *words).stdout))
+    assert front["edp_js"].min() == pytest.approx(product.min())
+    plot = ("-x", "area_mm2 * seconds", "-y", "speedup / area_mm2", "-o", tmp_path / "a.svg")
+    assert invoke("plot", swept, *plot).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["best", "sensitivity"])
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("energy_j *", "cannot be evaluated"),
+        ("energy_j * beauty", "unknown name 'beauty'; there are cycles, seconds, "),
+        ("speedup > 2", "must be a number"),
+        ("pe.accumulator_banks * 2", "cannot be evaluated"),
+        ("speedup / (area_mm2 - area_mm2)", "no point has a value of"),
+    ],
+)
+def test_a_metric_that_does_not_parse_is_one_line(invoke, swept, command, metric, message):
+    result = invoke(command, swept, "--metric", metric)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_answers(invoke, swept, tmp_path):
@@ -145,7 +212,7 @@ def test_bad_stores_and_questions_are_one_line(invoke, swept, tmp_path):
         (("best", swept, "--metric", "beauty"), "must be one of"),
         (("best", swept, "--where", "nonsense >"), "--where 'nonsense >': cannot be evaluated"),
         (("pareto", swept, "--where", "speedup < 0"), "no finished point meets"),
-        (("sensitivity", swept, "--metric", "area"), "metric must be one of"),
+        (("sensitivity", swept, "--metric", "area"), "metric 'area' must be one of"),
         (("export", swept, "--sweep", "9"), "no sweep 9"),
         (("export", swept, "-o", "t.xlsx"), "must end in .csv"),
     ):

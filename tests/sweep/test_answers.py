@@ -143,5 +143,5 @@ def test_nothing_to_answer():
         sensitivity(frame, "speedup")
     with pytest.raises(SpaceError, match="no finished point meets 'speedup > 5'"):
         best(frame, FAST, where="speedup > 5")
-    with pytest.raises(SpaceError, match="metric must be one of"):
+    with pytest.raises(SpaceError, match="metric 'beauty' must be one of"):
         sensitivity(frame, "beauty")
