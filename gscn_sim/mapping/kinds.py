@@ -36,9 +36,10 @@ class MappingSpace:
 class Split(NamedTuple):
     """PEs by samples, tile rows and tile columns, and how many are left for channels.
 
-    ``passes`` tells whether a PE's tile may be cut in time until several output channels fit;
-    ``channels`` whether the PEs left are shared out over channels; ``units`` whether tiles of
-    summed outputs are cut into more units than PEs, to be dealt evenly.
+    ``passes`` tells whether a PE's tile may be cut in time until several output channels fit, and
+    its accumulators left in part empty; ``channels`` whether the PEs left are shared out over
+    channels; ``units`` whether tiles of summed outputs are cut into more units than PEs, to be
+    dealt evenly.
     """
 
     kind: str

@@ -59,6 +59,7 @@ def _map_plans(
     most_outputs = min(space.group_outputs or problem.output_channels, problem.output_channels)
     own = ceil_div(problem.output_channels, outputs)
     wanted = min(own, 8)
+    may_choose = split.passes and not space.group_outputs
     last = 0
     for passes in _pass_grids(problem, split):
         rows, cols = split.rows * passes[0], split.cols * passes[1]
@@ -66,7 +67,7 @@ def _map_plans(
         block = min(space.accumulator_entries // held, most_outputs) if held else 0
         if block < 1 or block <= last:
             continue
-        for block_outputs in _block_sizes(own, block, space):
+        for block_outputs in _block_sizes(own, block) if may_choose else [block]:
             yield Plan(
                 problem=problem,
                 dataflow=dataflow.name,
@@ -86,13 +87,11 @@ def _map_plans(
             return
 
 
-def _block_sizes(own: int, most: int, space: MappingSpace) -> list[int]:
+def _block_sizes(own: int, most: int) -> list[int]:
     """Output channels of an accumulator group, of ``own`` a PE has and ``most`` that it can hold.
 
     As many as it can hold, in equal groups; and fewer, as the last group of all drains alone.
     """
-    if space.group_outputs:
-        return [most]
     rounds = ceil_div(own, most)
     return list(dict.fromkeys(ceil_div(own, each * rounds) for each in (1, 2, 4)))
 

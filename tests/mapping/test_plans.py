@@ -198,7 +198,7 @@ def test_auto_uses_the_machine_on_small_planes() -> None:
         plan = plan_of(layer, phase, load_config("gscn"), 16)
         assert plan.num_pes_used >= 160, plan.label
         estimated = r"mixed, best of \d+ by estimate \(\d+ cycles\)"
-        counted = r", best of \d+ with steps counted \(\d+ cycles\)" if phase == "wgrad" else ""
+        counted = r", best of \d+ with steps counted \(\d+ cycles\)"
         assert re.fullmatch(estimated + counted, plan.reason)
 
 
