@@ -18,6 +18,7 @@ from gscn_sim.problem.geometry import Problem
 
 SHORTLIST = 24  # plans of forward and dgrad that are estimated tile by tile
 TRIED = 3  # of these, whose steps are counted
+NEAR = 1.15  # times the best estimate; plans beyond are not tried
 SHORTLIST_EACH = 4  # of these with the same number of output-channel parts
 
 
@@ -63,7 +64,8 @@ def _rank_maps(
     estimates = [
         (map_cycles(plan, counts, machine), plan) for plan in _promising(plans, counts, machine)
     ]
-    return sorted(estimates, key=itemgetter(0))[:TRIED]
+    estimates = sorted(estimates, key=itemgetter(0))[:TRIED]
+    return [each for each in estimates if each[0] <= NEAR * estimates[0][0]]
 
 
 def _taken(plan: Plan, flows: dict[str, EstimatedDataflow], why: str) -> Plan:

@@ -26,6 +26,7 @@ from gscn_sim.mapping.plan import Plan
 
 MOST_PES = 0.75  # of the PEs that any plan uses
 TRIED = 6  # plans whose steps are counted
+NEAR = 1.5  # times the best estimate; plans beyond are not tried
 
 
 class EstimatedDataflow(MappedDataflow, Protocol):
@@ -93,6 +94,8 @@ def _best(plans: Sequence[Plan], cycles: SummedCycles, wanted: int) -> list[int]
     first_of_parts = {parts[i]: i for i in reversed(ranked)}
     differing = sorted(first_of_parts.values(), key=ranked.index)
     found: list[int] = []
-    for each in (differing, np.argsort(cycles.if_uneven, kind="stable").tolist()):
-        found += [i for i in each if i not in found][: wanted // 2]
+    uneven = np.argsort(cycles.if_uneven, kind="stable").tolist()
+    for each, estimates in ((differing, cycles.if_even), (uneven, cycles.if_uneven)):
+        near = [i for i in each if estimates[i] <= NEAR * estimates.min()]
+        found += [i for i in near if i not in found][: wanted // 2]
     return found
