@@ -149,15 +149,24 @@ class Plan:
 
         Those of one output split, or of all.
         """
+        by_split = self._output_ranges[group]
+        if split is not None:
+            return by_split.get(split, [])
+        return [each for ranges in by_split.values() for each in ranges]
+
+    @cached_property
+    def _output_ranges(self) -> list[dict[int, list[tuple[int, int]]]]:
+        """[convolution group] -> output split -> output channels of its accumulator groups."""
         per_output = self._channels_of_group[0]
-        found = []
-        for number in range(self.outputs) if split is None else (split,):
-            first, last = self.outputs_of(number)
-            low, high = max(first, group * per_output), min(last, (group + 1) * per_output)
-            found += [
-                (o0, min(o0 + self.block_outputs, high))
-                for o0 in range(low, high, self.block_outputs)
-            ]
+        found: list[dict[int, list[tuple[int, int]]]] = [{} for _ in range(self.problem.groups)]
+        for split in range(self.outputs):
+            first, last = self.outputs_of(split)
+            for group in self.groups_of(split):
+                low, high = max(first, group * per_output), min(last, (group + 1) * per_output)
+                found[group][split] = [
+                    (o0, min(o0 + self.block_outputs, high))
+                    for o0 in range(low, high, self.block_outputs)
+                ]
         return found
 
     @property

@@ -128,7 +128,7 @@ def _split(plan: Plan, split: int, row_of: Ints, is_resident: bool) -> _Split:
     in the order (convolution group, input range, output range).
     """
     kernel = plan.problem.output_plane[0] * plan.problem.output_plane[1]
-    ranges_of = [len(plan.output_ranges(group)) for group in range(plan.problem.groups)]
+    ranges_of = [len(plan.output_ranges(group)) for group in range(plan.groups_of(split).stop)]
     rows, held, again = [], [], []
     fills: list[FillKey] = []
     for group in plan.groups_of(split):
