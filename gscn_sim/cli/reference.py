@@ -38,7 +38,7 @@ SHARED_FROM = 3
 def reference() -> str:
     """The page, in Markdown."""
     sections: list[_Section] = []
-    with click.Context(main, info_name="gscn-sim") as context:
+    with click.Context(main, info_name="gscn-sim", **main.context_settings) as context:
         for name in COMMANDS:
             command = main.get_command(context, name)
             assert command is not None

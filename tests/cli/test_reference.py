@@ -25,7 +25,7 @@ def test_an_option_is_explained_once_and_named_by_every_command_that_has_it():
     sections = {part.split("`")[1]: part for part in page.split("\n## ")[1:] if part[0] == "`"}
     shared = page.split("\n## ")[1]
     assert "`--config NAME" in shared
-    with click.Context(main, info_name="gscn-sim") as context:
+    with click.Context(main, info_name="gscn-sim", **main.context_settings) as context:
         for name in ("run", "sweep", "best", "verify"):
             section = sections[f"gscn-sim {name}"]
             for parameter in main.get_command(context, name).get_params(context):
