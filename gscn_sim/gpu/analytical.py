@@ -16,7 +16,7 @@ def analytical(layers: Layers, phase: str, device: Device, c: Coefficients) -> E
     time_ms = np.full(len(layers), np.inf)
     algorithm = np.full(len(layers), "", dtype=object)
     bound = np.full(len(layers), "", dtype=object)
-    for candidate in families(device.library):
+    for candidate in families(device.kernel_library):
         rows = np.flatnonzero(candidate.applies(layers, phase, device))
         if not rows.size:
             continue

@@ -28,20 +28,22 @@ class Precision:
     A peak of 0 stands for that of the CUDA cores at boost clock.
     """
 
-    library: str
+    kernel_library: str
     peak_tflops: float = 0.0
     element_bytes: int = 4
 
     def __post_init__(self) -> None:
-        if self.library not in LIBRARIES:
-            raise GpuError(f"library must be one of {', '.join(LIBRARIES)}, got {self.library!r}")
+        if self.kernel_library not in LIBRARIES:
+            raise GpuError(
+                f"kernel_library must be one of {', '.join(LIBRARIES)}, got {self.kernel_library!r}"
+            )
         if not 0 <= self.peak_tflops < math.inf:
             raise GpuError(f"peak_tflops must be positive, or 0, got {self.peak_tflops}")
         if self.element_bytes not in (1, 2, 4, 8):
             raise GpuError(f"element_bytes must be 1, 2, 4 or 8, got {self.element_bytes}")
 
 
-OLDER = Precision(library="cudnn-5-to-7")
+OLDER = Precision(kernel_library="cudnn-5-to-7")
 """Devices without a table of precisions: fp32 on CUDA cores, by the algorithms of their time."""
 
 
@@ -95,9 +97,9 @@ class Device:
         return self.name if self.precision == FIRST_PRECISION else f"{self.name}:{self.precision}"
 
     @property
-    def library(self) -> str:
+    def kernel_library(self) -> str:
         """The library of algorithms it computes with."""
-        return self.precisions[self.precision].library
+        return self.precisions[self.precision].kernel_library
 
     @property
     def element_bytes(self) -> int:
@@ -107,7 +109,7 @@ class Device:
     @property
     def is_channels_first(self) -> bool:
         """Whether tensors lie in memory as NCHW: on CUDA cores; tensor cores take NHWC."""
-        return self.library != "cudnn-9-tensor"
+        return self.kernel_library != "cudnn-9-tensor"
 
     @property
     def lanes_per_ms(self) -> float:
@@ -225,7 +227,7 @@ def _precisions(tables: Any, where: str) -> dict[str, Precision]:
         found = {key: Precision(**values) for key, values in tables.items()}
     except (TypeError, AttributeError) as error:
         raise GpuError(
-            f"{where}: a precision has the keys library, peak_tflops, element_bytes; {error}"
+            f"{where}: a precision has the keys kernel_library, peak_tflops, element_bytes; {error}"
         ) from error
     if not found:
         raise GpuError(f"{where}: a device computes in at least one precision")

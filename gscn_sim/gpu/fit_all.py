@@ -66,7 +66,7 @@ def fit(
 
 
 def _source(device: Device) -> str:
-    older = device.library == "cudnn-5-to-7"
+    older = device.kernel_library == "cudnn-5-to-7"
     return "conv_layers_fp32.csv" if older else "h100_conv_layers.csv"
 
 

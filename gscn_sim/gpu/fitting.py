@@ -59,7 +59,7 @@ def fit_layers(
         GpuError: too few different shapes, or a pass without a time.
     """
     check_rows(device, table)
-    kind = LIBRARIES[device.library]
+    kind = LIBRARIES[device.kernel_library]
     coefficients = fit_coefficients(device, table, kind.typical())
     held_out = leave_one_shape_out(device, table, coefficients, progress)
     layers = checked_layers(table)
@@ -76,7 +76,7 @@ def fit_layers(
         bands["analytical"][name] = _band(measured / unseen)
         bands["roofline"][name] = _band(measured / roofline(layers, device).time_ms)
     fit = Fit(
-        library=device.library,
+        library=device.kernel_library,
         coefficients=coefficients,
         bands=bands,
         errors=errors,

@@ -146,7 +146,7 @@ def _device(path: Path, figures: Mapping[str, Any], modes: list[str]) -> Device:
     try:
         precisions = {
             mode: Precision(
-                library=LIBRARY[mode],
+                kernel_library=LIBRARY[mode],
                 peak_tflops=float(peaks[mode]),
                 element_bytes=2 if mode == "bf16" else 4,
             )
@@ -179,6 +179,6 @@ def _head(device: Device, figures: Mapping[str, Any]) -> str:
         f"source = {json.dumps(device.source)}",
     ]
     for mode, one in device.precisions.items():
-        lines += ["", f"[precision.{mode}]", f'library = "{one.library}"']
+        lines += ["", f"[precision.{mode}]", f'kernel_library = "{one.kernel_library}"']
         lines += [f"peak_tflops = {one.peak_tflops:g}", f"element_bytes = {one.element_bytes}"]
     return "\n".join(lines) + "\n\n"

@@ -147,7 +147,7 @@ def step_coefficients(device: Device, file: FitFile | None = None) -> StepCoeffi
     found = (file or device_fits(device)).step
     fitted = found.get(device.key)
     if fitted is None:
-        reference = "h100:bf16" if device.element_bytes == 2 else REFERENCE[device.library]
+        reference = "h100:bf16" if device.element_bytes == 2 else REFERENCE[device.kernel_library]
         fitted = device_fits(find_device(reference)).step.get(reference)
     if fitted is None:
         raise GpuError(f"device {device.key} has no fitted coefficients for a training step")
