@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
-from gscn_sim.results.record import PhaseRecord, facts_of_layer
+from gscn_sim.results.record import facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.simulate import prepare
 from gscn_sim.step.headline import headline, step_cautions
+from gscn_sim.step.link import link_bytes
 from gscn_sim.step.machine import (
     BOUND,
     SCALAR,
@@ -322,7 +323,7 @@ def simulate_step(
         on_dense=dense_step(found, config),
         gpu_operations=table,
         gpu_energy_j=energy,
-        link_seconds=_link_bytes(records, config) / (link_gbps * 1e9),
+        link_seconds=link_bytes(records, config) / (link_gbps * 1e9),
         trace={**facts, "digest": trace.digest},
         cautions=step_cautions(records, facts, gpu, precision, table),
     )
@@ -379,32 +380,3 @@ def _on_gpu(
         return table, step_energy_j(table, gpu, precision)
     except GpuError:  # nobody measured this device's energy
         return table, float("nan")
-
-
-def _link_bytes(every: Sequence[PhaseRecord], config: Config) -> float:
-    """Compressed activations and deltas, weights there and dense gradients back, of a step."""
-    records: dict[tuple[str, Phase], list[PhaseRecord]] = defaultdict(list)
-    for record in every:
-        records[record.layer, record.phase].append(record)
-    entry = config.pe.value_bytes + config.pe.index_bits / 8
-    each = config.pe.value_bytes
-    total = 0.0
-    for (_, phase), found in records.items():
-        shape, batch = found[0].shape, found[0].batch_size
-        a_size = _size(shape.activation_shape) * batch
-        g_size = _size(shape.gradient_shape) * batch
-        weights = _size(shape.weight_shape)
-        if phase is Phase.WGRAD:
-            total += sum((r.activation_density or 0) * a_size * entry for r in found) / len(found)
-            total += sum((r.gradient_density or 0) * g_size * entry for r in found) / len(found)
-            total += each * weights  # dW back
-        if phase is Phase.DGRAD:
-            total += each * (weights + a_size)  # W there, dA back
-    return total
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for side in shape:
-        size *= side
-    return size
