@@ -75,7 +75,7 @@ def test_products_a_second(row: dict[str, str], benchmark: Any) -> None:
 
 
 @pytest.mark.benchmark(timer=time.process_time)
-@pytest.mark.parametrize("preset", ["gscn-ideal", "gscn-buildable"])
+@pytest.mark.parametrize("preset", ["gscn-ideal", "gscn"])
 @pytest.mark.parametrize("phase", ["dgrad", "wgrad", "pre_dgrad", "pre_wgrad"])
 def test_what_rules_cost_the_simulator(phase: str, preset: str, benchmark: Any) -> None:
     """Kernels of a layer of VGG-16 on the ideal and on the buildable machine."""

@@ -122,7 +122,7 @@ def policies(trace: workloads.Trace, cache: Cache) -> Iterator[str]:
 def rules(trace: workloads.Trace, cache: Cache) -> Iterator[str]:
     """One row a rule that hardware can follow, and the machine that follows all of them."""
     designs = [("gscn-ideal", changes) for changes in BUILDABLE]
-    return compared(trace, [*designs, ("gscn-buildable", {})], cache)
+    return compared(trace, [*designs, ("gscn", {})], cache)
 
 
 def compared(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -97,6 +97,7 @@ def simulate(
     timeline: str | Path | None = None,
     cache: Cache | None = None,
     recall: bool = False,
+    iterations: Collection[int] | None = None,
 ) -> Run:
     """Simulate phases of every layer record of a trace, and set them beside a GPU.
 
@@ -119,6 +120,8 @@ def simulate(
         cache: where to look up what earlier runs have worked out (:func:`open_cache`); results do
             not depend on it.
         recall: whether to look up the whole run there too, and to keep it; not with a timeline.
+        iterations: those to run, of the recorded ones; what was recorded before them is known to
+            ``policy.knowledge = "previous"`` all the same. All by default.
 
     Raises:
         ConfigError: an unknown phase, a batch size below 1, or a mapping that does not fit.
@@ -139,6 +142,7 @@ def simulate(
         timeline=timeline,
         cache=cache,
         recall=recall,
+        iterations=iterations,
     )
     return Run(simulation=found, gpu=gpu, gpu_model=gpu_model)
 

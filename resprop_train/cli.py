@@ -53,7 +53,9 @@ def training_options(command: Any) -> Any:
         click.option("--threads", type=int, help="CPU threads; without it as many as cores."),
         click.option("--trace", type=file, help="Trace to write."),
         click.option("--record", default="last", help="Steps to record: 0,100-103,last:8"),
-        click.option("--record-samples", type=int, default=2, help="Samples of a batch to record."),
+        click.option(
+            "--record-samples", type=int, default=16, help="Samples of a batch to record, at most."
+        ),
         click.option("--record-values", is_flag=True, help="Record values, not only masks."),
         click.option("--log", type=folder, help="Folder for steps.csv, epochs.csv, layers.csv."),
         click.option("--tensorboard", is_flag=True, help="Event files in the log folder too."),

@@ -33,7 +33,7 @@ class Recording:
 
     path: Path
     steps: str = "last"
-    samples: int = 2
+    samples: int = 16
     values: bool = False
 
 

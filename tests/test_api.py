@@ -47,7 +47,7 @@ def toy_trace(reuse_sparsity: float | None = None) -> workloads.Trace:
 
 @pytest.fixture(scope="module")
 def run() -> gscn_sim.Run:
-    return gscn_sim.simulate(toy_trace(), gscn_sim.load_config("gscn", SMALL))
+    return gscn_sim.simulate(toy_trace(), gscn_sim.load_config("gscn-ideal", SMALL))
 
 
 def test_the_names_can_be_seen() -> None:
@@ -70,7 +70,7 @@ def test_paths_and_names_do_what_objects_do(tmp_path: Path) -> None:
     for path in (tmp_path / "t.npz", str(tmp_path / "t.npz")):
         for design in (tmp_path / "mine.toml", str(tmp_path / "mine.toml")):
             assert gscn_sim.simulate(path, design, "dgrad").records == objects.records
-    assert gscn_sim.simulate(trace).config == gscn_sim.load_config("gscn")
+    assert gscn_sim.simulate(trace).config == gscn_sim.load_config("gscn-ideal")
     assert gscn_sim.simulate(trace, "scnn", "dgrad").config.name == "scnn"
     assert gscn_sim.verify(tmp_path / "t.npz", mine, phases="wgrad")["passed"].all()
     by_name = gscn_sim.execute(trace.layers[0], "dgrad")
@@ -89,7 +89,7 @@ def test_paths_and_names_do_what_objects_do(tmp_path: Path) -> None:
     ],
 )
 def test_phases_are_those_of_the_command(reuse, phases, expected) -> None:
-    run = gscn_sim.simulate(toy_trace(reuse), gscn_sim.load_config("gscn", SMALL), phases)
+    run = gscn_sim.simulate(toy_trace(reuse), gscn_sim.load_config("gscn-ideal", SMALL), phases)
     assert [str(r.phase) for r in run.records if r.layer == "conv0"] == expected.split()
 
 
@@ -134,7 +134,7 @@ def test_a_run_is_a_few_lines_a_table_and_pictures(run: gscn_sim.Run, tmp_path: 
 
 
 def test_the_machine_s_facts_do_not_depend_on_the_gpu(run: gscn_sim.Run) -> None:
-    alone = gscn_sim.simulate(toy_trace(), gscn_sim.load_config("gscn", SMALL), gpu=None)
+    alone = gscn_sim.simulate(toy_trace(), gscn_sim.load_config("gscn-ideal", SMALL), gpu=None)
     assert alone.simulation == run.simulation
     assert "gpu_seconds" not in alone.simulation.table
     assert alone.table["gpu_seconds"].isna().all()
@@ -173,7 +173,7 @@ def test_a_trace_gives_its_layers_by_name(tmp_path: Path) -> None:
 
 
 USER = """import gscn_sim
-config = gscn_sim.load_config("gscn").replace(pe={"accumulator_banks": 64})
+config = gscn_sim.load_config("gscn-ideal").replace(pe={"accumulator_banks": 64})
 run = gscn_sim.simulate("trace.npz", config, phases="dgrad"WRONG)
 headline: str = run.headline
 print(run.network, headline, gscn_sim.gpu.predict, gscn_sim.__version__)

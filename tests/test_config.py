@@ -21,7 +21,7 @@ from gscn_sim.config.overrides import dram_preset_names, parse_value
 from gscn_sim.errors import ConfigError
 from workloads.errors import GscnError
 
-PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "gscn-buildable", "gscn-ideal", "scnn")
+PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "gscn-ideal", "scnn")
 
 
 def unnamed(config: Config) -> Config:
@@ -36,7 +36,7 @@ def test_all_presets_load() -> None:
     for name in preset_names():
         assert load_config(name).name == name
     for name in dram_preset_names():
-        assert load_config("gscn", {"dram.preset": name}).dram.burst_bytes > 0
+        assert load_config("gscn-ideal", {"dram.preset": name}).dram.burst_bytes > 0
 
 
 def test_gscn_is_iso_peak_and_iso_bandwidth_with_its_gpu() -> None:
@@ -63,7 +63,9 @@ def test_on_chip_bytes_by_hand() -> None:
     )
     # 1000 + 3 entries of 20 bits (8 bytes) + two sets of 10 sums of 3 bytes
     assert pe.on_chip_bytes == 1000 + 8 + 60
-    config = load_config("gscn", {"array.pe_rows": 2, "array.pe_cols": 3, "buffer.size_bytes": 7})
+    config = load_config(
+        "gscn-ideal", {"array.pe_rows": 2, "array.pe_cols": 3, "buffer.size_bytes": 7}
+    )
     assert config.on_chip_bytes == 6 * config.pe.on_chip_bytes + 7
 
 
@@ -86,7 +88,7 @@ def test_ant_is_scnn_with_another_dataflow() -> None:
 
 
 def test_seconds_and_cycles() -> None:
-    config = load_config("gscn", {"array.clock_ghz": 2.0})
+    config = load_config("gscn-ideal", {"array.clock_ghz": 2.0})
     assert config.seconds(3_000_000_000) == 1.5
     assert [config.cycles(ns) for ns in (0, 0.4, 0.5, 0.6, 10)] == [0, 1, 1, 2, 20]
 
@@ -108,19 +110,19 @@ def test_dumped_toml_loads_to_the_same_machine(name: str, tmp_path: Path) -> Non
 @settings(max_examples=50)
 @given(overrides=machine_overrides())
 def test_any_machine_survives_flattening(overrides: dict[str, Any]) -> None:
-    config = load_config("gscn", overrides)
+    config = load_config("gscn-ideal", overrides)
     flat = flatten_config(config)
     for key, value in overrides.items():
         if key != "dram.preset":
             assert flat[key] == value
-    assert load_config("gscn", flat) == config
+    assert load_config("gscn-ideal", flat) == config
     texts = {
         key: str(value).lower() if value in (True, False) else str(value)
         for key, value in flat.items()
     }
-    assert load_config("gscn", texts) == config
+    assert load_config("gscn-ideal", texts) == config
     assert pickle.loads(pickle.dumps(config)) == config
-    assert hash(config) == hash(load_config("gscn", overrides))
+    assert hash(config) == hash(load_config("gscn-ideal", overrides))
 
 
 def test_a_file_may_change_a_preset(tmp_path: Path) -> None:
@@ -149,16 +151,16 @@ def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_named_memory_replaces_the_whole_memory(tmp_path: Path) -> None:
-    hbm = load_config("gscn", {"dram.preset": "hbm2"}).dram
+    hbm = load_config("gscn-ideal", {"dram.preset": "hbm2"}).dram
     assert (hbm.kind, hbm.channels, hbm.peak_gbps) == ("hbm2", 8, 256.0)
-    two = load_config("gscn", {"dram.preset": "hbm2", "dram.channels": 16}).dram
+    two = load_config("gscn-ideal", {"dram.preset": "hbm2", "dram.channels": 16}).dram
     assert two == dataclasses.replace(hbm, channels=16)
     path = tmp_path / "slow.toml"
     path.write_text("[dram]\nchannels = 3\n")
     assert load_config(path).dram == dataclasses.replace(DramConfig(), channels=3)
     assert load_config(path, {"dram.preset": "hbm2"}).dram == hbm
     path.write_text('preset = "gscn"\n[dram]\npreset = "ddr4-2400"\n')
-    assert load_config(path).dram == load_config("gscn", {"dram.preset": "ddr4-2400"}).dram
+    assert load_config(path).dram == load_config("gscn-ideal", {"dram.preset": "ddr4-2400"}).dram
 
 
 def test_a_folder_does_not_hide_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +217,7 @@ def test_values_are_toml_or_plain_text() -> None:
 )
 def test_bad_values(key: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config("gscn", {key: value})
+        load_config("gscn-ideal", {key: value})
     wanted = f"{key} {message}" if message.startswith("must") else message
     assert str(caught.value).startswith(wanted)
     assert "\n" not in str(caught.value)
@@ -244,23 +246,22 @@ def test_bad_values(key: str, value: object, message: str) -> None:
 )
 def test_values_that_do_not_go_together(machine: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config("gscn", {f"pe.{key}": value for key, value in machine.items()})
+        load_config("gscn-ideal", {f"pe.{key}": value for key, value in machine.items()})
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     for key, value in (("bank_queue_depth", 3), ("streamed_fifo_entries", 4)):
         if key in machine:
-            load_config("gscn", {f"pe.{k}": v for k, v in (machine | {key: value}).items()})
+            load_config("gscn-ideal", {f"pe.{k}": v for k, v in (machine | {key: value}).items()})
 
 
-def test_the_ideal_and_the_buildable_machine_differ_in_their_rules_only() -> None:
-    ideal, buildable = (
-        flatten_config(load_config(f"gscn-{name}")) for name in ("ideal", "buildable")
-    )
+def test_the_ideal_machine_differs_in_its_rules_and_in_what_it_knows_only() -> None:
+    ideal, buildable = (flatten_config(load_config(name)) for name in ("gscn-ideal", "gscn"))
     rules = {
         *("pe.bank_queue_ports", "pe.adder_stages", "pe.gather_fragments", "pe.visits_per_cycle"),
         *("pe.group_bubble", "pe.round_latency", "pe.list_resend", "network.dispatch_latency"),
     }
-    assert {key for key in ideal if ideal[key] != buildable[key]} == rules
+    assert {key for key in ideal if ideal[key] != buildable[key]} == {*rules, "policy.knowledge"}
+    assert (ideal["policy.knowledge"], buildable["policy.knowledge"]) == ("oracle", "previous")
     default = flatten_config(Config())
     assert {key: ideal[key] for key in rules} == {key: default[key] for key in rules}
 
@@ -321,7 +322,7 @@ def test_replace_changes_keys_sections_or_the_name() -> None:
     assert config.replace(dram={"preset": "ideal"}) == config.replace({"dram.preset": "ideal"})
     assert (
         config.replace({"dram.preset": "ideal"}).dram
-        == load_config("gscn", {"dram.preset": "ideal"}).dram
+        == load_config("gscn-ideal", {"dram.preset": "ideal"}).dram
     )
 
 

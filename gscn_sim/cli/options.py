@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from gscn_sim.cli import completion
 from workloads import GscnError, Phase
+from workloads.trace import layer_keys
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
@@ -104,6 +105,16 @@ def batch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def iterations_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--iterations``; :func:`read_iterations` takes it."""
+    return click.option(
+        "--iterations",
+        metavar="I,...|last",
+        help="Recorded iterations to run; what was recorded before them is known all the same. "
+        "Default: all.",
+    )(command)
+
+
 def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--cache``; :func:`gscn_sim.run.memo.open_cache` takes it."""
     return click.option(
@@ -153,6 +164,24 @@ def read_phases(text: str | None, trace: Trace) -> tuple[Phase, ...]:
     if len(set(names)) < len(names):
         raise GscnError(f"--phase must name each phase once, got {text!r}")
     return tuple(Phase(name) for name in names)
+
+
+def read_iterations(text: str | None, trace: Trace) -> tuple[int, ...] | None:
+    """Read ``--iterations``: numbers, or the last one recorded; None for all.
+
+    Raises:
+        GscnError: it is neither.
+    """
+    if text is None:
+        return None
+    if text.strip() == "last":
+        return (max(iteration for _, iteration in layer_keys(trace.layers)),)
+    try:
+        return tuple(sorted({int(number) for number in text.split(",")}))
+    except ValueError:
+        raise GscnError(
+            f"--iterations must be numbers as 46,47, or last, got {text[:80]!r}"
+        ) from None
 
 
 def read_gpu(name: str) -> tuple[str, str]:

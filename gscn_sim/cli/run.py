@@ -16,9 +16,11 @@ from gscn_sim.cli.options import (
     command_line,
     config_options,
     gpu_option,
+    iterations_option,
     phase_option,
     read_config,
     read_gpu,
+    read_iterations,
     read_phases,
 )
 from workloads import GscnError
@@ -35,6 +37,7 @@ FORMATS = ("table", "csv", "json")
 @phase_option
 @gpu_option
 @batch_option
+@iterations_option
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What to print. Default: table.")
 @click.option(
     "-o",
@@ -65,6 +68,7 @@ def run(
     phases: str | None,
     gpu: str,
     batch_size: int | None,
+    iterations: str | None,
     form: str | None,
     output: str | None,
     timeline: str | None,
@@ -97,6 +101,7 @@ def run(
             timeline=timeline,
             cache=open_cache(cache, memory_bytes=0),
             recall=True,
+            iterations=read_iterations(iterations, trace),
         )
     if not result.records:
         raise GscnError(f"{path}: no layer has the operands of {', '.join(chosen)}")

@@ -11,7 +11,9 @@ from gscn_sim.cli.options import (
     cache_option,
     command_line,
     config_options,
+    iterations_option,
     read_config,
+    read_iterations,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ FORMATS = ("table", "csv", "json")
 @click.argument("path", metavar="TRACE")
 @config_options
 @batch_option
+@iterations_option
 @click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
 @click.option(
     "--gpu",
@@ -60,6 +63,7 @@ def step(
     source: str,
     assignments: tuple[str, ...],
     batch_size: int | None,
+    iterations: str | None,
     step_path: str | None,
     gpu: str,
     deploy: str,
@@ -82,9 +86,10 @@ def step(
 
     if output is not None:
         table_suffix(output)
+    trace = workloads.load(path)
     with progress(quiet) as update:
         found = simulate_step(
-            workloads.load(path),
+            trace,
             config,
             step=None if step_path is None else load_step(step_path),
             batch_size=batch_size,
@@ -94,6 +99,7 @@ def step(
             cache=open_cache(cache, memory_bytes=0),
             progress=update,
             timeline=timeline,
+            iterations=read_iterations(iterations, trace),
         )
     if output is not None:
         from gscn_sim.files import write_table

@@ -224,7 +224,7 @@ class PolicyConfig:
     )
 
     knowledge: str = choice(
-        "oracle", "by which masks mappings are chosen and work is dealt: these, those of the "
+        "previous", "by which masks mappings are chosen and work is dealt: these, those of the "
         "iteration before, or any of these densities", "shape", "previous", "oracle",
     )  # fmt: skip
 

@@ -79,7 +79,8 @@ class PhaseRecord:
     Each PE computes for ``pe_busy_cycles``, waits for operands or output for ``pe_stalled_cycles``,
     and is idle while others work for ``pe_idle_cycles``. The scheduled bytes are those that the
     schedule says must move, in whole bursts. The densities are of the layer's recorded masks, None
-    for an operand that was not recorded.
+    for an operand that was not recorded. ``products_by_sample`` are the useful products of each
+    recorded sample.
     """
 
     network: str
@@ -109,6 +110,7 @@ class PhaseRecord:
     pe_idle_cycles: tuple[int, ...]
     activation_density: float | None = None
     gradient_density: float | None = None
+    products_by_sample: tuple[int, ...] = ()
 
     @property
     def dram_read_bytes(self) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gscn_sim.errors import ConfigError
 from gscn_sim.problem.geometry import Problem
 from gscn_sim.problem.operands import Operands, make_operands
 from gscn_sim.stages import Caller, call
-from workloads import Layer
+from workloads import Layer, Trace
+from workloads.trace import layer_keys
 
 
 def known_operands(
@@ -57,17 +60,24 @@ def random_operands(problem: Problem, operands: Operands) -> Operands:
     )
 
 
-class EarlierRecords:
-    """The records of a trace that were seen, by layer: what a layer knows of itself."""
+def layers_to_run(
+    trace: Trace, iterations: Collection[int] | None = None
+) -> Iterator[tuple[Layer, Layer | None]]:
+    """The layers of some iterations (None: all), each with its record of the iteration before.
 
-    def __init__(self) -> None:
-        self._last: dict[str, Layer] = {}
-        self._before: dict[str, Layer | None] = {}
+    What was recorded before the first wanted iteration is known though it does not run.
 
-    def before(self, layer: Layer) -> Layer | None:
-        """The layer's last record of an earlier iteration; the layer itself is seen now."""
-        last = self._last.get(layer.name)
-        if last is None or last.iteration != layer.iteration:
-            self._before[layer.name] = last
-        self._last[layer.name] = layer
-        return self._before[layer.name]
+    Raises:
+        ConfigError: an iteration that was not recorded.
+    """
+    if iterations is not None:
+        recorded = sorted({iteration for _, iteration in layer_keys(trace.layers)})
+        for iteration in iterations:
+            if iteration not in recorded:
+                known = ", ".join(map(str, recorded))
+                raise ConfigError(f"iteration {iteration} was not recorded; recorded are {known}")
+    last: dict[str, Layer] = {}
+    for layer in trace.layers:
+        if iterations is None or layer.iteration in iterations:
+            yield layer, last.get(layer.name)
+        last[layer.name] = layer

@@ -10,6 +10,7 @@ import numpy as np
 
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
+from gscn_sim.run.knowledge import layers_to_run
 from gscn_sim.run.simulate import Progress, backward_phases, parse_phases
 from gscn_sim.run.waits import WAITS_OF_DRAM
 from gscn_sim.schedule.model import Gang, Schedule
@@ -164,14 +165,14 @@ def _cycles(
     """
     found: dict[tuple[str, Phase], list[tuple[int, int]]] = {}
     known: dict[object, tuple[int, int]] = {}
-    for layer in trace.layers:
+    for layer, before in layers_to_run(trace):
         for phase in phases:
             if phase not in layer.phases():
                 continue
             batch = batch_size or trace.batch_of(layer)
             key = (phase, layer.shape, layer.weight) if phase.one_sample else object()
             if key not in known:
-                known[key] = _of_layer(layer, phase, config, batch, lift, caller)
+                known[key] = _of_layer(layer, phase, config, batch, lift, caller, before)
             found.setdefault((layer.name, phase), []).append(known[key])
     if not found:
         names = ", ".join(phase.value for phase in phases)
@@ -182,12 +183,18 @@ def _cycles(
 
 
 def _of_layer(
-    layer: Layer, phase: Phase, config: Config, batch_size: int, lift: Lift, caller: Caller
+    layer: Layer,
+    phase: Phase,
+    config: Config,
+    batch_size: int,
+    lift: Lift,
+    caller: Caller,
+    before: Layer | None,
 ) -> tuple[int, int]:
     from gscn_sim.fabric.top import run_fabric  # compiled code and SimPy load here
     from gscn_sim.run.pipeline import prepare_phase
 
-    schedule = prepare_phase(layer, phase, config, batch_size, caller).schedule
+    schedule = prepare_phase(layer, phase, config, batch_size, caller, before).schedule
     if lift.schedule is not None:
         schedule = lift.schedule(schedule, config)
     result = run_fabric(schedule, config)

@@ -209,6 +209,7 @@ def record_of(
         cycles=result.cycles,
         dense_macs=problem.dense_macs,
         useful_products=int(prepared.useful @ times),
+        products_by_sample=tuple(prepared.useful.tolist()),
         steps=int(schedule.counters[STEPS]),
         slots=slots,
         activity=_activity(schedule, result, config),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -76,6 +76,7 @@ def simulate(
     timeline: str | Path | None = None,
     cache: Cache | None = None,
     recall: bool = False,
+    iterations: Collection[int] | None = None,
 ) -> Simulation:
     """Simulate phases of every layer record of a trace.
 
@@ -90,7 +91,7 @@ def simulate(
     def compute() -> Simulation:
         began = time.perf_counter()
         records, fabric_seconds = _run(
-            trace, config, wanted, batch_size, workers, progress, timeline, cache
+            trace, config, wanted, batch_size, workers, progress, timeline, cache, iterations
         )
         found = Simulation(
             records=tuple(records),
@@ -109,6 +110,8 @@ def simulate(
     if not recall or timeline is not None or added:
         return compute()
     facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch_size)
+    if iterations is not None:
+        facts = (*facts, sorted(iterations))
     found: Simulation = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
     if progress:
         progress(len(trace.layers), len(trace.layers), "")
@@ -124,6 +127,7 @@ def _run(
     progress: Progress | None,
     timeline: str | Path | None,
     cache: Cache,
+    iterations: Collection[int] | None,
 ) -> tuple[list[PhaseRecord], float]:
     """Records of every layer and phase, and the seconds that the fabric took."""
     from gscn_sim.run.pipeline import finish_phase  # compiled code and SimPy load here
@@ -136,7 +140,8 @@ def _run(
         recorder = Timeline(clock_ghz=config.array.clock_ghz, num_pes=config.num_pes)
     with ThreadPoolExecutor(max_workers=workers) if workers else _Caller() as pool:
         for layer, phase, prepared in _prepare_ahead(
-            pool, trace, config, phases, batch_size, progress, timeline is not None, cache
+            *(pool, trace, config, phases, batch_size, progress, timeline is not None, cache),
+            iterations,
         ):
             if prepared is None:  # a dense phase of a shape that has been simulated
                 first = dense[_dense_key(layer, phase)]
@@ -170,13 +175,14 @@ def prepare(
     workers: int = 2,
     progress: Progress | None = None,
     cache: Cache | None = None,
+    iterations: Collection[int] | None = None,
 ) -> Iterator[tuple[Layer, Phase, PreparedPhase]]:
     """Plan every layer-phase of a trace and run its kernels, but not the fabric."""
     cache = cache or Cache(memory_bytes=0)
     dense: dict[object, PreparedPhase] = {}
     with ThreadPoolExecutor(max_workers=workers) if workers else _Caller() as pool:
         for layer, phase, future in _prepare_ahead(
-            pool, trace, config, list(phases), batch_size, progress, False, cache
+            *(pool, trace, config, list(phases), batch_size, progress, False, cache), iterations
         ):
             key = _dense_key(layer, phase)
             prepared = dense[key] if future is None else future.result()
@@ -196,6 +202,7 @@ def _prepare_ahead(
     progress: Progress | None,
     every_phase: bool,
     cache: Cache,
+    iterations: Collection[int] | None,
 ) -> Iterator[tuple[Layer, Phase, Future[PreparedPhase] | None]]:
     """Start the kernels of a few layer-phases ahead, in the order of the trace.
 
@@ -203,17 +210,15 @@ def _prepare_ahead(
     does. Only the layers in flight are in memory. A dense phase of a shape that came before needs
     no preparation, unless ``every_phase`` is to run (for a timeline).
     """
-    from gscn_sim.run.knowledge import EarlierRecords
+    from gscn_sim.run.knowledge import layers_to_run
     from gscn_sim.run.pipeline import prepare_phase
 
-    earlier = EarlierRecords()
     waiting: deque[tuple[Layer, Phase, Future[PreparedPhase] | None]] = deque()
     seen: set[object] = set()
-    for done, layer in enumerate(trace.layers):
+    for done, (layer, before) in enumerate(layers_to_run(trace, iterations)):
         if progress:
             progress(done, len(trace.layers), layer.name)
         batch = batch_size or trace.batch_of(layer)
-        before = earlier.before(layer)
         for phase in phases:
             if phase not in layer.phases():
                 continue

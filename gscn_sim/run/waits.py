@@ -15,6 +15,7 @@ import numpy as np
 
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
+from gscn_sim.run.knowledge import layers_to_run
 from gscn_sim.run.simulate import backward_phases, parse_phases
 from gscn_sim.schedule.model import Gang, Schedule
 from gscn_sim.stages import Caller, call
@@ -121,12 +122,12 @@ def operand_waits(
     wanted = backward_phases(trace) if phases is None else parse_phases(list(phases))
     waiting = np.zeros(len(CAUSES) + 1)
     whole = 0
-    for layer in trace.layers:
+    for layer, before in layers_to_run(trace):
         for phase in wanted:
             if phase not in layer.phases():
                 continue
             batch = batch_size or trace.batch_of(layer)
-            schedule = prepare_phase(layer, phase, config, batch, caller).schedule
+            schedule = prepare_phase(layer, phase, config, batch, caller, before).schedule
             whole += config.num_pes * run_fabric(schedule, config).cycles
             waiting += _after_each(schedule, config, run_fabric)
     if not whole:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -277,6 +277,7 @@ def simulate_step(
     cache: Cache | None = None,
     progress: Progress | None = None,
     timeline: str | Path | None = None,
+    iterations: Collection[int] | None = None,
 ) -> StepRun:
     """Run a whole training step.
 
@@ -289,6 +290,7 @@ def simulate_step(
             convolutions, whose operands and results cross a link of ``link_gbps`` 10^9 bytes a
             second; operations do not overlap then.
         timeline: file to write a trace-event timeline of the step to.
+        iterations: those of the trace to run; all by default.
 
     Raises:
         TraceError: there is no step. StepMismatchError: it is not the trace's, or it has an
@@ -305,11 +307,11 @@ def simulate_step(
     table, energy = _on_gpu(found, gpu, precision)  # an unknown device is refused before the work
     if deploy == "coprocessor":
         config = config.replace(policy={"overlap": False})
-    iterations = _iterations(trace, found, config, cache, progress)
+    ready = _iterations(trace, found, config, cache, progress, iterations)
     recorder = None
     if timeline is not None:
         recorder = Timeline(clock_ghz=config.array.clock_ghz, num_pes=config.num_pes)
-    on_machine, records = sparse_step(found, iterations, config, recorder)
+    on_machine, records = sparse_step(found, ready, config, recorder)
     if recorder is not None and timeline is not None:
         recorder.save(timeline)
     facts = trace.metadata()
@@ -348,14 +350,23 @@ def _phases(trace: Trace, step: Step) -> list[Phase]:
 
 
 def _iterations(
-    trace: Trace, step: Step, config: Config, cache: Cache | None, progress: Progress | None
+    trace: Trace,
+    step: Step,
+    config: Config,
+    cache: Cache | None,
+    progress: Progress | None,
+    wanted_iterations: Collection[int] | None,
 ) -> list[dict[tuple[str, Phase], ReadyPhase]]:
     """The layer-phases of each recorded iteration; a layer without it is as it last was."""
     wanted = _phases(trace, step)
     found: dict[int, dict[tuple[str, Phase], ReadyPhase]] = defaultdict(dict)
     every: dict[tuple[str, Phase], ReadyPhase] = {}
     for layer, phase, prepared in prepare(
-        trace, config, wanted, batch_size=step.batch_size, cache=cache, progress=progress
+        *(trace, config, wanted),
+        batch_size=step.batch_size,
+        cache=cache,
+        progress=progress,
+        iterations=wanted_iterations,
     ):
         ready = ReadyPhase(prepared=prepared, facts=facts_of_layer(layer, step.batch_size))
         found[layer.iteration][layer.name, phase] = ready

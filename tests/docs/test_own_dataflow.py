@@ -74,7 +74,7 @@ def trace(tmp_path: Path) -> Path:
 def test_any_layer_on_any_machine(layer: Layer, overrides: dict[str, Any]) -> None:
     """Identities hold (they raise), and values give the convolution."""
     config = load_config(
-        "gscn", overrides | {"pe.accumulator_entries": 256, "dataflow.wgrad": "inner_join"}
+        "gscn-ideal", overrides | {"pe.accumulator_entries": 256, "dataflow.wgrad": "inner_join"}
     )
     assert simulate_phase("toy", layer, Phase.WGRAD, config, 3).dataflow == "inner_join"
     values = (layer.values(operand) for operand in ("activation", "gradient", "weight"))
@@ -87,7 +87,7 @@ def test_any_layer_on_any_machine(layer: Layer, overrides: dict[str, Any]) -> No
 def test_steps_against_loops(layer: Layer) -> None:
     """On one PE: the pairs of each weight and sample, in vectors of 16."""
     overrides = {"dataflow.wgrad": "inner_join", "array.pe_rows": 1, "array.pe_cols": 1}
-    config = load_config("gscn", overrides | {"policy.load_balance": "static"})
+    config = load_config("gscn-ideal", overrides | {"policy.load_balance": "static"})
     record = simulate_phase("toy", layer, Phase.WGRAD, config, layer.n_samples)
     activation, gradient = layer.values("activation"), layer.values("gradient")
     assert activation is not None
@@ -133,7 +133,7 @@ def test_found_through_its_entry_points(trace: Path, tmp_path: Path) -> None:
 
 def test_the_mapping_kind_splits_columns(trace: Path) -> None:
     layer = workloads.load(trace)["conv1"]
-    config = load_config("gscn", {"mapping.kind": "columns", "array.pe_rows": 2})
+    config = load_config("gscn-ideal", {"mapping.kind": "columns", "array.pe_rows": 2})
     assert simulate_phase("toy", layer, Phase.DGRAD, config, 2).mapping.startswith("n1 1x7")
 
 

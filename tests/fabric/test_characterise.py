@@ -109,13 +109,13 @@ def test_a_queue_makes_up_for_banks_that_are_busy() -> None:
 
 
 def test_sequential_is_what_refresh_leaves() -> None:
-    dram = load_config("gscn", {"dram.preset": "hbm2"}).dram
+    dram = load_config("gscn-ideal", {"dram.preset": "hbm2"}).dram
     share = gscn_sim.characterise_memory("hbm2", "sequential", 65536)
     assert share == pytest.approx(1 - dram.refresh_gap_ns / dram.refresh_interval_ns, rel=0.01)
 
 
 def test_a_configuration_and_a_preset_are_the_same() -> None:
-    config = load_config("gscn", {"dram.preset": "ddr4-2400"})
+    config = load_config("gscn-ideal", {"dram.preset": "ddr4-2400"})
     by_name = gscn_sim.characterise_memory("ddr4-2400", "random", 256, 0.5)
     assert gscn_sim.characterise_memory(config, "random", 256, 0.5) == by_name
 

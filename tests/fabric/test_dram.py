@@ -52,7 +52,7 @@ def memory(config: Config) -> Dram:
 
 
 def preset(name: str, **overrides: object) -> Config:
-    return load_config("gscn", {"dram.preset": name, **overrides})
+    return load_config("gscn-ideal", {"dram.preset": name, **overrides})
 
 
 def efficiency(config: Config, sizes: list[int], stream: str | None = None) -> float:
@@ -66,7 +66,7 @@ def efficiency(config: Config, sizes: list[int], stream: str | None = None) -> f
 
 
 def test_schedule_by_hand() -> None:
-    dram = memory(load_config("gscn", SMALL))
+    dram = memory(load_config("gscn-ideal", SMALL))
     # The controller takes 5; row a0 of bank 0 opens at 5, its data comes 10 + 10 later.
     assert dram.read(64, "a") == 5 + 20 + 8
     # The other half of the row: open, so only the pins are waited for.
@@ -93,7 +93,7 @@ def test_schedule_by_hand() -> None:
 
 
 def test_refresh_by_hand() -> None:
-    dram = memory(load_config("gscn", {**SMALL, "dram.row_bytes": 8192}))
+    dram = memory(load_config("gscn-ideal", {**SMALL, "dram.row_bytes": 8192}))
     # 25 to first data; 120 bursts; the last 10 + 50 + 10 + 10 of each 1000 belong to the refresh.
     transfer = dram.transfer(120 * 64, write=False)
     assert transfer.start_cycle == 25
@@ -102,13 +102,13 @@ def test_refresh_by_hand() -> None:
 
 
 def test_a_request_during_a_refresh_waits_for_its_end() -> None:
-    config = load_config("gscn", SMALL)
+    config = load_config("gscn-ideal", SMALL)
     env = simpy.Environment(initial_time=930)
     assert Dram(env, config).transfer(64, write=False).start_cycle == 1000
 
 
 def test_small_writes_turn_the_pins_once_a_batch() -> None:
-    dram = memory(load_config("gscn", {**SMALL, "dram.write_batch_bursts": 4}))
+    dram = memory(load_config("gscn-ideal", {**SMALL, "dram.write_batch_bursts": 4}))
     for _ in range(8):
         dram.write(64)
         dram.read(64)
@@ -119,7 +119,7 @@ def test_small_writes_turn_the_pins_once_a_batch() -> None:
 def test_a_whole_number_of_cycles_does_not_cost_bandwidth() -> None:
     # 2 bursts a cycle: rounding each burst up to cycles would take 4000.
     config = load_config(
-        "gscn",
+        "gscn-ideal",
         {
             **SMALL,
             "dram.transfers_gtps": 16.0,
@@ -131,7 +131,7 @@ def test_a_whole_number_of_cycles_does_not_cost_bandwidth() -> None:
 
 
 def test_busy_cycles_at_a_clock_that_divides_no_burst() -> None:
-    dram = memory(load_config("gscn", SMALL | {"array.clock_ghz": 1.5}))
+    dram = memory(load_config("gscn-ideal", SMALL | {"array.clock_ghz": 1.5}))
     dram.read(4 * 64)
     assert dram.busy_cycles == 4 * 8 * 3 // 2
 
@@ -143,7 +143,7 @@ def test_places_are_drawn_by_splitmix64() -> None:
 
 
 def test_every_channel_and_bank_is_drawn() -> None:
-    dram = load_config("gscn", SMALL | {"dram.channels": 4, "dram.banks": 8}).dram
+    dram = load_config("gscn-ideal", SMALL | {"dram.channels": 4, "dram.banks": 8}).dram
     controller = InOrder(dram)
     places = [controller.locate(None, 1)[1:3] for _ in range(400)]
     assert len(set(places)) == 4 * 8
@@ -188,7 +188,7 @@ designs = st.fixed_dictionaries(
 def test_equals_the_twin_and_meets_the_bounds(
     design: dict[str, object], asked: list[tuple[int, int, bool, str | None]]
 ) -> None:
-    config = load_config("gscn", {**SMALL, **design})
+    config = load_config("gscn-ideal", {**SMALL, **design})
     env = simpy.Environment()
     dram, twin = Dram(env, config), Memory(config)
     clock = Fraction(repr(config.array.clock_ghz))
@@ -272,7 +272,7 @@ def test_peak_bandwidth_of_presets(name: str, peak_gbps: float) -> None:
 
 
 def test_the_default_memory_is_the_gddr5x_preset() -> None:
-    assert load_config("gscn", {}).dram == type(load_config("gscn").dram)()
+    assert load_config("gscn-ideal", {}).dram == type(load_config("gscn-ideal").dram)()
 
 
 def test_turning_between_reads_and_writes_costs_bandwidth() -> None:
@@ -335,10 +335,10 @@ def test_same_requests_same_schedule() -> None:
 
 def test_a_refresh_longer_than_its_interval_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"dram\.refresh_interval_ns must be above 80"):
-        load_config("gscn", {**SMALL, "dram.refresh_interval_ns": 80})
+        load_config("gscn-ideal", {**SMALL, "dram.refresh_interval_ns": 80})
 
 
 @pytest.mark.parametrize("key", ["row_bytes", "interleave_bytes"])
 def test_rows_and_granules_are_whole_bursts(key: str) -> None:
     with pytest.raises(ConfigError, match=f"dram.{key} must be a multiple of dram.burst_bytes"):
-        load_config("gscn", {**SMALL, f"dram.{key}": 65})
+        load_config("gscn-ideal", {**SMALL, f"dram.{key}": 65})

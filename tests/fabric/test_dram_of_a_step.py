@@ -12,7 +12,7 @@ from gscn_sim.results.timeline import Timeline
 
 def test_late_transfers_are_on_the_timeline_too() -> None:
     """After ten milliseconds and 1,280 refreshes a request still has its bars, at its cycles."""
-    config = load_config("gscn")
+    config = load_config("gscn-ideal")
     timeline = Timeline(clock_ghz=config.array.clock_ghz, num_pes=1)
     env = simpy.Environment()
     dram = Dram(env, config, timeline=timeline)
@@ -27,7 +27,7 @@ def test_late_transfers_are_on_the_timeline_too() -> None:
 def test_a_memory_that_is_switched_on_again() -> None:
     """The same requests take the same time after a restart, whatever went before and whenever."""
     env = simpy.Environment()
-    dram = Dram(env, load_config("gscn"))
+    dram = Dram(env, load_config("gscn-ideal"))
 
     def requests() -> list[int]:
         now = int(env.now)
@@ -46,7 +46,7 @@ def test_a_memory_that_is_switched_on_again() -> None:
 def test_cycles_in_which_something_is_asked_for() -> None:
     """Overlapping requests count once; data moves in no other cycles."""
     env = simpy.Environment()
-    dram = Dram(env, load_config("gscn"))
+    dram = Dram(env, load_config("gscn-ideal"))
     one = dram.read(4096)
     two = dram.read(4096)
     assert dram.asked_cycles == max(one, two)
@@ -59,7 +59,7 @@ def test_cycles_in_which_something_is_asked_for() -> None:
 
 def test_ports_to_one_memory() -> None:
     """Streams of two ports are apart though they have one name; each port counts its own."""
-    dram = Dram(simpy.Environment(), load_config("gscn"))
+    dram = Dram(simpy.Environment(), load_config("gscn-ideal"))
     one, two = MemoryPort(dram, "one"), MemoryPort(dram, "two")
     one.lay_out({"in": 1 << 20})
     two.lay_out({"in": 1 << 20})

@@ -50,7 +50,7 @@ SMALL: dict[str, object] = {
 
 
 def memory(**changes: object) -> Dram:
-    config = load_config("gscn", {**SMALL, **{f"dram.{k}": v for k, v in changes.items()}})
+    config = load_config("gscn-ideal", {**SMALL, **{f"dram.{k}": v for k, v in changes.items()}})
     return Dram(simpy.Environment(), config)
 
 
@@ -193,7 +193,7 @@ designs = st.fixed_dictionaries(
 def test_equals_the_twin_and_meets_the_bounds(
     design: dict[str, object], asked: list[tuple[int, int, int, bool]]
 ) -> None:
-    config = load_config("gscn", {**SMALL, **design})
+    config = load_config("gscn-ideal", {**SMALL, **design})
     env = simpy.Environment()
     dram, twin = Dram(env, config), QueueMemory(config)
     controller = dram._controller
@@ -221,4 +221,4 @@ def test_equals_the_twin_and_meets_the_bounds(
 
 def test_groups_divide_the_banks() -> None:
     with pytest.raises(ConfigError, match=r"dram\.banks must be a multiple of dram\.bank_groups"):
-        load_config("gscn", {**SMALL, "dram.banks": 6, "dram.bank_groups": 4})
+        load_config("gscn-ideal", {**SMALL, "dram.banks": 6, "dram.bank_groups": 4})

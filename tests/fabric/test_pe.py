@@ -57,7 +57,7 @@ def check(schedule: Schedule, config: Config) -> None:
 @settings(max_examples=200, deadline=None)
 @given(schedule=schedules(listed=True), policy=policies)
 def test_as_one_by_one(schedule: Schedule, policy: dict[str, Any]) -> None:
-    check(schedule, load_config("gscn", policy | NO_LIMITS))
+    check(schedule, load_config("gscn-ideal", policy | NO_LIMITS))
 
 
 @settings(max_examples=200, deadline=None)
@@ -69,7 +69,7 @@ def test_as_one_by_one_with_limits(
 
     The model does not say which of two gangs asks first in one cycle, so they do not meet here.
     """
-    check(schedule, load_config("gscn", policy | limit))
+    check(schedule, load_config("gscn-ideal", policy | limit))
 
 
 def events_of(pes: int, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -86,7 +86,7 @@ def events_of(pes: int, monkeypatch: pytest.MonkeyPatch) -> int:
             super().step()
 
     monkeypatch.setattr(top.simpy, "Environment", Counting)
-    top.run_fabric(make_schedule([gang], [64]), load_config("gscn"))
+    top.run_fabric(make_schedule([gang], [64]), load_config("gscn-ideal"))
     return steps
 
 
@@ -99,4 +99,4 @@ def test_a_gang_that_waits_forever_is_named_by_its_pes() -> None:
     gang = make_gang(0, [[2, 2, 2]] * 3, fill=[2, 1, 0])
     schedule = make_schedule([gang], [4, 4, 4], fills_held=1)
     with pytest.raises(DeadlockError, match=r"waiting forever: pe\[0-2\], buffer"):
-        top.run_fabric(schedule, load_config("gscn", NO_LIMITS))
+        top.run_fabric(schedule, load_config("gscn-ideal", NO_LIMITS))

@@ -29,7 +29,7 @@ EXACT = {"dram.preset": "ideal", "network.operand_bytes_per_cycle": 0}
 
 def machine(**overrides: Any) -> Config:
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
-    return load_config("gscn", SMALL | changes)
+    return load_config("gscn-ideal", SMALL | changes)
 
 
 def on_array(schedule: Schedule, **more: Any) -> ArrayWork:
@@ -83,7 +83,7 @@ def run(jobs: list[Job], config: Config) -> StepResult:
 @settings(max_examples=150, deadline=None)
 @given(jobs=graphs(), policy=policies)
 def test_what_holds_for_every_graph(jobs: list[Job], policy: dict[str, Any]) -> None:
-    config = load_config("gscn", SMALL | policy)
+    config = load_config("gscn-ideal", SMALL | policy)
     result = run(jobs, config)
     ends = [entry.end_cycle for entry in result.jobs]
     for job, entry in zip(jobs, result.jobs, strict=True):
@@ -135,7 +135,7 @@ def _check_schedule(schedule: Schedule, entry: Any, config: Config) -> None:
 @given(jobs=graphs(), policy=policies)
 def test_without_overlap_each_job_is_alone(jobs: list[Job], policy: dict[str, Any]) -> None:
     """The limit: every job takes what it takes on a machine of its own, to the cycle."""
-    config = load_config("gscn", SMALL | policy | {"policy.overlap": False})
+    config = load_config("gscn-ideal", SMALL | policy | {"policy.overlap": False})
     result = run(jobs, config)
     alone = []
     for job, entry in zip(jobs, result.jobs, strict=True):

@@ -22,7 +22,7 @@ def machine(**overrides: Any) -> Config:
     """3 x 3 PEs; memory and network never limit unless told."""
     base = {"array.pe_rows": 3, "array.pe_cols": 3, "dram.preset": "ideal"}
     base |= {"network.operand_bytes_per_cycle": 0, "policy.barrier": "group"}
-    return load_config("gscn", base | {k.replace("__", "."): v for k, v in overrides.items()})
+    return load_config("gscn-ideal", base | {k.replace("__", "."): v for k, v in overrides.items()})
 
 
 def check_pes(result: FabricResult, config: Config) -> None:

@@ -246,7 +246,7 @@ def test_overrides_from_python(value: Any, fuzz: Any) -> None:
     for key in flatten_config(Config()):
 
         def case(key: str = key) -> bool:
-            held = flatten_config(load_config("gscn", {key: value}))[key]
+            held = flatten_config(load_config("gscn-ideal", {key: value}))[key]
             return held == value or isinstance(value, str)
 
         run(case, lambda key=key: (key, value))

@@ -39,7 +39,7 @@ def test_counts_are_those_of_the_kernel(
         "policy.load_balance": balance,
         "pe.accumulator_entries": 1024,
     }
-    config = load_config("gscn", overrides)
+    config = load_config("gscn-ideal", overrides)
     plan = plan_of(layer, Phase.WGRAD, config, layer.n_samples)
     operands = make_operands(layer, make_problem(layer.shape, Phase.WGRAD, layer.n_samples))
     order, timing = deal_order(plan, operands, balance), view(PeTiming, config)

@@ -69,14 +69,15 @@ def kernel_answer(plan: Plan, costs: BlockCosts, sample: int, t: int, block: Blo
 
 
 def prepare(layer: Layer, phase: str, overrides: dict[str, Any]) -> tuple[Config, Plan, BlockCosts]:
-    config = load_config("gscn", {"policy.barrier": "input_channel", **overrides})
+    config = load_config("gscn-ideal", {"policy.barrier": "input_channel", **overrides})
     problem = make_problem(layer.shape, Phase(phase), layer.n_samples)
     operands = make_operands(layer, problem)
     try:
         plan = plan_phase(layer, problem, operands, config)
     except ConfigError:  # the smallest tile needs more accumulators
         config = load_config(
-            "gscn", {"policy.barrier": "input_channel", **overrides, "pe.accumulator_entries": 4096}
+            "gscn-ideal",
+            {"policy.barrier": "input_channel", **overrides, "pe.accumulator_entries": 4096},
         )
         plan = plan_phase(layer, problem, operands, config)
     return config, plan, costs_in_order(plan, operands, config)

@@ -112,7 +112,7 @@ def check_plan(plan: Plan, entries: int, num_pes: int) -> None:
 def test_plans_cover_the_work_once(
     phase: Phase, shape: LayerShape, machine: dict[str, Any], batch: int, picked: int
 ) -> None:
-    config = load_config("gscn", machine)
+    config = load_config("gscn-ideal", machine)
     problem = make_problem(shape, phase, batch)
     for plans in all_legal_plans(problem, config):
         if plans:
@@ -136,7 +136,7 @@ def test_the_error_names_the_least_that_fits(
 
     def choose(entries: int) -> Plan:
         config = load_config(
-            "gscn",
+            "gscn-ideal",
             {
                 "pe.accumulator_entries": entries,
                 "mapping.kind": kind,
@@ -169,7 +169,9 @@ def test_planar_splits_only_the_plane() -> None:
     layer = dense_layer(shape)
     grid = {"array.pe_rows": 2, "array.pe_cols": 4}
     plans = {
-        kind: plan_of(layer, Phase.FORWARD, load_config("gscn", {**grid, "mapping.kind": kind}), 4)
+        kind: plan_of(
+            layer, Phase.FORWARD, load_config("gscn-ideal", {**grid, "mapping.kind": kind}), 4
+        )
         for kind in ("planar", "sample", "channel", "mixed")
     }
     assert plans["planar"].label == "n1 2x4 o1"
@@ -195,7 +197,7 @@ def test_auto_uses_the_machine_on_small_planes() -> None:
     shape = LayerShape(C=64, H=7, W=7, K=64, R=3, S=3, padding=(1, 1))
     layer = sparse_layer(shape)
     for phase in (Phase.DGRAD, Phase.WGRAD):
-        plan = plan_of(layer, phase, load_config("gscn"), 16)
+        plan = plan_of(layer, phase, load_config("gscn-ideal"), 16)
         assert plan.num_pes_used >= 160, plan.label
         estimated = r"mixed, best of \d+ by estimate \(\d+ cycles\)"
         counted = r", best of \d+ with steps counted \(\d+ cycles\)"
@@ -219,10 +221,10 @@ def test_keys_that_no_plan_depends_on() -> None:
     for phase in (Phase.DGRAD, Phase.WGRAD):
         for dataflow in ("auto", "cartesian"):
             base = {"dataflow.wgrad": dataflow}
-            plain = load_config("gscn", base)
+            plain = load_config("gscn-ideal", base)
             plan = plan_of(layer, phase, plain, 16)
             for key, value in other.items():
-                config = load_config("gscn", base | {key: value})
+                config = load_config("gscn-ideal", base | {key: value})
                 assert config != plain
                 found = plan_of(layer, phase, config, 16)
                 facts = ("label", "reason", "block_outputs", "block_inputs", "dataflow")
@@ -233,4 +235,4 @@ def test_keys_that_no_plan_depends_on() -> None:
 def test_positional_is_for_wgrad(key: str) -> None:
     allowed = f"{key} must be one of cartesian, anticipated, dense, auto; got 'positional'"
     with pytest.raises(ConfigError, match=allowed):
-        load_config("gscn", {key: "positional"})
+        load_config("gscn-ideal", {key: "positional"})

@@ -71,5 +71,5 @@ def test_rounds_of_a_byte_or_of_nothing() -> None:
 
 def test_entries_take_whole_bytes() -> None:
     """32 bits of value and 6 of run length: 38 bits, 5 bytes; three entries 114 bits, 15 bytes."""
-    machine = view(Movement, load_config("gscn"))
+    machine = view(Movement, load_config("gscn-ideal"))
     assert [machine.entry_bytes(n) for n in (0, 1, 3, 4)] == [0, 5, 15, 19]

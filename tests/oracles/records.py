@@ -11,7 +11,7 @@ from workloads import LayerShape, Phase
 
 SHAPE = LayerShape(C=8, H=4, W=4, K=8, R=1, S=1)
 CONFIG = load_config(
-    "gscn",
+    "gscn-ideal",
     {
         "array.pe_rows": 1,
         "array.pe_cols": 1,

@@ -39,7 +39,7 @@ def trace():
 
 
 def run(trace, phases=("dgrad", "wgrad"), batch_size=None, **changes):
-    config = gscn_sim.load_config("gscn").replace(
+    config = gscn_sim.load_config("gscn-ideal").replace(
         BASE | {key.replace("__", "."): value for key, value in changes.items()}
     )
     found = gscn_sim.simulate(trace, config, phases, gpu=None, workers=0, batch_size=batch_size)

@@ -9,7 +9,7 @@ from gscn_sim.results.dense_array import dense_bound, dense_layer
 from workloads import LayerShape, Phase
 
 CONFIG = load_config(
-    "gscn", {"array.pe_rows": 1, "array.pe_cols": 2, "array.clock_ghz": 1.0}
+    "gscn-ideal", {"array.pe_rows": 1, "array.pe_cols": 2, "array.clock_ghz": 1.0}
 )  # 32 multipliers; 484 bytes a cycle
 SHAPE = LayerShape(C=4, H=6, W=6, K=8, R=3, S=3, padding=(1, 1))
 

@@ -55,7 +55,7 @@ def test_power_law_meets_the_cited_points_and_goes_on(
 
 def test_each_component_by_hand() -> None:
     config = load_config(
-        "gscn",
+        "gscn-ideal",
         {
             "pe.value_bytes": 4,
             "pe.partial_sum_bytes": 4,
@@ -109,7 +109,7 @@ def test_wires_by_hand() -> None:
 @settings(max_examples=50, deadline=None)
 @given(counts=st.lists(st.integers(0, 10**12), min_size=2 * len(COUNTS), max_size=2 * len(COUNTS)))
 def test_energy_adds_up_over_activities(counts: list[int]) -> None:
-    config = load_config("gscn")
+    config = load_config("gscn-ideal")
     first = dict(zip(COUNTS, counts, strict=False))
     second = dict(zip(COUNTS, counts[len(COUNTS) :], strict=True))
     both = {name: first[name] + second[name] for name in COUNTS}
@@ -122,7 +122,7 @@ def test_energy_adds_up_over_activities(counts: list[int]) -> None:
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_activity_costs_energy(name: str) -> None:
-    config = load_config("gscn")
+    config = load_config("gscn-ideal")
     idle, busy = (energy_j(Activity(**{name: n}), config) for n in (0, 1000))
     assert idle.total == 0
     assert busy.total > 0
@@ -133,7 +133,7 @@ def test_every_activity_costs_energy(name: str) -> None:
     [("gddr5x-484", 14), ("hbm2", 3.9), ("lpddr4", 8), ("ddr4-2400", 70), ("ideal", 0)],
 )
 def test_dram_energy_by_kind(preset: str, pj_per_bit: float) -> None:
-    config = load_config("gscn", {"dram.preset": preset})
+    config = load_config("gscn-ideal", {"dram.preset": preset})
     energy = energy_j(Activity(dram_read_bytes=100, dram_write_bytes=25), config)
     assert energy.dram == pytest.approx(1000 * pj_per_bit * 1e-12)
     assert energy.on_chip == 0
@@ -179,7 +179,7 @@ def test_the_measured_queues(ports: int, kge: float) -> None:
 def test_queues_by_hand() -> None:
     """Depth 16, two ports, 36 bits (64 banks of 16 sums), 8 products a step."""
     config = load_config(
-        "gscn",
+        "gscn-ideal",
         {
             "pe.bank_queue_depth": 16,
             "pe.bank_queue_ports": 2,
@@ -204,7 +204,7 @@ def test_scnns_crossbar_is_as_large_as_its_gates_say() -> None:
 
 def test_deeper_queues_and_more_ports_take_more_area() -> None:
     def areas(key: str, values: tuple[int, ...]) -> list[float]:
-        return [area_mm2(load_config("gscn-buildable", {key: v})).total for v in values]
+        return [area_mm2(load_config("gscn", {key: v})).total for v in values]
 
     for key, values in (
         ("pe.bank_queue_depth", (0, 1, 4, 8, 16)),

@@ -42,9 +42,9 @@ def cycles(layer: Layer, phase: Phase, config: Config) -> int:
 )
 def test_no_forced_mapping_is_much_faster(layer: str, overrides: dict[str, Any]) -> None:
     given = layer_of("resnet34_q10", layer)
-    auto = cycles(given, Phase.WGRAD, load_config("gscn", overrides))
+    auto = cycles(given, Phase.WGRAD, load_config("gscn-ideal", overrides))
     forced = [
-        cycles(given, Phase.WGRAD, load_config("gscn", {**overrides, "mapping.kind": kind}))
+        cycles(given, Phase.WGRAD, load_config("gscn-ideal", {**overrides, "mapping.kind": kind}))
         for kind in MAPPING_KINDS.names()
     ]
     assert auto <= 1.10 * min(forced)
@@ -54,7 +54,7 @@ def test_more_rows_of_pes_are_no_slower() -> None:
     """Doubling them made this layer 3 times slower."""
     given = layer_of("resnet34_q10", "layer2.1.conv1")
     few, many = (
-        cycles(given, Phase.WGRAD, load_config("gscn", {"array.pe_rows": rows}))
+        cycles(given, Phase.WGRAD, load_config("gscn-ideal", {"array.pe_rows": rows}))
         for rows in (28, 56)
     )
     assert many <= 1.005 * few
@@ -62,7 +62,7 @@ def test_more_rows_of_pes_are_no_slower() -> None:
 
 def test_counted_time_knows_no_banks() -> None:
     """Designs that differ in banks or queues, or where no counted time looks, are planned once."""
-    default = without_banks(load_config("gscn"))
+    default = without_banks(load_config("gscn-ideal"))
     for key, value in {
         "pe.accumulator_banks": 64,
         "pe.bank_queue_depth": 2,
@@ -70,5 +70,5 @@ def test_counted_time_knows_no_banks() -> None:
         "vector.lanes": 64,
         "mapping.group_outputs": 4,
     }.items():
-        assert without_banks(load_config("gscn", {key: value})) == default, key
-    assert without_banks(load_config("gscn", {"pe.index_bits": 4})) != default
+        assert without_banks(load_config("gscn-ideal", {key: value})) == default, key
+    assert without_banks(load_config("gscn-ideal", {"pe.index_bits": 4})) != default

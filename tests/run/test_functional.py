@@ -63,7 +63,7 @@ def test_usual_layers(kernel: int) -> None:
 @settings(max_examples=80)
 @given(layer=layers(), overrides=machine_overrides())
 def test_any_layer_on_any_machine(phase: str, layer: Layer, overrides: dict[str, Any]) -> None:
-    config = load_config("gscn", overrides | {"pe.accumulator_entries": 256})
+    config = load_config("gscn-ideal", overrides | {"pe.accumulator_entries": 256})
     np.testing.assert_array_equal(execute(layer, phase, config), expected(layer, phase))
 
 

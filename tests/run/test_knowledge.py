@@ -10,10 +10,10 @@ from gscn_sim.errors import ConfigError
 from gscn_sim.mapping.deal import deal_units
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
-from gscn_sim.run.knowledge import EarlierRecords, known_operands
+from gscn_sim.run.knowledge import known_operands, layers_to_run
 from gscn_sim.run.pipeline import prepare_phase, simulate_phase
 from gscn_sim.run.simulate import simulate
-from workloads import Layer, LayerShape, Phase, layer_from_arrays, load
+from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays, load
 
 SHAPE = LayerShape(C=12, H=10, W=10, K=16, R=3, S=3, padding=(1, 1))
 PHASES = (Phase.FORWARD, Phase.DGRAD, Phase.WGRAD)
@@ -44,7 +44,7 @@ def skewed(seed: int, iteration: int = 0, samples: int = 3) -> Layer:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_with_the_shape_alone_plans_do_not_see_where_non_zeros_lie(phase: Phase) -> None:
-    config = load_config("gscn", {"policy.knowledge": "shape"})
+    config = load_config("gscn-ideal", {"policy.knowledge": "shape"})
     plans = [prepare_phase(skewed(seed), phase, config, 8).plan for seed in range(4)]
     assert len(set(plans)) == 1
 
@@ -53,7 +53,9 @@ def test_the_iteration_before_is_what_is_known() -> None:
     """Planned by another iteration's masks: the plan and the dealing are that one's."""
     before, layer = skewed(1, 0), skewed(2, 1)
     previous, oracle = (
-        load_config("gscn", {"policy.knowledge": each, "array.pe_rows": 2, "array.pe_cols": 4})
+        load_config(
+            "gscn-ideal", {"policy.knowledge": each, "array.pe_rows": 2, "array.pe_cols": 4}
+        )
         for each in ("previous", "oracle")
     )
     for phase in PHASES:
@@ -69,18 +71,18 @@ def test_the_iteration_before_is_what_is_known() -> None:
 @pytest.mark.parametrize("knowledge", ["shape", "previous", "oracle"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_the_work_is_the_same_whatever_is_known(phase: Phase, knowledge: str) -> None:
-    config = load_config("gscn", {"policy.knowledge": knowledge})
+    config = load_config("gscn-ideal", {"policy.knowledge": knowledge})
     record = simulate_phase("network", skewed(3), phase, config, 8)
     assert (
         record.useful_products
-        == simulate_phase("network", skewed(3), phase, load_config("gscn"), 8).useful_products
+        == simulate_phase("network", skewed(3), phase, load_config("gscn-ideal"), 8).useful_products
     )
 
 
 def test_another_number_of_samples_may_be_known() -> None:
     """One recorded sample is known, three run: each of these is dealt as often as it comes."""
     layer, before = skewed(4), skewed(5, samples=1)
-    config = load_config("gscn")
+    config = load_config("gscn-ideal")
     plan = prepare_phase(layer, Phase.WGRAD, config, 8).plan
     known = make_operands(before, make_problem(SHAPE, Phase.WGRAD, 8))
     dealt = deal_units(plan, known, "sorted", 3)
@@ -96,20 +98,30 @@ def test_one_sample_phases_are_dense_and_known() -> None:
     assert known_operands("shape", problem, operands, None) is operands
 
 
-def test_earlier_records() -> None:
-    """The last record of an earlier iteration, also where a layer comes twice in one."""
-    first, again, later = skewed(1, 0), skewed(2, 0), skewed(3, 4)
-    earlier = EarlierRecords()
-    assert earlier.before(first) is None
-    assert earlier.before(again) is None
-    assert earlier.before(later) is again
-    assert earlier.before(skewed(4, 5)) is later
+def test_what_was_recorded_before_is_known_though_it_does_not_run() -> None:
+    layers = tuple(skewed(seed, iteration) for seed, iteration in ((1, 0), (2, 4), (3, 5)))
+    trace = Trace(network="toy", batch_size=8, layers=layers)
+    known = list(zip(layers, (None, *layers), strict=False))
+    assert list(layers_to_run(trace)) == known
+    assert list(layers_to_run(trace, (0, 5))) == [known[0], known[2]]
+    with pytest.raises(ConfigError, match="iteration 3 was not recorded; recorded are 0, 4, 5"):
+        list(layers_to_run(trace, (3,)))
+
+
+def test_iterations_run_alone_as_they_do_among_all() -> None:
+    trace = load("workloads/data/resnet8_digits.npz")
+    every = simulate(trace, load_config(), ["wgrad"])
+    (last,) = {record.iteration for record in every.records[-1:]}
+    alone = simulate(trace, load_config(), ["wgrad"], iterations=[last])
+    assert alone.records == tuple(r for r in every.records if r.iteration == last)
 
 
 def test_a_recorded_network_runs_with_less_knowledge() -> None:
     trace = load("workloads/data/resnet8_digits.npz")
     cycles = {
-        knowledge: simulate(trace, load_config("gscn", {"policy.knowledge": knowledge}), ["wgrad"])
+        knowledge: simulate(
+            trace, load_config("gscn-ideal", {"policy.knowledge": knowledge}), ["wgrad"]
+        )
         .table["cycles"]
         .sum()
         for knowledge in ("shape", "previous", "oracle")
@@ -120,4 +132,4 @@ def test_a_recorded_network_runs_with_less_knowledge() -> None:
 
 def test_unknown_knowledge() -> None:
     with pytest.raises(ConfigError, match=r"policy\.knowledge.*shape.*previous.*oracle"):
-        load_config("gscn", {"policy.knowledge": "all"})
+        load_config("gscn-ideal", {"policy.knowledge": "all"})

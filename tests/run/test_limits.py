@@ -35,7 +35,7 @@ def trace() -> Trace:
 
 
 def test_nothing_lifted_is_the_run(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", SMALL)
+    config = gscn_sim.load_config("gscn-ideal", SMALL)
     table = limits(trace, config, PHASES).set_index("lifted")
     run = gscn_sim.simulate(trace, config, PHASES, gpu=None)
     whole = run.summary.set_index("phase").loc["backward", "seconds"]
@@ -53,13 +53,15 @@ def test_nothing_lifted_is_the_run(trace: Trace) -> None:
 
 def test_the_limit_that_binds_is_the_one_that_saves(trace: Trace) -> None:
     """Memory of 0.3 GB/s takes nearly all the time; on an ideal one a slow network does."""
-    slow = gscn_sim.load_config("gscn", SMALL | {"dram.channels": 1, "dram.transfers_gtps": 0.075})
+    slow = gscn_sim.load_config(
+        "gscn-ideal", SMALL | {"dram.channels": 1, "dram.transfers_gtps": 0.075}
+    )
     share = limits(trace, slow, PHASES).set_index("lifted")["saved_share"]
     assert share["DRAM bandwidth"] > 0.8
     assert share["DRAM"] >= share["DRAM bandwidth"]
     assert max(share[["network", "drain", "bank conflicts", "imbalance"]]) < 0.1
     far = gscn_sim.load_config(
-        "gscn", SMALL | {"dram.preset": "ideal", "network.operand_bytes_per_cycle": 1}
+        "gscn-ideal", SMALL | {"dram.preset": "ideal", "network.operand_bytes_per_cycle": 1}
     )
     share = limits(trace, far, PHASES).set_index("lifted")["saved_share"]
     assert share["network"] > 0.8
@@ -67,7 +69,7 @@ def test_the_limit_that_binds_is_the_one_that_saves(trace: Trace) -> None:
 
 
 def test_even_work_is_the_same_work(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", SMALL)
+    config = gscn_sim.load_config("gscn-ideal", SMALL)
     for phase in (Phase.DGRAD, Phase.WGRAD):
         before = prepare_phase(trace.layers[0], phase, config, 3).schedule
         after = balanced(before, config)
@@ -80,7 +82,7 @@ def test_even_work_is_the_same_work(trace: Trace) -> None:
 
 
 def test_a_lift_is_an_entry(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", SMALL)
+    config = gscn_sim.load_config("gscn-ideal", SMALL)
     mine = {"clock": Lift(means="twice the clock", changes={"array.clock_ghz": 2 * 1.582})}
     table = limits(trace, config.replace({"dram.preset": "ideal"}), PHASES, lifts=mine)
     assert table["lifted"].tolist() == [NONE, "clock", ALL]
@@ -88,7 +90,7 @@ def test_a_lift_is_an_entry(trace: Trace) -> None:
 
 
 def test_pre_phases_and_batches_count(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", SMALL)
+    config = gscn_sim.load_config("gscn-ideal", SMALL)
     reusing = replace(trace, reuse_sparsity=0.9)
     table = limits(reusing, config, batch_size=6, lifts={})
     run = gscn_sim.simulate(reusing, config, batch_size=6, gpu=None)
@@ -99,4 +101,4 @@ def test_pre_phases_and_batches_count(trace: Trace) -> None:
 def test_a_phase_that_no_layer_has_is_refused(trace: Trace) -> None:
     only_forward = replace(trace, layers=[replace(x, gradient=None) for x in trace.layers])
     with pytest.raises(ConfigError, match="no layer of trace 'toy' can run dgrad"):
-        limits(only_forward, gscn_sim.load_config("gscn", SMALL), ("dgrad",))
+        limits(only_forward, gscn_sim.load_config("gscn-ideal", SMALL), ("dgrad",))

@@ -191,7 +191,7 @@ VARIATIONS = (
 
 
 def small(changes: dict[str, object]) -> Config:
-    return load_config("gscn", {**SMALL, **changes})
+    return load_config("gscn-ideal", {**SMALL, **changes})
 
 
 def test_results_are_the_same_with_and_without(trace, tmp_path):
@@ -228,7 +228,7 @@ def test_no_key_is_forgotten(trace, tmp_path):
     first = simulate(trace, base, PHASES, workers=0, cache=cache)
     for key, value in flat.items():
         try:
-            config = load_config("gscn", {**flat, key: another(key, value)})
+            config = load_config("gscn-ideal", {**flat, key: another(key, value)})
             plain = simulate(trace, config, PHASES, workers=0)
         except ConfigError:  # the key does not go alone with the others
             continue

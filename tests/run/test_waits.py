@@ -32,7 +32,7 @@ def trace() -> Trace:
 
 
 def shares(trace: Trace, **changes: object) -> dict[str, float]:
-    config = gscn_sim.load_config("gscn", SMALL | changes)
+    config = gscn_sim.load_config("gscn-ideal", SMALL | changes)
     table = operand_waits(trace, config, PHASES)
     assert table["cause"].tolist() == [*CAUSES, REST, "all"]
     return dict(zip(table["cause"], table["wait_share"], strict=True))
@@ -41,7 +41,7 @@ def shares(trace: Trace, **changes: object) -> dict[str, float]:
 def test_charges_add_up_to_the_run_s_waiting(trace: Trace) -> None:
     found = shares(trace)
     assert sum(found[name] for name in (*CAUSES, REST)) == pytest.approx(found["all"])
-    config = gscn_sim.load_config("gscn", SMALL)
+    config = gscn_sim.load_config("gscn-ideal", SMALL)
     records = gscn_sim.simulate(trace, config, PHASES, gpu=None).records
     waiting = sum(record.slots.operand_wait for record in records)
     assert found["all"] == pytest.approx(waiting / sum(record.slots.total for record in records))
@@ -67,7 +67,7 @@ def test_an_ideal_memory_and_network_leave_the_pes_to_each_other(trace: Trace) -
 
 
 def test_a_shared_fill_becomes_one_a_gang(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", SMALL)
+    config = gscn_sim.load_config("gscn-ideal", SMALL)
     before = prepare_phase(trace.layers[0], Phase.FORWARD, config, 3).schedule
     after = own_fills(before)
     used = [set(gang.fill.tolist()) for gang in after.gangs]
@@ -81,4 +81,4 @@ def test_a_shared_fill_becomes_one_a_gang(trace: Trace) -> None:
 def test_a_phase_that_no_layer_has_is_refused(trace: Trace) -> None:
     blind = replace(trace, layers=[replace(trace.layers[0], gradient=None)])
     with pytest.raises(ConfigError, match="no layer of trace 'toy' can run dgrad"):
-        operand_waits(blind, gscn_sim.load_config("gscn", SMALL), ("dgrad",))
+        operand_waits(blind, gscn_sim.load_config("gscn-ideal", SMALL), ("dgrad",))

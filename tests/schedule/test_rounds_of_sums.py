@@ -54,7 +54,7 @@ def test_any_plan(
     shape: LayerShape, batch: int, grid: tuple[int, int], entries: int, is_resident: bool, data: Any
 ) -> None:
     config = load_config(
-        "gscn",
+        "gscn-ideal",
         {"array.pe_rows": grid[0], "array.pe_cols": grid[1], "pe.accumulator_entries": entries},
     )
     problem = make_problem(shape, Phase.WGRAD, batch)

@@ -40,7 +40,7 @@ LARGE_BUFFER, NO_BUFFER = {"buffer.size_bytes": 1 << 20}, {"buffer.size_bytes": 
 
 
 def schedule(layer: Layer, phase: Phase, overrides: dict[str, Any]) -> Schedule:
-    config = load_config("gscn", MACHINE | overrides)
+    config = load_config("gscn-ideal", MACHINE | overrides)
     return prepare_phase(layer, phase, config, 3).schedule
 
 

@@ -27,7 +27,7 @@ BYTES = {
 
 def run(layer: Layer, phase: str, overrides: dict[str, Any], batch: int) -> PhaseRecord:
     trace = Trace(network="toy", batch_size=99, layers=[layer])
-    config = load_config("gscn", overrides)
+    config = load_config("gscn-ideal", overrides)
     (record,) = simulate(trace, config, phases=(phase,), batch_size=batch).records
     return record
 
@@ -57,7 +57,7 @@ def toy_layer(name: str = "conv1", **given_values: Any) -> Layer:
 
 
 def plan_of(layer: Layer, phase: str, overrides: dict[str, Any], batch: int) -> Plan:
-    return road.plan_of(layer, Phase(phase), load_config("gscn", overrides), batch)
+    return road.plan_of(layer, Phase(phase), load_config("gscn-ideal", overrides), batch)
 
 
 def ungrouped(layer: Layer) -> bool:

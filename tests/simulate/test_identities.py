@@ -29,7 +29,7 @@ IDEAL_MEMORY = {"dram.preset": "ideal"}
 
 def check_record(record: PhaseRecord, layer: Layer, overrides: dict[str, Any], batch: int) -> None:
     """What must hold whatever the machine is, from numbers that the record does not check."""
-    config = load_config("gscn", overrides)
+    config = load_config("gscn-ideal", overrides)
     slots = record.slots
     parts = [getattr(slots, name) for name in Slots.__dataclass_fields__]
     assert min(parts) >= 0
@@ -69,7 +69,7 @@ def check_record(record: PhaseRecord, layer: Layer, overrides: dict[str, Any], b
 def test_identities_hold_or_the_machine_is_refused(
     layer: Layer, overrides: dict[str, Any], phase: str, batch: int
 ) -> None:
-    config = load_config("gscn", overrides)
+    config = load_config("gscn-ideal", overrides)
     problem = make_problem(layer.shape, Phase(phase), batch)
     if not any(all_legal_plans(problem, config)):
         with pytest.raises(ConfigError, match=r"no tile fits: pe\.accumulator_entries must be"):
@@ -181,7 +181,7 @@ def test_bytes_that_no_schedule_moves_are_an_error(
     with pytest.raises(IdentityError, match=message):
         run(toy_layer(), "dgrad", IDEAL_MEMORY, 2)
     toy = Trace(network="toy", batch_size=2, layers=[toy_layer()])
-    checks = verify(toy, load_config("gscn", IDEAL_MEMORY), phases=["dgrad"])
+    checks = verify(toy, load_config("gscn-ideal", IDEAL_MEMORY), phases=["dgrad"])
     (failed,) = checks[~checks["passed"]].to_dict(orient="records")
     assert failed["check"] == f"DRAM bytes {what} as scheduled"
     assert (failed["expected"], failed["got"]) == (must, must + 64)

@@ -20,7 +20,7 @@ from workloads import Layer, Phase, Trace
 @settings(max_examples=40)
 @given(layer=layers(), overrides=machine_overrides())
 def test_the_same_run_twice_gives_the_same_records(layer: Layer, overrides: dict[str, Any]) -> None:
-    config = load_config("gscn", {**overrides, "pe.accumulator_entries": 1024})
+    config = load_config("gscn-ideal", {**overrides, "pe.accumulator_entries": 1024})
     trace = Trace(network="toy", batch_size=3, layers=[layer, replace(layer, name="again")])
     first = simulate(trace, config, phases=PHASES, workers=1)
     second = simulate(trace, config, phases=PHASES, workers=3)

@@ -21,7 +21,7 @@ SMALL = {"array.pe_rows": 2, "array.pe_cols": 2, "vector.lanes": 1}
 
 def machine(**overrides: object) -> Config:
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
-    return load_config("gscn", SMALL | {"dram.preset": "ideal"} | changes)
+    return load_config("gscn-ideal", SMALL | {"dram.preset": "ideal"} | changes)
 
 
 def lanes(cycles: int) -> VectorWork:

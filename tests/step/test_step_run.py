@@ -67,17 +67,17 @@ def trace() -> Trace:
 
 @pytest.fixture(scope="module")
 def found(trace: Trace) -> gscn_sim.StepRun:
-    return gscn_sim.simulate_step(trace, gscn_sim.load_config("gscn", MACHINE), gpu=None)
+    return gscn_sim.simulate_step(trace, gscn_sim.load_config("gscn-ideal", MACHINE), gpu=None)
 
 
 @pytest.fixture(scope="module")
 def alone(trace: Trace) -> gscn_sim.StepRun:
-    return gscn_sim.simulate_step(trace, gscn_sim.load_config("gscn", ALONE), gpu=None)
+    return gscn_sim.simulate_step(trace, gscn_sim.load_config("gscn-ideal", ALONE), gpu=None)
 
 
 def test_layers_take_what_the_run_says(trace: Trace, alone: gscn_sim.StepRun) -> None:
     """The limit without overlap: each convolution as in the run of layers, to the cycle."""
-    config = gscn_sim.load_config("gscn", MACHINE)
+    config = gscn_sim.load_config("gscn-ideal", MACHINE)
     run = gscn_sim.simulate(trace, config, PHASES, gpu=None)
     cycles = {record.phase.value: record.cycles for record in run.records}
     ours = {
@@ -117,7 +117,7 @@ def test_never_slower_than_one_by_one_nor_faster_than_its_bounds(
     trace: Trace, alone: gscn_sim.StepRun, prefetch: bool, share: bool
 ) -> None:
     """But for 20 ns: what the write buffers still hold of all operations is written at the end."""
-    config = gscn_sim.load_config("gscn", MACHINE).replace(
+    config = gscn_sim.load_config("gscn-ideal", MACHINE).replace(
         policy={"prefetch": prefetch, "share_delta": share}
     )
     found = gscn_sim.simulate_step(trace, config, gpu=None)
@@ -156,7 +156,9 @@ def test_the_delta_is_read_once(trace: Trace, alone: gscn_sim.StepRun) -> None:
     """wgrad follows dgrad and finds the delta; it reads the activations only."""
     both = [
         gscn_sim.simulate_step(
-            trace, gscn_sim.load_config("gscn", MACHINE | {"policy.share_delta": share}), gpu=None
+            trace,
+            gscn_sim.load_config("gscn-ideal", MACHINE | {"policy.share_delta": share}),
+            gpu=None,
         )
         for share in (True, False)
     ]
@@ -178,7 +180,7 @@ def test_mean_of_iterations(trace: Trace) -> None:
         padding=(1, 1),
         iteration=1,
     )
-    config = gscn_sim.load_config("gscn", MACHINE)
+    config = gscn_sim.load_config("gscn-ideal", MACHINE)
     one, two, both = (
         gscn_sim.simulate_step(replace(trace, layers=layers), config, gpu=None)
         for layers in ([first], [second], [first, second])
@@ -191,7 +193,7 @@ def test_mean_of_iterations(trace: Trace) -> None:
 
 def test_a_coprocessor_runs_one_by_one(trace: Trace, alone: gscn_sim.StepRun) -> None:
     found = gscn_sim.simulate_step(
-        trace, gscn_sim.load_config("gscn", MACHINE), deploy="coprocessor"
+        trace, gscn_sim.load_config("gscn-ideal", MACHINE), deploy="coprocessor"
     )
     assert [o.cycles for o in found.sparse] == [o.cycles for o in alone.sparse]
 
@@ -212,14 +214,14 @@ def test_the_dense_array_at_its_bound(alone: gscn_sim.StepRun) -> None:
 def test_fusions_never_cost(trace: Trace, found: gscn_sim.StepRun) -> None:
     off = dict.fromkeys(("delta", "pre_terms", "batch_sum", "norm_statistics", "activation"), False)
     config = gscn_sim.load_config(
-        "gscn", MACHINE | {f"fusion.{name}": value for name, value in off.items()}
+        "gscn-ideal", MACHINE | {f"fusion.{name}": value for name, value in off.items()}
     )
     unfused = gscn_sim.simulate_step(trace, config, gpu=None)
     assert unfused.seconds("gscn") > found.seconds("gscn")
 
 
 def test_a_step_of_other_layers_is_refused(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", MACHINE)
+    config = gscn_sim.load_config("gscn-ideal", MACHINE)
     operations = small_step().operations
     other = replace(small_step(), operations=[replace(o, module="x") for o in operations])
     with pytest.raises(StepMismatchError, match="layer conv: the step has no forward of it"):
@@ -237,11 +239,13 @@ def test_an_operation_without_a_rule_is_refused(trace: Trace) -> None:
     operations[1] = replace(operations[1], name="sort", priced=False)
     step = replace(small_step(), operations=operations)
     with pytest.raises(StepMismatchError, match=r"operation 1 \(sort of relu\): no rule tells"):
-        gscn_sim.simulate_step(trace, gscn_sim.load_config("gscn", MACHINE), step=step, gpu=None)
+        gscn_sim.simulate_step(
+            trace, gscn_sim.load_config("gscn-ideal", MACHINE), step=step, gpu=None
+        )
 
 
 def test_what_is_refused(trace: Trace) -> None:
-    config = gscn_sim.load_config("gscn", MACHINE)
+    config = gscn_sim.load_config("gscn-ideal", MACHINE)
     with pytest.raises(TraceError, match="no step of network 'toy' at batch 2 is known"):
         gscn_sim.simulate_step(replace(trace, step=None), config, gpu=None)
     with pytest.raises(TraceError, match="the step of toy is of batch 2, not 3"):
@@ -255,7 +259,7 @@ def test_what_is_refused(trace: Trace) -> None:
 def test_timeline_of_a_step(trace: Trace, tmp_path: Path) -> None:
     """Operations by unit; bytes, busy PEs and the buffer as counters that add up."""
     path = tmp_path / "step.json"
-    config = gscn_sim.load_config("gscn", MACHINE | {"array.clock_ghz": 1.0})
+    config = gscn_sim.load_config("gscn-ideal", MACHINE | {"array.clock_ghz": 1.0})
     found = gscn_sim.simulate_step(trace, config, gpu=None, timeline=path)
     events = json.loads(path.read_text())["traceEvents"]
     spans = {e["name"]: e["args"] for e in events if e["ph"] == "X" and "conv" in e["name"]}

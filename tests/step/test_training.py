@@ -37,7 +37,7 @@ def trace() -> Trace:
 
 @pytest.fixture(scope="module")
 def found(trace: Trace):
-    return simulate_training(trace, load_config("gscn"), EPOCHS, points=2)
+    return simulate_training(trace, load_config("gscn-ideal"), EPOCHS, points=2)
 
 
 def elements(trace: Trace) -> float:
@@ -94,8 +94,8 @@ def test_a_dense_step_has_none_of_resprop_s_work(found):
 def test_without_a_log_the_recorded_iterations_count(trace: Trace):
     (epoch,) = recorded_epochs(trace)
     assert epoch == Epoch(epoch=trace.layers[0].iteration, steps=1, density=elements(trace))
-    run = simulate_training(trace, load_config("gscn"), gpu=None)
-    step = simulate_step(trace, load_config("gscn"), gpu=None)
+    run = simulate_training(trace, load_config("gscn-ideal"), gpu=None)
+    step = simulate_step(trace, load_config("gscn-ideal"), gpu=None)
     assert run.totals["gscn"]["seconds"] == pytest.approx(step.seconds("gscn"))
     assert "gpu" not in run.totals
 
@@ -131,7 +131,7 @@ def test_a_bad_log_is_one_line(tmp_path: Path, text: str, message: str):
 
 
 def test_what_is_refused(trace: Trace):
-    config = load_config("gscn")
+    config = load_config("gscn-ideal")
     with pytest.raises(ConfigError, match="at least one epoch"):
         simulate_training(trace, config, [])
     with pytest.raises(ConfigError, match="points must be at least 2"):

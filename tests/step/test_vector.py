@@ -28,7 +28,7 @@ SLOW_MEMORY = {
 
 def machine(**overrides: Any) -> Config:
     changes = {key.replace("__", "."): value for key, value in overrides.items()}
-    return load_config("gscn", {"dram.preset": "ideal", "vector.lanes": 4, **changes})
+    return load_config("gscn-ideal", {"dram.preset": "ideal", "vector.lanes": 4, **changes})
 
 
 def test_lanes_alone() -> None:

@@ -78,7 +78,7 @@ def test_constraints_choose():
     ],
 )
 def test_expressions(text, value):
-    assert Expression(text).value(load_config("gscn")) == value
+    assert Expression(text).value(load_config("gscn-ideal")) == value
 
 
 @pytest.mark.parametrize(

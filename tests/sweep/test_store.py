@@ -21,7 +21,7 @@ def point(banks: int = 16, position: int = 0) -> Point:
     return Point(
         position=position,
         params={"pe.accumulator_banks": banks},
-        config=load_config("gscn", {"pe.accumulator_banks": banks}),
+        config=load_config("gscn-ideal", {"pe.accumulator_banks": banks}),
         workload=WORKLOADS[0],
         setting=SETTING,
     )
