@@ -61,6 +61,7 @@ BUILDABLE: tuple[dict[str, Any], ...] = (
         "pe.visits_per_cycle": 1,
         "pe.group_bubble": 1,
     },
+    {"policy.knowledge": "previous"},
 )
 DATAFLOWS = ("cartesian", "anticipated", "positional")
 KINDS = ("auto", "planar", "sample", "channel", "mixed")
@@ -97,7 +98,8 @@ def run(
     """One run, named on stderr."""
     sys.stderr.write(f"{network.network} {label(changes, preset)}\n")
     config = gscn_sim.load_config(preset, changes)
-    return gscn_sim.simulate(network, config, phases=phases, cache=cache)
+    last = network.iterations[-1:]
+    return gscn_sim.simulate(network, config, phases=phases, cache=cache, iterations=last)
 
 
 def milliseconds(found: gscn_sim.Run) -> dict[str, float]:

@@ -8,6 +8,6 @@ from .config import Config as Config
 from .config import load_config as load_config
 from .fabric.characterise import characterise_memory as characterise_memory
 from .run.memo import open_cache as open_cache
-from .step.simulate import StepRun as StepRun
+from .step.result import StepRun as StepRun
 from .step.simulate import simulate_step as simulate_step
 from .version import __version__ as __version__

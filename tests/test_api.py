@@ -70,7 +70,7 @@ def test_paths_and_names_do_what_objects_do(tmp_path: Path) -> None:
     for path in (tmp_path / "t.npz", str(tmp_path / "t.npz")):
         for design in (tmp_path / "mine.toml", str(tmp_path / "mine.toml")):
             assert gscn_sim.simulate(path, design, "dgrad").records == objects.records
-    assert gscn_sim.simulate(trace).config == gscn_sim.load_config("gscn-ideal")
+    assert gscn_sim.simulate(trace).config == gscn_sim.load_config("gscn")
     assert gscn_sim.simulate(trace, "scnn", "dgrad").config.name == "scnn"
     assert gscn_sim.verify(tmp_path / "t.npz", mine, phases="wgrad")["passed"].all()
     by_name = gscn_sim.execute(trace.layers[0], "dgrad")

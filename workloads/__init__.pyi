@@ -3,6 +3,7 @@ from .errors import LayerError as LayerError
 from .errors import ShapeError as ShapeError
 from .errors import StepError as StepError
 from .errors import TraceError as TraceError
+from .excerpt import excerpt as excerpt
 from .layer import Layer as Layer
 from .layer import layer_from_arrays as layer_from_arrays
 from .masks import Mask as Mask

@@ -168,6 +168,11 @@ class Trace(TraceMetadata):
             digest.update(operations_json(self.step.operations))
         return digest.hexdigest()
 
+    @property
+    def iterations(self) -> tuple[int, ...]:
+        """The recorded iterations, ascending."""
+        return tuple(sorted({iteration for _, iteration in layer_keys(self.layers)}))
+
     def batch_of(self, layer: Layer) -> int:
         """Return the batch size of the iteration that ``layer`` was recorded in."""
         return layer.batch_size or self.batch_size

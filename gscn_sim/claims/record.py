@@ -10,7 +10,8 @@ from typing import Any
 from gscn_sim.api import Run, simulate
 from gscn_sim.config import Config, load_config
 from gscn_sim.run.memo import Cache
-from gscn_sim.step.simulate import StepRun, simulate_step
+from gscn_sim.step.result import StepRun
+from gscn_sim.step.simulate import simulate_step
 from workloads import GscnError, Layer, Trace, load
 
 GPU = "gtx-1080ti"
@@ -81,7 +82,7 @@ class Study:
         phases: Sequence[str] = BACKWARD,
         batch_size: int | None = None,
     ) -> Run:
-        """Simulate, or return what was simulated before."""
+        """Simulate the last recorded iteration, or return what was simulated before."""
         machine = load_config(config, overrides) if isinstance(config, str) else config
         key = (trace.digest, machine, tuple(phases), batch_size)
         if key not in self._runs:
@@ -89,16 +90,22 @@ class Study:
             batch = "" if batch_size is None else f" batch {batch_size}"
             self.begin(f"{trace.network} on {machine.name}{changed}{batch}")
             self._runs[key] = simulate(
-                trace, machine, phases, batch_size=batch_size, cache=self.cache
+                *(trace, machine, phases),
+                batch_size=batch_size,
+                cache=self.cache,
+                iterations=trace.iterations[-1:],
             )
         return self._runs[key]
 
     def step(self, trace: Trace) -> StepRun:
-        """Simulate the whole training step on the default machine, or return it from before."""
+        """Simulate the last recorded step, whole, on the default machine, or return it."""
         if trace.digest not in self._steps:
             self.begin(f"a training step of {trace.network} on gscn")
             self._steps[trace.digest] = simulate_step(
-                trace, load_config("gscn"), gpu=GPU, cache=self.cache
+                *(trace, load_config("gscn")),
+                gpu=GPU,
+                cache=self.cache,
+                iterations=trace.iterations[-1:],
             )
         return self._steps[trace.digest]
 

@@ -12,7 +12,6 @@ from click.shell_completion import CompletionItem
 
 from gscn_sim.cli import completion
 from workloads import GscnError, Phase
-from workloads.trace import layer_keys
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
@@ -20,6 +19,9 @@ if TYPE_CHECKING:
 
 DEFAULT_GPU = "gtx-1080ti"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+RUN_ITERATIONS = (
+    "Recorded iterations to run; what was recorded before them is known all the same. Default: all."
+)
 
 
 class OutputFile(click.ParamType):
@@ -105,14 +107,9 @@ def batch_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def iterations_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def iterations_option(text: str = RUN_ITERATIONS) -> Decorator:
     """Add ``--iterations``; :func:`read_iterations` takes it."""
-    return click.option(
-        "--iterations",
-        metavar="I,...|last",
-        help="Recorded iterations to run; what was recorded before them is known all the same. "
-        "Default: all.",
-    )(command)
+    return click.option("--iterations", metavar="I,...|last", help=text)
 
 
 def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -175,7 +172,7 @@ def read_iterations(text: str | None, trace: Trace) -> tuple[int, ...] | None:
     if text is None:
         return None
     if text.strip() == "last":
-        return (max(iteration for _, iteration in layer_keys(trace.layers)),)
+        return trace.iterations[-1:]
     try:
         return tuple(sorted({int(number) for number in text.split(",")}))
     except ValueError:

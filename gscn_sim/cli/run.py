@@ -37,7 +37,7 @@ FORMATS = ("table", "csv", "json")
 @phase_option
 @gpu_option
 @batch_option
-@iterations_option
+@iterations_option()
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What to print. Default: table.")
 @click.option(
     "-o",

@@ -19,7 +19,7 @@ from gscn_sim.cli.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gscn_sim.step.simulate import StepRun
+    from gscn_sim.step.result import StepRun
 
 FORMATS = ("table", "csv", "json")
 
@@ -28,7 +28,7 @@ FORMATS = ("table", "csv", "json")
 @click.argument("path", metavar="TRACE")
 @config_options
 @batch_option
-@iterations_option
+@iterations_option()
 @click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
 @click.option(
     "--gpu",

@@ -8,7 +8,7 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.interop import export_shapes, import_trace
-from gscn_sim.cli.options import OUTPUT_FILE
+from gscn_sim.cli.options import OUTPUT_FILE, iterations_option, read_iterations
 from gscn_sim.cli.trace_step import add_step, show_step
 from workloads import GscnError
 from workloads.command import OneLineErrors
@@ -88,6 +88,25 @@ def validate(paths: tuple[str, ...]) -> None:
     for path in paths:
         loaded = workloads.validate(path)
         click.echo(f"{path}: sound, {len(loaded.layers)} layer records of {loaded.network}")
+
+
+@trace.command()
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
+@click.option("--samples", type=click.IntRange(min=1), metavar="N", help="The first N of a batch.")
+@iterations_option("Iterations to keep. Default: all.")
+@click.option("--step/--no-step", default=True, help="Keep the operations of its training step.")
+@click.option("-o", "--output", metavar="PATH", type=OUTPUT_FILE, required=True)
+def excerpt(
+    path: str, samples: int | None, iterations: str | None, step: bool, output: str
+) -> None:
+    """Write a smaller trace: fewer samples of TRACE's batches, or some of its iterations."""
+    import workloads
+
+    whole = workloads.load(path)
+    kept = read_iterations(iterations, whole)
+    values = any(layer.stored_values for layer in whole.layers)
+    part = workloads.excerpt(whole, samples=samples, iterations=kept, step=step)
+    workloads.save(part, output, values=values)
 
 
 @trace.command()

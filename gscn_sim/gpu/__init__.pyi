@@ -14,5 +14,6 @@ from .reporting import network_report as network_report
 from .reporting import report as report
 from .reporting import scatter_plot as scatter_plot
 from .sparse import predict_sparse as predict_sparse
+from .step import operation_seconds as operation_seconds
 from .step import predict_step as predict_step
 from .step import step_energy_j as step_energy_j

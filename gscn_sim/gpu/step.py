@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -72,6 +72,45 @@ def predict_step(
     gpu = _gpu(device, precision)
     file = device_fits(gpu) if fits is None else fits
     return prepare(step, gpu, file).table(step_coefficients(gpu, file))
+
+
+def operation_seconds(
+    operations: Mapping[int, Operation],
+    device: str | Device,
+    precision: str | None = None,
+) -> dict[int, float]:
+    """Seconds of some operations of a step on a GPU, by their number in the step.
+
+    A row that the device adds counts with the operation after it; what a phase waits for launches
+    is shared out in proportion.
+
+    Raises:
+        GpuError: an unknown device or precision, or one without fitted coefficients.
+    """
+    gpu = _gpu(device, precision)
+    file = device_fits(gpu)
+    alone = [replace(operation, depends_on=()) for operation in operations.values()]
+    numbers = {id(operation): n for n, operation in zip(operations, alone, strict=True)}
+    step = Step(network="kept", batch_size=1, input_shapes=(), optimizer="kept", operations=alone)
+    prepared, c = prepare(step, gpu, file), step_coefficients(gpu, file)
+    times = prepared.seconds(c)
+    waiting = prepared.waiting(c, times)
+    phases = np.array([operation.phase for operation in prepared.operations])
+    for phase, idle_s in waiting.items():
+        busy_s = float(times[phases == phase].sum())
+        times[phases == phase] *= 1 + idle_s / busy_s if busy_s else 1
+    found: dict[int, float] = dict.fromkeys(operations, 0.0)
+    added = 0.0
+    number = next(iter(operations), None)
+    for operation, seconds_s in zip(prepared.operations, times.tolist(), strict=True):
+        added += seconds_s
+        number = numbers.get(id(operation))
+        if number is not None:
+            found[number] += added
+            added = 0.0
+    if number is None and added:
+        found[list(operations)[-1]] += added
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -72,7 +72,7 @@ def _few_samples(records: Sequence[PhaseRecord]) -> list[str]:
     if not 0 < n < batch:
         return []
     if n < 2:
-        return [f"{n} of {batch:,} samples stands for the batch"]
+        return [f"{n} of {batch:,} samples recorded"]
     for record in records:
         if not record.phase.one_sample:
             products = np.array(record.products_by_sample, np.float64)
@@ -84,7 +84,7 @@ def _few_samples(records: Sequence[PhaseRecord]) -> list[str]:
     error = float(np.sqrt(np.mean(np.square(errors))))
     if error < SMALL:
         return []
-    return [f"{n} of {batch:,} samples stand for the batch: its work may be {error:.1%} off"]
+    return [f"{n} of {batch:,} samples recorded (work +- {100 * error:.2g} %)"]
 
 
 def _early(records: Sequence[PhaseRecord], facts: Mapping[str, Any]) -> list[str]:

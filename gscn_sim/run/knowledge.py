@@ -14,7 +14,6 @@ from gscn_sim.problem.geometry import Problem
 from gscn_sim.problem.operands import Operands, make_operands
 from gscn_sim.stages import Caller, call
 from workloads import Layer, Trace
-from workloads.trace import layer_keys
 
 
 def known_operands(
@@ -71,10 +70,9 @@ def layers_to_run(
         ConfigError: an iteration that was not recorded.
     """
     if iterations is not None:
-        recorded = sorted({iteration for _, iteration in layer_keys(trace.layers)})
         for iteration in iterations:
-            if iteration not in recorded:
-                known = ", ".join(map(str, recorded))
+            if iteration not in trace.iterations:
+                known = ", ".join(map(str, trace.iterations))
                 raise ConfigError(f"iteration {iteration} was not recorded; recorded are {known}")
     last: dict[str, Layer] = {}
     for layer in trace.layers:

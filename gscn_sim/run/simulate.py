@@ -109,9 +109,9 @@ def simulate(
     added = DATAFLOWS.was_added_to or MAPPING_KINDS.was_added_to
     if not recall or timeline is not None or added:
         return compute()
-    facts = (code_digest(), trace.digest, config, [phase.value for phase in wanted], batch_size)
-    if iterations is not None:
-        facts = (*facts, sorted(iterations))
+    chosen = None if iterations is None else sorted(iterations)
+    names = [phase.value for phase in wanted]
+    facts = (code_digest(), trace.digest, config, names, batch_size, chosen)
     found: Simulation = cache.get_on_disk(hashlib.sha256(repr(facts).encode()).hexdigest(), compute)
     if progress:
         progress(len(trace.layers), len(trace.layers), "")

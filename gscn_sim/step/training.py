@@ -13,7 +13,8 @@ import numpy as np
 from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.words import duration, factor
-from gscn_sim.step.simulate import StepRun, simulate_step
+from gscn_sim.step.result import StepRun
+from gscn_sim.step.simulate import simulate_step
 from workloads import Layer, Mask, Trace, TraceError
 from workloads.step_file import known_step
 from workloads.tables import read_table

@@ -15,7 +15,7 @@ def test_two_samples_for_sixteen() -> None:
         record("dgrad", batch_size=16, products_by_sample=(40, 50)),
         record("wgrad", batch_size=16, products_by_sample=(50, 60)),
     ]
-    said = ["2 of 16 samples stand for the batch: its work may be 9.4% off"]
+    said = ["2 of 16 samples recorded (work +- 9.4 %)"]
     assert trace_cautions(records, NOTHING) == said
 
 
@@ -28,7 +28,7 @@ def test_nothing_is_said_of_whole_batches_nor_of_equal_samples() -> None:
 
 def test_one_sample_has_no_spread() -> None:
     alone = record("dgrad", batch_size=16, products_by_sample=(40,))
-    assert trace_cautions([alone], NOTHING) == ["1 of 16 samples stands for the batch"]
+    assert trace_cautions([alone], NOTHING) == ["1 of 16 samples recorded"]
 
 
 def test_phases_of_one_sample_have_no_part_in_it() -> None:

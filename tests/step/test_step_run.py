@@ -191,13 +191,6 @@ def test_mean_of_iterations(trace: Trace) -> None:
     assert both.resources.iloc[:, 1:].sum(axis=1).to_numpy() == pytest.approx(mean)
 
 
-def test_a_coprocessor_runs_one_by_one(trace: Trace, alone: gscn_sim.StepRun) -> None:
-    found = gscn_sim.simulate_step(
-        trace, gscn_sim.load_config("gscn-ideal", MACHINE), deploy="coprocessor"
-    )
-    assert [o.cycles for o in found.sparse] == [o.cycles for o in alone.sparse]
-
-
 def test_the_dense_array_at_its_bound(alone: gscn_sim.StepRun) -> None:
     """A product a slot of 4 PEs x 16; the fully connected layer needs its bytes longer.
 
