@@ -57,7 +57,7 @@ rtl: $(STAMP)
 	RTL_DESIGNS=all $(BIN)/python -m pytest -rs tests/rtl
 
 # Damage, kills and hostile input in numbers: every test that uses the fixture `survived`. Renews the
-# table of docs/explanation/survival.md; some ten minutes on two cores.
+# table of docs/explanation/survival.md; 13.5 minutes on two busy cores.
 .PHONY: chaos
 chaos: $(STAMP)
 	DAMAGES=1000 KILLS=8 CHAOS_PAGE=docs/explanation/survival.md \

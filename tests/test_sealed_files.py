@@ -31,11 +31,12 @@ def damaged(content: bytes, number: int, random: np.random.Generator) -> bytes:
         case 2:
             return content[:place] + random.bytes(3) + content[place + 3 :]
         case 3:
-            return content[:place]
+            return content[: place + 1]
         case 4:
             return content + bytes([int(random.integers(1, 256))]) * 2
-    end = content.find(b"\n", place) + 1
-    return content[:place] + content[end:]
+    lines = content.splitlines(keepends=True)
+    del lines[place % len(lines)]
+    return b"".join(lines)
 
 
 def check_line(error: Exception) -> None:
@@ -89,6 +90,10 @@ def test_a_text_without_a_digest_or_with_other_line_ends_is_whole():
     assert is_whole_text(text.replace("\n", "\r\n"))
     assert is_whole_text("\ufeff" + text)
     assert is_whole_text("a = 1\n")
+    assert is_whole_text("# design of mine\na = 1\n")
+    assert is_whole_text("")
+    for length in range(1, text.index("\n") + 2):
+        assert not is_whole_text(text[:length]), "cut off within the first line"
     assert not is_whole_text(text.replace("b = 2", "b = 3"))
     assert not is_whole_text(text + " ")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 
-_LINE = re.compile(r'# digest = "([0-9a-f]{64})"\n')
+_BEGINNING = '# digest = "'
+_LINE = re.compile(_BEGINNING + r'([0-9a-f]{64})"\n')
 CHANGED = "is not what was written; if it was changed on purpose, delete its first line, the digest"
 
 
@@ -18,7 +19,10 @@ def is_whole_text(text: str) -> bool:
     """Whether a text is what its digest says; one without a digest, as people write it, is."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     found = _LINE.match(text)
-    return found is None or found[1] == _digest(text[found.end() :])
+    if found is None:  # or the line is cut short
+        cut_short = bool(text) and _BEGINNING.startswith(text)
+        return not (cut_short or text.startswith(_BEGINNING.rstrip(' ="')))
+    return found[1] == _digest(text[found.end() :])
 
 
 def unsealed(text: str) -> str:
