@@ -122,7 +122,7 @@ def read_own(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     try:
         text = read_regular(path).decode("utf-8")
         if not is_whole_text(text):
-            raise GpuError(f"{path}: {CHANGED}")
+            raise ValueError(CHANGED)
         head = "\n".join(line[1:] for line in text.splitlines() if line.startswith("#"))
         figures = parse_toml(head)
         with warnings.catch_warnings():
