@@ -9,6 +9,7 @@ from typing import Any
 
 from workloads.errors import one_line, reason
 from workloads.files import read_regular
+from workloads.sealed_text import CHANGED, is_whole_text
 
 LIMIT_BYTES = 1 << 20
 MAX_DEPTH = 16
@@ -26,12 +27,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        TomlError: it cannot be read, or :func:`parse_toml` refuses it.
+        TomlError: it cannot be read, is not what its digest says, or :func:`parse_toml` refuses it.
     """
     try:
         text = read_regular(path, LIMIT_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise TomlError(f"cannot be read as a TOML file: {reason(error)}") from None
+    if not is_whole_text(text):
+        raise TomlError(CHANGED)
     return parse_toml(text)
 
 

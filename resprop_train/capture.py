@@ -6,11 +6,10 @@ It looks on: whatever goes wrong in a step, that step is left out and the user's
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
-import pickle
 import platform
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from resprop_train.errors import TrainError
 from resprop_train.following import Follower
 from resprop_train.recorded import Recorded, ordinary_layers
 from resprop_train.reuse import LayerEvent, LayerStep, Reuse, read_steps
+from resprop_train.spool import Copy, Spool
 from resprop_train.traced import NotTraceable, label, to_layer
 from workloads.errors import TraceError
 
@@ -39,7 +39,7 @@ class _Iteration:
         self.in_place_of = in_place_of
         self.batch_size = 1
         self.because: str | None = None
-        self.passes: list[tuple[int, int, int, Path]] = []
+        self.passes: list[tuple[int, int, int, Copy]] = []
         self.names: list[str] = []
         self.steps: list[LayerStep] = []
         self.uses: Counter[int] = Counter()
@@ -105,12 +105,11 @@ class Recorder:
             wanted=metadata["reuse_sparsity"],
             samples=samples,
         )
-        self._spooled: list[tuple[int, int, int, Path]] = []
+        self._spooled: list[tuple[int, int, int, Copy]] = []
         self._batch_size: int | None = None
-        self._copies = 0
         self._disk_error: OSError | None = None
         self._iteration: _Iteration | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._spool: Spool | None = None
 
     @property
     def iterations(self) -> list[int]:
@@ -127,9 +126,7 @@ class Recorder:
     def __enter__(self) -> Self:
         self._writer.__enter__()
         try:
-            self._folder = tempfile.TemporaryDirectory(
-                prefix=f".{self.path.name}.", dir=self.path.resolve().parent
-            )
+            self._spool = Spool(self.path)
         except OSError as error:
             self._writer.__exit__(type(error), error, None)
             raise self._cannot_write(error) from None
@@ -142,7 +139,7 @@ class Recorder:
         traceback: TracebackType | None,
     ) -> None:
         self._disarm()
-        assert self._folder is not None
+        assert self._spool is not None
         try:
             if kind is None:
                 self._write()
@@ -150,7 +147,7 @@ class Recorder:
             self._writer.__exit__(type(failure), failure, None)
             raise
         finally:
-            self._folder.cleanup()
+            self._spool.end()
         self._writer.__exit__(kind, error, traceback)
         if kind is None and not self.quiet:
             sys.stdout.write(self.summary() + "\n")
@@ -235,15 +232,12 @@ class Recorder:
         )
         if not self.values:
             layer = dataclasses.replace(layer, stored_values={})
-        assert self._folder is not None
-        path = Path(self._folder.name) / f"{self._copies}.pickle"
-        with open(path, "wb") as file:  # our own file, read back by _write()
-            pickle.dump(layer, file)
-        self._copies += 1
+        assert self._spool is not None
+        copy = self._spool.put(layer)
         now.uses[id(reuse)] = use
-        now.passes.append((now.number, self._order[id(reuse)], use, path))
-        now.passes.sort()
-        if now.passes[0][3] == path:  # of the first layer of the model
+        now.passes.append((now.number, self._order[id(reuse)], use, copy))
+        now.passes.sort(key=operator.itemgetter(0, 1, 2))
+        if now.passes[0][3] is copy:  # of the first layer of the model
             now.batch_size = event.activation.shape[0]
         if step is not None:
             now.names.append(name)
@@ -265,10 +259,9 @@ class Recorder:
             batch_size=self._batch_size,
             reuse_sparsity_reached=self.recorded.reuse_sparsity,
         )
-        for _, _, _, path in sorted(self._spooled):
-            with open(path, "rb") as file:
-                self._writer.add(pickle.load(file))
-            path.unlink()
+        assert self._spool is not None
+        for _, _, _, copy in sorted(self._spooled, key=operator.itemgetter(0, 1, 2)):
+            self._writer.add(self._spool.take(copy))
 
     def _disarm(self) -> None:
         for reuse in self.layers.values():
@@ -276,8 +269,8 @@ class Recorder:
 
     def _discard(self) -> None:
         """Forget the passes of an iteration that is not kept."""
-        for _, _, _, path in self._iteration.passes if self._iteration else ():
-            path.unlink(missing_ok=True)
+        for _, _, _, copy in self._iteration.passes if self._iteration else ():
+            copy.path.unlink(missing_ok=True)
         self._iteration = None
 
     def _cannot_write(self, error: OSError) -> TraceError:

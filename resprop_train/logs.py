@@ -43,6 +43,9 @@ class Logs(Callback):
         self._stack = ExitStack()
         self._writers: dict[str, Any] = {}
         self._files: list[TextIO] = []
+        for path in (folder / f"{name}.csv" for name in ("steps", "epochs", "layers")):
+            if path.exists() and not path.is_file():
+                raise TrainError(f"{path}: cannot write logs: not a regular file")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "steps.csv").touch()

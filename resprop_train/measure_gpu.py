@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from resprop_train.errors import TrainError
-from workloads.files import atomic_file
+from workloads.files import atomic_file, read_regular
 from workloads.networks import conv_layers
+from workloads.sealed_text import CHANGED, is_whole_text, sealed_text
 from workloads.shape import LayerShape
 
 MODES = ("fp32", "tf32", "bf16")
@@ -142,7 +143,7 @@ def _write(path: Path, card: Mapping[str, Any], rows: Mapping[Any, Mapping[str, 
     writer.writeheader()
     writer.writerows(rows.values())
     with atomic_file(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(sealed_text(text.getvalue()).encode())
 
 
 def _toml(value: Any) -> str:
@@ -153,9 +154,12 @@ def _toml(value: Any) -> str:
 
 def _read(path: Path, card: Mapping[str, Any]) -> dict[tuple[str, ...], dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = read_regular(path).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainError(f"{path}: cannot be read: {error}") from error
+    if not is_whole_text(text):
+        raise TrainError(f"{path}: {CHANGED}")
+    lines = text.splitlines()
     titles = [line for line in lines if line.startswith("# title = ")]
     reader = csv.DictReader(line for line in lines if not line.startswith("#"))
     if tuple(reader.fieldnames or ()) != COLUMNS or len(titles) != 1:

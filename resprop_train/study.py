@@ -10,6 +10,7 @@ import signal
 import statistics
 import threading
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,9 +26,12 @@ from resprop_train.methods import DEFAULT, find_method
 from resprop_train.recipe import Recipe
 from resprop_train.run import check_writable, train_once
 from resprop_train.threshold import make_rule
-from workloads.files import atomic_file
+from workloads.errors import GscnWarning, reason
+from workloads.files import atomic_file, read_regular
+from workloads.sealed_text import row_digest
 
 CONFIDENCE = 0.95
+DIGEST = "digest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,7 +185,7 @@ def carry_out(
     for index, (run, outcome) in enumerate(_outcomes(missing, data_folder, device, processes)):
         done[run] = outcome
         with open(path, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(_row(run, outcome))
+            csv.writer(file, lineterminator="\n").writerow(_sealed_row(run, outcome))
             file.flush()
             os.fsync(file.fileno())
         kind = "ordinary" if run.reuse_sparsity is None else f"{run.method} {run.reuse_sparsity:g}"
@@ -285,18 +289,36 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def read_runs(path: Path) -> dict[Run, Outcome]:
-    """The whole rows of a table of runs; a row that an interruption cut short is left out.
+    """The whole rows of a table of runs.
+
+    A row that an interruption cut short is left out, and with a warning one that is not what its
+    digest says; tables of version 0.2 have no digests.
 
     Raises:
         TrainError: the file is something else.
     """
     if not path.exists():
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        if next(reader, None) not in (None, _header()):
-            raise TrainError(f"{path}: not a table of runs: its columns must be {_header()}")
-        rows = [row for row in reader if len(row) == len(_header())]
+    try:
+        lines = read_regular(path).decode("utf-8", "replace").splitlines()
+        header, *found = csv.reader(lines) if lines else ([], [])
+    except (OSError, csv.Error) as error:
+        raise TrainError(f"{path}: cannot be read as a table of runs: {reason(error)}") from None
+    sealed = header == [*_header(), DIGEST]
+    if lines and not sealed and header != _header():
+        raise TrainError(f"{path}: not a table of runs: its columns must be {_header()}")
+    rows = [row for row in found if len(row) == len(header)]
+    if sealed:
+        whole = [row[:-1] for row in rows if row[-1] == row_digest(row[:-1])]
+        cut_short = bool(found) and len(found[-1]) < len(header)
+        if lost := len(found) - len(whole) - cut_short:
+            warnings.warn(
+                f"{path}: {lost} rows are not what was written and are left out; their runs run "
+                "again",
+                GscnWarning,
+                stacklevel=2,
+            )
+        rows = whole
     done = {}
     for row in rows:
         values: Iterator[str] = iter(row)
@@ -310,7 +332,7 @@ def read_runs(path: Path) -> dict[Run, Outcome]:
 
 
 def _rewrite(path: Path, done: dict[Run, Outcome]) -> None:
-    rows = [_header(), *(_row(run, outcome) for run, outcome in done.items())]
+    rows = [[*_header(), DIGEST], *(_sealed_row(run, outcome) for run, outcome in done.items())]
     with atomic_file(path) as file:
         file.write("".join(",".join(row) + "\n" for row in rows).encode())
 
@@ -361,6 +383,11 @@ def _header() -> list[str]:
 def _row(run: Run, outcome: Outcome) -> list[str]:
     objects: Iterable[Any] = (run, outcome)
     return [as_text(getattr(o, field.name), exact=True) for o in objects for field in fields(o)]
+
+
+def _sealed_row(run: Run, outcome: Outcome) -> list[str]:
+    row = _row(run, outcome)
+    return [*row, row_digest(row)]
 
 
 def as_text(value: Any, *, exact: bool = False) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from resprop_train.errors import TrainError
 from resprop_train.study import Comparison, as_text
 from workloads.files import atomic_file
+from workloads.sealed_text import sealed_text, unsealed
 
 LOSS_TICKS = (-2, -1, 0, 1, 2, 5, 10, 20, 50)
 
@@ -17,13 +18,13 @@ LOSS_TICKS = (-2, -1, 0, 1, 2, 5, 10, 20, 50)
 def write_results(rows: Sequence[Comparison], folder: Path, *, command: str) -> None:
     """Write ``accuracy.csv``, headed by the commands that led to it, and ``accuracy.png``."""
     path = folder / "accuracy.csv"
-    old = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    old = unsealed(path.read_text(encoding="utf-8")).splitlines() if path.exists() else []
     commands = [line for line in old if line.startswith("# ") and line != f"# {command}"]
     names = [field.name for field in fields(Comparison)]
     lines = [*commands, f"# {command}", ",".join(names)]
     lines += [",".join(as_text(getattr(row, name)) for name in names) for row in rows]
     with atomic_file(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
+        file.write(sealed_text("\n".join(lines) + "\n").encode())
     plot(rows, folder / "accuracy.png")
 
 

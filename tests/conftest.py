@@ -50,6 +50,14 @@ def write_chaos_table(page: Path, outcomes: dict[tuple[str, str], Counter[str]])
     page.write_text(f"{before}{mark}\n" + "\n".join(lines) + f"\n\n{end}{after}", encoding="utf-8")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`make chaos` runs the tests that say what survived, and no others."""
+    if os.environ.get("CHAOS_PAGE"):
+        others = [item for item in items if "survived" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if "survived" in getattr(item, "fixturenames", ())]
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases were fuzzed, whichever processes ran the tests; write chaos's table."""
     tally: Counter[str] = Counter()

@@ -75,3 +75,8 @@ def test_plain_values():
     assert plain(value) == {"a": 3, "2": 0.5, "c": [None, None, True], "d": "{'e'}"}
     assert json.loads(to_json({"x": float("nan")})) == {"x": None}
     assert records(FRAME)[0] == {"layer": "a", "cycles": 1, "speedup": 1.5}
+
+
+def test_a_text_with_a_path_that_is_no_text_is_escaped(tmp_path):
+    write_text(tmp_path / "x.html", os.fsdecode(b"tr\xff.npz"))
+    assert (tmp_path / "x.html").read_text() == "tr\\udcff.npz"

@@ -30,7 +30,7 @@ CHUNK_BYTES = 1 << 20
 
 # What the libraries below raise on bytes that are not what they should be.
 _LIBRARY_ERRORS = (
-    *(OSError, EOFError, ValueError, OverflowError, RuntimeError, MemoryError, SyntaxError),
+    *(OSError, EOFError, ValueError, OverflowError, RuntimeError, SyntaxError),
     *(LookupError, TypeError, struct.error, zipfile.BadZipFile, zlib.error),
     *(Warning, tokenize.TokenError),  # both from numpy, about odd headers
 )
@@ -92,6 +92,8 @@ class Archive:
         """Turn whatever a library raises inside the block into one line of TraceError."""
         try:
             yield
+        except MemoryError as error:
+            self.fail(f"{where}{': ' if where else ''}not enough memory: {one_line(error)[:200]}")
         except _LIBRARY_ERRORS as error:
             what = one_line(error)[:200] or type(error).__name__
             self.fail(f"{where}{': ' if where else ''}expected {expected}: {what}")

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from workloads.archive import MAX_STEP_BYTES
 from workloads.errors import TraceError, one_line, reason
-from workloads.files import atomic_file
+from workloads.files import atomic_file, read_regular
 from workloads.phase import Phase
 from workloads.reader import load
 from workloads.records import canonical_json, check_keys, parse_json, shown
@@ -61,13 +61,12 @@ def load_step(path: str | os.PathLike[str]) -> Step:
         raise TraceError(f"{where}: {message}")
 
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_STEP_BYTES + 1)
+        content = read_regular(path, MAX_STEP_BYTES)
         if content.startswith(_GZIP):
             unpacker = zlib.decompressobj(wbits=31)
             content = unpacker.decompress(content, MAX_STEP_BYTES + 1)
-            if len(content) <= MAX_STEP_BYTES and not unpacker.eof:
-                fail("expected a step, whole")
+            if len(content) <= MAX_STEP_BYTES and (not unpacker.eof or unpacker.unused_data):
+                fail("expected a step, whole and nothing else")
         if len(content) > MAX_STEP_BYTES:
             fail(f"expected a step of at most {MAX_STEP_BYTES} bytes")
         obj = parse_json(content)

@@ -153,6 +153,12 @@ class Trace(TraceMetadata):
         It does not depend on compression, on member names or on whether values are stored, so that
         a trace, its file and the reloaded trace agree. The first use reads every layer.
         """
+        for _ in self.digested():
+            pass
+        return str(self.__dict__["digest"])
+
+    def digested(self) -> Iterator[Layer]:
+        """The layers in order; once all were taken, :attr:`digest` is known without a reading."""
         known = self.metadata()
         if known["method"] is None:
             del known["method"]  # version 1 has none
@@ -163,10 +169,11 @@ class Trace(TraceMetadata):
                 mask = layer.mask(operand)
                 if mask is not None:
                     digest.update(mask.packed.data)
+            yield layer
         if self.step is not None:
             digest.update(canonical_json(header_json(self.step)))
             digest.update(operations_json(self.step.operations))
-        return digest.hexdigest()
+        self.__dict__["digest"] = digest.hexdigest()
 
     @property
     def iterations(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workloads.layer import Layer
 from workloads.phase import Phase
 from workloads.trace import Trace
 
@@ -17,9 +18,17 @@ class BackwardWork:
     activations are not left out), ``pre_macs`` those of the dense one-sample phases.
     """
 
-    dense_macs: int
-    sparse_macs: float
-    pre_macs: int
+    dense_macs: int = 0
+    sparse_macs: float = 0.0
+    pre_macs: int = 0
+
+    def __add__(self, other: BackwardWork) -> BackwardWork:
+        """The work of both."""
+        return BackwardWork(
+            dense_macs=self.dense_macs + other.dense_macs,
+            sparse_macs=self.sparse_macs + other.sparse_macs,
+            pre_macs=self.pre_macs + other.pre_macs,
+        )
 
     @property
     def density(self) -> float:
@@ -42,17 +51,21 @@ def backward_work(trace: Trace) -> BackwardWork:
 
     The pre-phases count only where the trace reuses gradients (its ``reuse_sparsity``).
     """
+    return sum((layer_work(trace, layer) for layer in trace.layers), BackwardWork())
+
+
+def layer_work(trace: Trace, layer: Layer) -> BackwardWork:
+    """The same of one layer of a trace."""
     reuses = bool(trace.reuse_sparsity or trace.reuse_sparsity_reached)
     dense, sparse, pre = 0, 0.0, 0
-    for layer in trace.layers:
-        each, batch = layer.shape.dense_macs, trace.batch_of(layer)
-        for phase in layer.phases():
-            if phase in (Phase.DGRAD, Phase.WGRAD):
-                assert layer.gradient is not None
-                dense += batch * each
-                sparse += batch * each * layer.gradient.density
-            elif phase.one_sample and reuses:
-                pre += each
+    each, batch = layer.shape.dense_macs, trace.batch_of(layer)
+    for phase in layer.phases():
+        if phase in (Phase.DGRAD, Phase.WGRAD):
+            assert layer.gradient is not None
+            dense += batch * each
+            sparse += batch * each * layer.gradient.density
+        elif phase.one_sample and reuses:
+            pre += each
     return BackwardWork(dense_macs=dense, sparse_macs=sparse, pre_macs=pre)
 
 

@@ -11,8 +11,17 @@ from typing import Any
 from gscn_sim.claims import ant, gscn, resprop, scnn, sensitivity
 from gscn_sim.claims.figures import write_figure
 from gscn_sim.claims.record import Row, Study
-from gscn_sim.files import digits, make_folder, write_json, write_table, write_text
+from gscn_sim.files import (
+    digits,
+    is_whole,
+    make_folder,
+    sealed,
+    write_json,
+    write_table,
+    write_text,
+)
 from workloads import GscnError
+from workloads.files import read_regular
 
 FAMILIES: Mapping[str, tuple[str, Callable[[Study], list[Row]]]] = {
     resprop.FAMILY: ("ReSprop: reuse, accuracy, work, training time", resprop.rows),
@@ -56,7 +65,7 @@ def write(rows: Sequence[Row], folder: str | Path, *, provenance: Mapping[str, A
     records = [{**asdict(row), "ratio": row.ratio} for row in every]
     write_text(base.with_suffix(".md"), markdown(every))
     write_table(base.with_suffix(".csv"), pd.DataFrame(records), origins)
-    write_json(base.with_suffix(".json"), {"rows": records, "provenance": origins})
+    write_json(base.with_suffix(".json"), sealed({"rows": records, "provenance": origins}))
     files = [base.with_suffix(suffix) for suffix in (".md", ".csv", ".json")]
     for suffix in (".svg", ".png"):
         write_figure(every, base.with_suffix(suffix))
@@ -74,7 +83,9 @@ def _kept(path: Path, replaced: set[str]) -> tuple[list[Row], dict[str, Any]]:
         return [], {}
     names = {field.name for field in fields(Row)}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_regular(path).decode("utf-8"))
+        if not is_whole(found):
+            raise ValueError("it is not what its digest says")
         rows = [Row(**{name: row[name] for name in names}) for row in found["rows"]]
         origins = dict(found["provenance"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -6,6 +6,10 @@ import csv
 from collections.abc import Iterator
 
 from gscn_sim.claims.record import Row, Study
+from workloads import GscnError
+from workloads.errors import reason
+from workloads.files import read_regular
+from workloads.sealed_text import CHANGED, is_whole_text
 from workloads.work import backward_work
 
 FAMILY = "resprop"
@@ -26,8 +30,13 @@ def _from_training(study: Study) -> Iterator[Row]:
     if not study.accuracy.is_file():
         study.note(f"{study.accuracy}: not there, so no row on accuracy")
         return
-    with study.accuracy.open(encoding="utf-8", newline="") as file:
-        lines = [line for line in file if not line.startswith("#")]
+    try:
+        text = read_regular(study.accuracy).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise GscnError(f"{study.accuracy}: cannot be read: {reason(error)}") from None
+    if not is_whole_text(text):
+        raise GscnError(f"{study.accuracy}: {CHANGED}")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
     for run in csv.DictReader(lines):
         if float(run["reuse_sparsity"]) != PAPER_REUSE or float(run["warmup_epochs"]) == 0:
             continue

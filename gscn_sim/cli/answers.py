@@ -11,6 +11,7 @@ from gscn_sim.cli import completion
 from gscn_sim.cli.options import OUTPUT_FILE
 from gscn_sim.cli.sweep import OBJECTIVES
 from workloads import GscnError
+from workloads.sealed_text import sealed_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,4 +186,4 @@ def _save_config(target: str, path: str, point: int, sweep: int) -> None:
 
     values = point_config(path, point, sweep)
     design = load_config("gscn", {key: value for key, value in values.items() if key != "name"})
-    write_text(target, dump_toml(design))
+    write_text(target, sealed_text(dump_toml(design)))

@@ -15,6 +15,7 @@ from workloads.command import OneLineErrors
 
 if TYPE_CHECKING:
     from workloads import Layer, Trace
+    from workloads.work import BackwardWork
 
 INFO_FORMATS = ("table", "csv", "json")
 
@@ -42,15 +43,20 @@ def info(path: str, every: bool, form: str, of_step: bool) -> None:
     import workloads
     from gscn_sim.cli.show import WIDTH, number, show_table, text
     from gscn_sim.files import csv_text, to_json
+    from workloads.work import BackwardWork, layer_work
 
     loaded = workloads.load(path)
     if of_step:
         show_step(loaded, form)
         return
-    rows = [layer_facts(layer, loaded.batch_of(layer)) for layer in loaded.layers]
+    rows, work = [], BackwardWork()
+    for layer in loaded.digested():  # read once, for all that is shown
+        rows.append(layer_facts(layer, loaded.batch_of(layer)))
+        work += layer_work(loaded, layer)
+    iterations = len({row["iteration"] for row in rows})
     if not every:
         rows = layer_averages(rows)
-    facts = trace_facts(loaded) | work_facts(loaded)
+    facts = trace_facts(loaded) | work_facts(work)
     if form == "json":
         click.echo(to_json({"trace": facts, "layers": rows}))
         return
@@ -72,7 +78,6 @@ def info(path: str, every: bool, form: str, of_step: bool) -> None:
         number("weight_density", "weight density"),
         number("dense_macs", "MMAC per sample", 1e-6),
     ]
-    iterations = len({layer.iteration for layer in loaded.layers})
     means = f", means of {iterations} iterations" if iterations > 1 and not every else ""
     show_table(f"{len(rows)} layer{' records' if every else 's'}{means}", columns, rows)
 
@@ -197,7 +202,7 @@ def trace_facts(loaded: Trace) -> dict[str, Any]:
     return facts | {"digest": loaded.digest}
 
 
-def work_facts(loaded: Trace) -> dict[str, Any]:
+def work_facts(work: BackwardWork) -> dict[str, Any]:
     """What the zeros of the gradients save, weighted by multiply-adds; nothing without gradients.
 
     ``gradient_density`` is the share of the backward multiply-adds that meet a non-zero gradient,
@@ -205,9 +210,6 @@ def work_facts(loaded: Trace) -> dict[str, Any]:
     """
     import math
 
-    from workloads.work import backward_work
-
-    work = backward_work(loaded)
     if not math.isfinite(work.saved):
         return {}
     return {

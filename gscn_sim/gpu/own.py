@@ -6,6 +6,7 @@ layers (``what`` is ``layer``) and of whole steps of known networks (``step``), 
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ from gscn_sim.gpu.measured import measured_rows
 from gscn_sim.gpu.step_fit import fit_energy, fit_passes
 from gscn_sim.toml import TomlError, parse_toml
 from workloads.errors import one_line, reason
+from workloads.files import read_regular
+from workloads.sealed_text import CHANGED, is_whole_text, sealed_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +81,10 @@ def fit_own(path: Path, progress: Callable[[str, str], None] = lambda key, what:
     steps, energy = _steps(device, table[table["what"] == "step"], modes, by_key, path.name)
     file = FitFile(device=fits, step=steps, energy=energy, sparse={})
     return OwnFit(
-        text=_head(device, figures)
-        + format_file(file, f"Fitted to {path.name} by: gscn-sim gpu fit"),
+        text=sealed_text(
+            _head(device, figures)
+            + format_file(file, f"Fitted to {path.name} by: gscn-sim gpu fit")
+        ),
         fits=fits,
         held_out=pd.concat(unseen, ignore_index=True),
     )
@@ -115,12 +120,14 @@ def read_own(path: Path) -> tuple[dict[str, Any], pd.DataFrame]:
     import pandas as pd
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode("utf-8")
+        if not is_whole_text(text):
+            raise ValueError(CHANGED)
         head = "\n".join(line[1:] for line in text.splitlines() if line.startswith("#"))
         figures = parse_toml(head)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            table = pd.read_csv(path, comment="#", index_col=False)
+            table = pd.read_csv(io.StringIO(text), comment="#", index_col=False)
     except (OSError, UnicodeDecodeError) as error:
         raise GpuError(f"{path}: cannot be read as measurements: {reason(error)}") from error
     except (ValueError, Warning, TomlError) as error:

@@ -13,6 +13,7 @@ from distributed import (
     Client,
     Future,
     KilledWorker,
+    Security,
     Worker,
     WorkerPlugin,
     get_worker,
@@ -24,6 +25,7 @@ from gscn_sim.sweep.errors import ClusterError
 from gscn_sim.sweep.evaluate import Evaluate, Results, outcome
 from gscn_sim.sweep.points import Point, Workload
 from gscn_sim.sweep.store import Outcome
+from workloads.errors import one_line
 
 CONNECT_SECONDS = 5
 LOOK_SECONDS = 10
@@ -75,6 +77,7 @@ class Cluster:
     ) -> None:
         self.evaluate, self.address, self.say = evaluate, address, say
         self.stale: set[str] = set()
+        _check_certificates(address)
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are said here, once
         try:
             files = {w.digest: TraceFile(w) for w in workloads if Path(w.path).is_file()}
@@ -195,6 +198,21 @@ class Cluster:
             text = " ".join(str(error).split())
             return f"the point could not be run on the cluster: {text}"
         return found
+
+
+def _check_certificates(address: str) -> None:
+    """Raises ClusterError if an address asks for TLS and Dask is told of no certificates."""
+    if not address.startswith("tls://"):
+        return
+    try:
+        context = Security().get_connection_args("client")["ssl_context"]
+    except (OSError, ValueError, TypeError) as error:
+        raise ClusterError(f"{address}: certificates cannot be read: {one_line(error)}") from None
+    if context is None:
+        raise ClusterError(
+            f"{address}: needs certificates: set distributed.comm.tls.ca-file, .client.cert and "
+            ".client.key in Dask's configuration or environment"
+        )
 
 
 def trace_path(folder: str, digest: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import os
 import shutil
 import sqlite3
@@ -36,9 +37,9 @@ def open_to_write(path: Path) -> tuple[sqlite3.Connection, str]:
     with errors_explained(path):
         try:
             connection = _open_to_write(path)
-        except sqlite3.OperationalError:
-            raise
         except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
             return _from_what_is_left(path, error)
         try:
             return connection, _mended(connection)
@@ -96,8 +97,13 @@ def _mended(connection: sqlite3.Connection) -> str:
 def _from_what_is_left(path: Path, error: sqlite3.DatabaseError) -> tuple[sqlite3.Connection, str]:
     """Begin a new store with the rows of a damaged one that can be read; that is kept beside."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with contextlib.closing(_rescued(path, fresh, error)):
-        pass
+    with contextlib.closing(_rescued(path, error)) as made:
+        try:
+            with contextlib.closing(sqlite3.connect(fresh)) as target:
+                made.backup(target)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
     kept = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     os.replace(path, kept)
     for end in ("-wal", "-shm"):
@@ -109,27 +115,67 @@ def _from_what_is_left(path: Path, error: sqlite3.DatabaseError) -> tuple[sqlite
     return connection, f"the store was damaged and is kept as {kept.name}; {lost or 'no row lost'}"
 
 
-def _rescued(path: Path, target: Path | str, error: sqlite3.DatabaseError) -> sqlite3.Connection:
-    """A new store with what can be read of a damaged one.
+def _rescued(path: Path, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+    """A new store, in memory, with what can be read of a damaged one.
 
     Raises:
-        sqlite3.DatabaseError: nothing can.
+        sqlite3.DatabaseError: ``error``, if nothing can.
     """
-    made = sqlite3.connect(target, isolation_level=None)
-    try:
-        with contextlib.closing(_connect(f"{_uri(path)}?immutable=1", uri=True)) as damaged:
-            made.execute("BEGIN")
-            salvage(damaged, made)
-            made.execute("COMMIT")
-        version = made.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
-        if version != (str(SCHEMA_VERSION),):
-            raise error
-    except BaseException:
-        made.close()
-        if isinstance(target, Path):
-            target.unlink(missing_ok=True)
-        raise
-    return made
+    found = []
+    for open_damaged in (_as_it_is, _by_our_first_page):
+        made = sqlite3.connect(":memory:", isolation_level=None)
+        rows = -1
+        with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.closing(open_damaged(path)) as damaged:
+                salvage(damaged, made)
+            rows = _readable_rows(made)
+        found.append((rows, made))
+    (_, worse), (most, best) = sorted(found, key=operator.itemgetter(0))
+    worse.close()
+    if most < 0:
+        best.close()
+        raise error
+    return best
+
+
+def _readable_rows(made: sqlite3.Connection) -> int:
+    """Rows in a store of our version; -1 of another."""
+    version = made.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
+    if version != (str(SCHEMA_VERSION),):
+        return -1
+    counts = [made.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in TABLES]
+    return sum(counts)
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file's content is to blame; else it is a lock, a full disk or the like."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)  # Python's own have none
+    return code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _as_it_is(path: Path) -> sqlite3.Connection:
+    return _connect(f"{_uri(path)}?immutable=1", uri=True)
+
+
+def _by_our_first_page(path: Path) -> sqlite3.Connection:
+    """A store that is cut off or whose first page is damaged, as SQLite opens neither.
+
+    In memory, with the first page of a new store, which is the same but for the counts in it: all
+    stores have the same tables, made in the same order.
+    """
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
+        create(made)
+        fresh = made.serialize()
+    size = int.from_bytes(fresh[16:18], "big")
+    content = bytearray(path.read_bytes())
+    pages = -(-len(content) // size)
+    content.extend(bytes(pages * size - len(content)))
+    content[:size] = fresh[:size]
+    content[28:32] = pages.to_bytes(4, "big")
+    content[92:96] = content[24:28]  # the count of changes that the number of pages belongs to
+    opened = _connect(":memory:")
+    opened.deserialize(content)
+    return opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +203,10 @@ def read_store(path: Path, sweep: int | None = None) -> Content:
             connection = _open_to_read(path, stack)
             _check_schema(connection, path)
             return _content(connection, sweep)
-        except sqlite3.OperationalError:
-            raise
         except sqlite3.DatabaseError as error:
-            rescued = stack.enter_context(contextlib.closing(_rescued(path, ":memory:", error)))
+            if not _is_damage(error):
+                raise
+            rescued = stack.enter_context(contextlib.closing(_rescued(path, error)))
             return _content(rescued, sweep)
 
 

@@ -25,6 +25,23 @@ def test_info_as_json_has_the_masks_own_densities(invoke, toy_trace):
     assert document["layers"][0]["phases"] == "forward,wgrad,pre_wgrad"
 
 
+def test_info_reads_each_layer_once(invoke, toy_trace, monkeypatch):
+    """Of a long recording that is most of its time."""
+    from workloads.reader import StoredLayers
+
+    read, original = [], StoredLayers._read
+
+    def counted(layers, archive, record):
+        read.append(record.name)
+        return original(layers, archive, record)
+
+    monkeypatch.setattr(StoredLayers, "_read", counted)
+    assert invoke("trace", "info", toy_trace).exit_code == 0
+    assert sorted(read) == sorted(
+        record.name for record in workloads.load(toy_trace).layers.records
+    )
+
+
 def test_info_as_csv_has_a_row_per_layer(invoke, toy_trace):
     lines = invoke("trace", "info", toy_trace, "--format", "csv").stdout.splitlines()
     assert len(lines) == 3

@@ -162,7 +162,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.Monk
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("resprop_train.capture.pickle.dump", full)
+    monkeypatch.setattr("resprop_train.spool.Spool.put", full)
     with (
         pytest.raises(TraceError, match=r"t\.npz: cannot write trace: No space left on device"),
         resprop_train.record(net, path),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import pickle
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,9 @@ from torch import Tensor, nn
 import resprop_train
 import workloads
 from resprop_train.conversion import convert, reuse_layers, set_reuse
+from resprop_train.spool import Copy, Spool
 from workloads.errors import TraceError
+from workloads.layer import Layer
 
 
 class Detector(nn.Module):
@@ -208,15 +209,15 @@ def test_a_disk_that_fills_up_costs_steps_not_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = by_parts()
-    original, written = pickle.dump, []
+    original, written = Spool.put, []
 
-    def dump(layer: object, file: object) -> None:
+    def put(spool: Spool, layer: Layer) -> Copy:
         written.append(layer)
         if 5 <= len(written) <= 6:
             raise OSError(28, "No space left on device")
-        original(layer, file)
+        return original(spool, layer)
 
-    monkeypatch.setattr("resprop_train.capture.pickle.dump", dump)
+    monkeypatch.setattr(Spool, "put", put)
     with resprop_train.record(model, tmp_path / "t.npz", quiet=True) as recorder:
         for seed in range(6):
             step(model, batch(seed=seed))

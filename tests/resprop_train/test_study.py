@@ -140,9 +140,10 @@ def test_command_writes_table_and_plot(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert re.search(r"^digits +mean-density +0\.90 ", result.stdout, re.MULTILINE)
     table = (tmp_path / "out" / "accuracy.csv").read_text().splitlines()
-    assert table[0] == "# earlier command"
-    assert table[1].startswith("# resprop-train ")
-    (row,) = csv.DictReader(table[2:])
+    assert table[0].startswith("# digest = ")
+    assert table[1] == "# earlier command"
+    assert table[2].startswith("# resprop-train ")
+    (row,) = csv.DictReader(table[3:])
     assert int(row["seeds"]) == 2
     assert float(row["loss_points"]) == pytest.approx(
         100 * (float(row["baseline_accuracy"]) - float(row["accuracy"])), abs=1e-3

@@ -197,6 +197,13 @@ def test_amp_on_cpu_trains() -> None:
     assert all(r.sample.dtype == torch.bfloat16 for r in reuse_layers(run.model).values())
 
 
+@pytest.mark.parametrize("name", ["steps.csv", "epochs.csv", "layers.csv"])
+def test_a_pipe_as_a_log_is_refused(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(TrainError, match=r"\.csv: cannot write logs: not a regular file"):
+        Logs(tmp_path)
+
+
 def test_logs_of_a_resumed_run_have_every_step_once(tmp_path: Path) -> None:
     path, log = tmp_path / "run.ckpt", tmp_path / "log"
     with Logs(log, cosine=True) as logs, pytest.raises(Killed):

@@ -242,3 +242,18 @@ def test_a_scheduler_that_dies_is_one_line(tmp_path, monkeypatch):
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_tls_without_certificates_is_one_line(monkeypatch, tmp_path):
+    with pytest.raises(ClusterError, match=r"needs certificates: set distributed\.comm\.tls\.ca"):
+        open_scheduler("tls://127.0.0.1:9", fake_metrics, 1, [])
+    with (
+        dask.config.set(
+            {
+                "distributed.comm.tls.ca-file": str(tmp_path / "none.pem"),
+                "distributed.comm.tls.client.cert": str(tmp_path / "none.pem"),
+            }
+        ),
+        pytest.raises(ClusterError, match="certificates cannot be read"),
+    ):
+        open_scheduler("tls://127.0.0.1:9", fake_metrics, 1, [])

@@ -66,7 +66,7 @@ def test_what_is_no_step_file(tmp_path: Path, content: Any, message: str) -> Non
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match="none: no such file"):
         workloads.load_step(tmp_path / "none")
-    with pytest.raises(TraceError, match="cannot be read: Is a directory"):
+    with pytest.raises(TraceError, match="cannot be read: is a folder, not a file"):
         workloads.load_step(tmp_path)
     with pytest.raises(TraceError, match="cannot write step: no such folder"):
         workloads.save_step(small_step(), tmp_path / "none" / "step")
