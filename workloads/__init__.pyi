@@ -22,6 +22,7 @@ from .step_file import known_steps as known_steps
 from .step_file import layer_operations as layer_operations
 from .step_file import load_step as load_step
 from .step_file import save_step as save_step
+from .step_file import sparse_layers as sparse_layers
 from .synthetic import synthesize as synthesize
 from .trace import Trace as Trace
 from .writer import TraceWriter as TraceWriter

@@ -142,6 +142,32 @@ def add_step(
     return load(target)
 
 
+def sparse_layers(step: Step) -> list[tuple[str, LayerShape]]:
+    """Names and shapes of the layers that the step trains sparsely: those with pre-phases.
+
+    Of an ordinary step, which has none, all convolutions. The second use of a module ``conv`` is
+    ``conv#2``.
+    """
+    shapes: dict[tuple[str, int], LayerShape] = {}
+    converted: set[tuple[str, int]] = set()
+    convolutions: set[tuple[str, int]] = set()
+    for operation in step.operations:
+        if operation.layer is None or operation.layer_phase is None:
+            continue
+        key = (operation.module, operation.use)
+        shapes.setdefault(key, operation.layer)
+        if operation.layer_phase.one_sample:
+            converted.add(key)
+        if operation.kind == "convolution":
+            convolutions.add(key)
+    chosen = converted or convolutions
+    return [
+        (module if use == 1 else f"{module}#{use}", shape)
+        for (module, use), shape in shapes.items()
+        if (module, use) in chosen
+    ]
+
+
 def layer_operations(
     step: Step, layers: Iterable[tuple[str, LayerShape]]
 ) -> dict[str, dict[Phase, int]]:

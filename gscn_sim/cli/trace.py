@@ -117,10 +117,15 @@ def excerpt(
 @trace.command()
 @click.option(
     "--network",
-    required=True,
     metavar="NAME",
     shell_complete=completion.networks,
     help="A known network, as resnet34.",
+)
+@click.option(
+    "--step",
+    "step_source",
+    metavar="NAME|FILE",
+    help="Instead of a network: the layers that a training step has sparse, and the step itself.",
 )
 @click.option("--batch", "batch_size", type=int, default=16, show_default=True)
 @click.option("--samples", type=int, default=2, show_default=True, help="Recorded of each batch.")
@@ -144,7 +149,8 @@ def excerpt(
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("-o", "--output", metavar="PATH", type=OUTPUT_FILE, required=True)
 def synth(
-    network: str,
+    network: str | None,
+    step_source: str | None,
     batch_size: int,
     samples: int,
     activation_density: float,
@@ -157,7 +163,9 @@ def synth(
     seed: int,
     output: str,
 ) -> None:
-    """Make a trace of random masks for a known network."""
+    """Make a trace of random masks for a known network, or for a training step of any model."""
+    if (network is None) == (step_source is None):
+        raise GscnError("give either --network or --step")
     if reuse_sparsity is not None:
         if gradient_density is not None:
             raise GscnError("--reuse-sparsity and --gradient-density say the same: give one")
@@ -168,12 +176,20 @@ def synth(
     import dataclasses
 
     import workloads
+    from gscn_sim.cli.trace_step import read_step
     from workloads.networks import conv_layers
     from workloads.synthetic import synthesize
 
+    step = None
+    if step_source is not None:
+        step = read_step(step_source, batch_size)
+        name, layers, batch_size = step.network, workloads.sparse_layers(step), step.batch_size
+    else:
+        assert network is not None
+        name, layers = network, conv_layers(network, linear=linear)
     made = synthesize(
-        network,
-        conv_layers(network, linear=linear),
+        name,
+        layers,
         batch_size=batch_size,
         samples=samples,
         activation_density=activation_density,
@@ -183,12 +199,9 @@ def synth(
         exact=exact,
         seed=seed,
     )
-    if reuse_sparsity is not None:
-        made = dataclasses.replace(made, reuse_sparsity=reuse_sparsity)
+    made = dataclasses.replace(made, reuse_sparsity=reuse_sparsity, step=step)
     workloads.save(made, output)
-    click.echo(
-        f"{output}: {len(made.layers)} layers of {network}, {samples} of {batch_size} samples"
-    )
+    click.echo(f"{output}: {len(made.layers)} layers of {name}, {samples} of {batch_size} samples")
 
 
 def trace_facts(loaded: Trace) -> dict[str, Any]:

@@ -26,12 +26,21 @@ def add_step(path: str, source: str | None, output: str | None) -> None:
     import workloads
 
     loaded = workloads.load(path)
-    if source is not None and Path(source).exists():
-        step = workloads.load_step(source)
+    if source is None:
+        step = workloads.known_step(loaded.network, loaded.batch_size)
     else:
-        step = workloads.known_step(source or loaded.network, loaded.batch_size)
+        step = read_step(source, loaded.batch_size)
     workloads.add_step(path, step, output)
     click.echo(f"{output or path}: {len(step.operations)} operations of {step.network}")
+
+
+def read_step(source: str, batch_size: int) -> Step:
+    """The step in a file, or that of a well-known network."""
+    import workloads
+
+    if Path(source).exists():
+        return workloads.load_step(source)
+    return workloads.known_step(source, batch_size)
 
 
 def show_step(loaded: Trace, form: str) -> None:

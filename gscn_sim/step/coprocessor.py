@@ -86,10 +86,40 @@ def beside_gpu(
         ours_cycles, gpu_seconds: what each operation takes where it runs, by position.
         link_gbps: 10^9 bytes a second in each direction.
     """
+    tasks, numbers, moved = _tasks(operations, ours_cycles, gpu_seconds, clock_ghz, link_gbps)
+    ran = run_tasks(tasks, frozenset({GPU}))
+    shares = shared_cycles(ran)
+    ends: list[int] = []
+    for task in tasks:
+        ends.append(task.cycles + max((ends[n] for n in task.after), default=0))
+    return BesideGpu(
+        tasks=tuple(
+            Placed(
+                operation=number,
+                unit=task.unit,
+                start_cycle=when.start,
+                end_cycle=when.stop,
+                share_cycles=share,
+            )
+            for number, task, when, share in zip(numbers, tasks, ran, shares, strict=True)
+        ),
+        cycles=max((when.stop for when in ran), default=0),
+        link_bytes=moved,
+        critical_path_cycles=max(ends, default=0),
+    )
+
+
+def _tasks(
+    operations: Sequence[Operation],
+    ours_cycles: Mapping[int, float],
+    gpu_seconds: Mapping[int, float],
+    clock_ghz: float,
+    link_gbps: float,
+) -> tuple[list[Task], list[int | None], dict[str, int]]:
+    """The tasks, the operation of each (None: a transfer), and bytes in each direction."""
     tasks: list[Task] = []
     numbers: list[int | None] = []  # the operation of each task
     moved: dict[str, int] = {THERE: 0, BACK: 0}
-    task_of: list[int | None] = []
     crossed: dict[tuple[int | None, int], int] = {}
     flow, homes = Flow(operations), _homes(operations)
     sizes = _sizes(operations, flow)
@@ -119,33 +149,12 @@ def beside_gpu(
         cycles = ours_cycles.get(i, 0) if ours else gpu_seconds.get(i, 0.0) * clock_ghz * 1e9
         if not cycles:
             waits.append(after)
-            task_of.append(None)
             continue
-        task_of.append(len(tasks))
         waits.append(frozenset({len(tasks)}))
         numbers.append(i)
         unit = GSCN if ours else GPU
         tasks.append(Task(unit=unit, cycles=round(cycles), after=tuple(sorted(after))))
-    ran = run_tasks(tasks, frozenset({GPU}))
-    shares = shared_cycles(ran)
-    ends: list[int] = []
-    for task in tasks:
-        ends.append(task.cycles + max((ends[n] for n in task.after), default=0))
-    return BesideGpu(
-        tasks=tuple(
-            Placed(
-                operation=number,
-                unit=task.unit,
-                start_cycle=when.start,
-                end_cycle=when.stop,
-                share_cycles=share,
-            )
-            for number, task, when, share in zip(numbers, tasks, ran, shares, strict=True)
-        ),
-        cycles=max((when.stop for when in ran), default=0),
-        link_bytes=moved,
-        critical_path_cycles=max(ends, default=0),
-    )
+    return tasks, numbers, moved
 
 
 def shared_cycles(ran: Sequence[range]) -> list[float]:
