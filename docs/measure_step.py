@@ -1,8 +1,12 @@
-"""Figures of docs/explanation/whole-step.md, from simulated steps: ``make step-figures``."""
+"""Figures of docs/explanation/whole-step.md, from simulated steps: ``make step-figures``.
+
+Arguments choose networks.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import gscn_sim
@@ -10,7 +14,7 @@ import workloads
 from gscn_sim.config.sections import FusionConfig
 
 DATA = Path(__file__).parents[1] / "workloads" / "data"
-NETWORKS = ("resnet34", "vgg16")
+NETWORKS = tuple(sys.argv[1:]) or ("resnet34", "vgg16")
 BATCHES = (16, 128)
 POLICIES = {
     "one by one": {"overlap": False},
