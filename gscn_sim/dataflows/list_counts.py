@@ -15,15 +15,17 @@ from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.problem.operands import Operands
 
+AT_ONCE = 1 << 20  # products held at a time
+
 
 def list_counts(plan: Plan, operands: Operands, timing: PeTiming, where: Where) -> BlockCosts:
     """Costs of blocks on all tiles of a plan of one sample; a step takes a cycle."""
     tiles, blocks, c_ranges, *_ = where
     k_ranges, k_row = np.unique(blocks[:, :2], axis=0, return_inverse=True)
-    of_block = np.s_[..., k_row.reshape(-1), blocks[:, 2]]
+    rows = k_row.reshape(-1), blocks[:, 2]
+    is_grouped = plan.problem.shape.groups > 1
     n, t, b = operands.samples, len(tiles), len(blocks)
-    shape = (n, t, len(k_ranges), len(c_ranges))
-    steps, pairs, useful = (np.zeros(shape) for _ in range(3))  # exact: far below 2**53
+    steps, pairs, useful = (np.zeros((n, t, b)) for _ in range(3))  # exact: far below 2**53
     held, sent = (
         np.zeros((n, t, len(c_ranges)), np.int64),
         np.zeros((n, t, len(k_ranges)), np.int64),
@@ -35,14 +37,17 @@ def list_counts(plan: Plan, operands: Operands, timing: PeTiming, where: Where) 
         plane[sample] = lengths.c_entries.sum((1, 2))
         for i, (p0, p1, q0, q1, y0, y1, x0, x1) in enumerate(tiles.tolist()):
             at = np.s_[:, p0:p1, q0:q1]
-            steps[sample, i] = _over_positions(lengths.k_steps[at], lengths.c_steps[at])
-            pairs[sample, i] = _over_positions(lengths.k_entries[at], lengths.window[at])
-            useful[sample, i] = _over_positions(lengths.k_real[at], lengths.window_real[at])
+            for sums, of_k, of_c in (
+                (steps, lengths.k_steps, lengths.c_steps),
+                (pairs, lengths.k_entries, lengths.window),
+                (useful, lengths.k_real, lengths.window_real),
+            ):
+                sums[sample, i] = _over_positions(of_k[at], of_c[at], rows, is_grouped)
             held[sample, i] = lengths.c_entries[:, y0:y1, x0:x1].sum((1, 2))
             sent[sample, i] = lengths.k_entries[at].sum((1, 2))
     return BlockCosts(
         row_of=np.arange(b),
-        counters=_counters(steps[of_block], pairs[of_block], useful[of_block]),
+        counters=_counters(steps, pairs, useful),
         stationary_entries=held[..., blocks[:, 2]],
         streamed_entries=sent[..., k_row.reshape(-1)],
         plane_entries=plane[:, blocks[:, 2]],
@@ -72,10 +77,20 @@ class _Lengths:
         self.c_steps = -(-self.window // timing.stationary_vector)
 
 
-def _over_positions(of_k: Ints, of_c: Ints) -> np.ndarray:
-    """[K ranges, C ranges] sums of products over a tile's positions."""
+def _over_positions(
+    of_k: Ints, of_c: Ints, rows: tuple[Ints, Ints], is_grouped: bool
+) -> np.ndarray:
+    """[B] sums of products over a tile's positions, of the blocks' K and C ranges (``rows``)."""
     left, right = (each.reshape(len(each), -1).astype(np.float64) for each in (of_k, of_c))
-    return left @ right.T
+    k, c = rows
+    if not is_grouped:  # every K range meets every C range
+        return (left @ right.T)[k, c]
+    found = np.empty(len(k))
+    step = max(1, AT_ONCE // max(1, left.shape[1]))
+    for first in range(0, len(k), step):
+        some = slice(first, first + step)
+        found[some] = np.einsum("bp,bp->b", left[k[some]], right[c[some]])
+    return found
 
 
 def _counters(steps: np.ndarray, pairs: np.ndarray, useful: np.ndarray) -> Ints:
