@@ -1,4 +1,4 @@
-"""``gscn-sim pareto``, ``best``, ``sensitivity``, ``export``: what a sweep's store says."""
+"""``gscn-sim sweep pareto``, ``best``, ``sensitivity``, ``export``: what a sweep's store says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import OUTPUT_FILE
+from gscn_sim.cli.output import Output, output_options
 from gscn_sim.cli.sweep import OBJECTIVES
 from workloads import GscnError
 from workloads.sealed_text import sealed_text
@@ -22,17 +23,8 @@ SIDES = ("lowest", "highest")
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every question to a store takes."""
+    command = output_options(command)
     for option in (
-        click.option(
-            "-o",
-            "--output",
-            metavar="PATH",
-            type=OUTPUT_FILE,
-            help="Write .csv, .parquet or .json.",
-        ),
-        click.option(
-            "--format", "form", type=click.Choice(("table", "csv", "json")), default="table"
-        ),
         click.option(
             "--where",
             metavar="EXPR",
@@ -47,9 +39,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @store_options
 @click.option("--objective", default=OBJECTIVES, show_default=True)
-def pareto(
-    path: str, number: int | None, where: str | None, form: str, output: str | None, objective: str
-) -> None:
+def pareto(path: str, number: int | None, where: str | None, out: Output, objective: str) -> None:
     """Show the designs that no other beats in every objective."""
     from gscn_sim.sweep import pareto as pareto_of
     from gscn_sim.sweep import parse_objectives, sweep_table
@@ -60,13 +50,7 @@ def pareto(
     front = pareto_of(frame, objectives, where)
     metrics = [o.metric for o in objectives]
     brief = front[["point", *axis_names(frame), *metrics, "limited_by"]]
-    answer(
-        front,
-        brief,
-        f"{len(front)} points that no other of their trace and batch beats",
-        form,
-        output,
-    )
+    answer(out, front, brief, f"{len(front)} points that no other of their trace and batch beats")
 
 
 @click.command()
@@ -89,8 +73,7 @@ def best(
     path: str,
     number: int | None,
     where: str | None,
-    form: str,
-    output: str | None,
+    out: Output,
     metric: str,
     count: int,
     save_config: str | None,
@@ -107,15 +90,13 @@ def best(
     if save_config is not None:
         _save_config(save_config, path, int(top["point"].iloc[0]), int(top["sweep"].iloc[0]))
     brief = top.drop(columns="sweep")
-    answer(top, brief, f"Best {len(top)} by {metric_words(objectives[0].metric)}", form, output)
+    answer(out, top, brief, f"Best {len(top)} by {metric_words(objectives[0].metric)}")
 
 
 @click.command()
 @store_options
 @click.option("--metric", default="speedup", show_default=True)
-def sensitivity(
-    path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
-) -> None:
+def sensitivity(path: str, number: int | None, where: str | None, out: Output, metric: str) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
     from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import effects_note, sweep_table
@@ -123,14 +104,14 @@ def sensitivity(
 
     table = sweep_table(path, number)
     frame = sensitivity_of(table, metric, where)
-    answer(frame, readable(frame, metric), f"Main effects on {metric_words(metric)}", form, output)
+    answer(out, frame, readable(frame, metric), f"Main effects on {metric_words(metric)}")
     if note := effects_note(table, metric, where):
-        click.echo(note, err=form != "table")
+        click.echo(note, err=out.form != "table")
 
 
 @click.command()
 @store_options
-def export(path: str, number: int | None, where: str | None, form: str, output: str | None) -> None:
+def export(path: str, number: int | None, where: str | None, out: Output) -> None:
     """Print or write the whole table of a store."""
     from gscn_sim.sweep import sweep_table
     from gscn_sim.sweep.table import axis_names, finished
@@ -139,7 +120,7 @@ def export(path: str, number: int | None, where: str | None, form: str, output: 
     if where is not None:
         frame = finished(frame, where)
     brief = frame[["sweep", "point", *axis_names(frame), "speedup", "energy_j", "status"]]
-    answer(frame, brief, f"{len(frame)} points", form, output, show=output is None)
+    answer(out, frame, brief, f"{len(frame)} points", both=False)
 
 
 def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -152,31 +133,22 @@ def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def answer(
-    frame: pd.DataFrame,
-    brief: pd.DataFrame,
-    title: str,
-    form: str,
-    output: str | None,
-    *,
-    show: bool = True,
+    out: Output, frame: pd.DataFrame, brief: pd.DataFrame, title: str, *, both: bool = True
 ) -> None:
-    """Print a table as people or machines want it, and write it whole if asked to."""
+    """Give a store's answer: people see ``brief``, not beside a file unless ``both``."""
     from gscn_sim.cli.options import command_line
     from gscn_sim.cli.show import show_frame
-    from gscn_sim.files import csv_text, records, to_json, write_table
+    from gscn_sim.files import records
     from gscn_sim.results.provenance import code_digest, versions
 
-    if output is not None:
-        origin = {"command": command_line(), "versions": versions(), "code": code_digest()}
-        write_table(output, frame, {"provenance": origin})
-    if form == "json":
-        click.echo(to_json(records(frame)))
-    elif form == "csv":
-        click.echo(csv_text(frame), nl=False)
-    elif show:
-        show_frame(title, brief)
-    else:
-        click.echo(f"{output}: {title}")
+    def show() -> None:
+        if both or out.path is None:
+            show_frame(title, brief)
+        else:
+            click.echo(f"{out.path}: {title}")
+
+    origin = {"command": command_line(), "versions": versions(), "code": code_digest()}
+    out.write(frame, {"provenance": origin}, show, printed=records(frame))
 
 
 def _save_config(target: str, path: str, point: int, sweep: int) -> None:

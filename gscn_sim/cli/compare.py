@@ -11,22 +11,21 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
-    OUTPUT_FILE,
     batch_option,
     cache_option,
     command_line,
     phase_option,
+    quiet_option,
     read_config,
     read_phases,
 )
+from gscn_sim.cli.output import Output, output_options
 from workloads import GscnError
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
     from gscn_sim.report.differences import Difference
     from gscn_sim.report.sources import RunSource
-
-FORMATS = ("table", "csv", "json")
 
 
 @click.command()
@@ -35,24 +34,16 @@ FORMATS = ("table", "csv", "json")
 @click.argument("path", metavar="[TRACE]", required=False, shell_complete=completion.files)
 @phase_option
 @batch_option
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    type=OUTPUT_FILE,
-    help="Write the table (.csv, .parquet, .json).",
-)
+@output_options
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def compare(
     a: str,
     b: str,
     path: str | None,
     phases: str | None,
     batch_size: int | None,
-    form: str,
-    output: str | None,
+    out: Output,
     cache: str | None,
     quiet: bool,
 ) -> None:
@@ -61,12 +52,9 @@ def compare(
     A and B are designs (a preset's name or a TOML file), which are simulated on TRACE, or the JSON
     files of saved runs (gscn-sim run -o RUN.json).
     """
-    from gscn_sim.files import csv_text, table_suffix, to_json, write_table
     from gscn_sim.report.differences import Difference
     from gscn_sim.report.sources import read_run
 
-    if output is not None:
-        table_suffix(output)
     saved = {name: read_run(Path(name)) for name in (a, b) if name.lower().endswith(".json")}
     designs = {name: read_config(name, ()) for name in (a, b) if name not in saved}
     if designs and path is None:
@@ -75,15 +63,7 @@ def compare(
         raise GscnError("two saved runs take neither TRACE nor --phase nor --batch")
     runs = saved | (simulated(designs, path, phases, batch_size, cache, quiet) if path else {})
     difference = Difference(a=runs[a], b=runs[b])
-    document = document_of(difference)
-    if output is not None:
-        write_table(output, difference.layers, document)
-    if form == "json":
-        click.echo(to_json(document))
-    elif form == "csv":
-        click.echo(csv_text(difference.layers), nl=False)
-    else:
-        show(difference, a, b)
+    out.write(difference.layers, document_of(difference), lambda: show(difference, a, b))
 
 
 def simulated(

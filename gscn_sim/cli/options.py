@@ -122,6 +122,23 @@ def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def step_gpu_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--gpu`` of whole steps: no roofline, but perhaps a precision, or none."""
+    return click.option(
+        "--gpu",
+        metavar="NAME[:PRECISION]|none",
+        shell_complete=completion.devices,
+        default=DEFAULT_GPU,
+        show_default=True,
+        help="The GPU to compare with.",
+    )(command)
+
+
+def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-q``; :func:`gscn_sim.cli.progress.progress` takes it."""
+    return click.option("-q", "--quiet", is_flag=True, help="No progress.")(command)
+
+
 def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """Split ``KEY=VALUE`` texts.
 

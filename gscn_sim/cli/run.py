@@ -18,6 +18,7 @@ from gscn_sim.cli.options import (
     gpu_option,
     iterations_option,
     phase_option,
+    quiet_option,
     read_config,
     read_gpu,
     read_iterations,
@@ -60,7 +61,7 @@ FORMATS = ("table", "csv", "json")
     help="Threads for the kernels; results do not depend on it.",
 )
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def run(
     path: str,
     source: str,

@@ -44,7 +44,7 @@ def write_plot(
         GscnError: the source has no such figure, the suffix is unknown, matplotlib is missing, or
             the file cannot be written.
     """
-    _suffix(path)
+    figure_suffix(path)
     save_figure(draw(read_source(source), kind, x_metric=x_metric, y_metric=y_metric), path)
 
 
@@ -76,12 +76,17 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     Raises:
         GscnError: the suffix is unknown, or the file cannot be written.
     """
-    suffix = _suffix(path)
+    suffix = figure_suffix(path)
     with _matplotlib().rc_context(_STYLE), whole_file(path) as file:
         figure.savefig(file, format=suffix[1:], dpi=200, metadata=_METADATA[suffix])
 
 
-def _suffix(path: str | Path) -> str:
+def figure_suffix(path: str | Path) -> str:
+    """The suffix of a figure's file.
+
+    Raises:
+        GscnError: it is none of ``.png .svg .pdf``.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise GscnError(f"{path}: a figure's name must end in {', '.join(SUFFIXES)}")

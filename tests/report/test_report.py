@@ -296,7 +296,17 @@ def test_plots_are_the_same_each_time(run_json, sweep_folder, tmp_path, suffix):
 
 
 def test_effects_plot(sweep_folder, tmp_path):
-    command("plot", sweep_folder, "--kind", "effects", "-y", "area_mm2", "-o", tmp_path / "e.svg")
+    command(
+        "sweep",
+        "plot",
+        sweep_folder,
+        "--kind",
+        "effects",
+        "-y",
+        "area_mm2",
+        "-o",
+        tmp_path / "e.svg",
+    )
     assert "<svg" in (tmp_path / "e.svg").read_text()
 
 
