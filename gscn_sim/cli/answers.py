@@ -79,9 +79,10 @@ def best(
     save_config: str | None,
 ) -> None:
     """Show the designs with the best metric (geometric mean over traces and batches)."""
+    from gscn_sim.cli.show import say_note
     from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best as best_of
-    from gscn_sim.sweep import parse_objectives, sweep_table
+    from gscn_sim.sweep import parse_objectives, size_note, sweep_table
 
     objectives = parse_objectives(metric)
     if len(objectives) > 1:
@@ -89,8 +90,9 @@ def best(
     top = best_of(sweep_table(path, number), objectives[0], count, where)
     if save_config is not None:
         _save_config(save_config, path, int(top["point"].iloc[0]), int(top["sweep"].iloc[0]))
-    brief = top.drop(columns="sweep")
+    brief = top.drop(columns=["sweep", "dram_gbps"], errors="ignore")
     answer(out, top, brief, f"Best {len(top)} by {metric_words(objectives[0].metric)}")
+    say_note(size_note(top), people=out.form == "table")
 
 
 @click.command()
@@ -98,6 +100,7 @@ def best(
 @click.option("--metric", default="speedup", show_default=True)
 def sensitivity(path: str, number: int | None, where: str | None, out: Output, metric: str) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
+    from gscn_sim.cli.show import say_note
     from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import effects_note, sweep_table
     from gscn_sim.sweep import sensitivity as sensitivity_of
@@ -105,8 +108,7 @@ def sensitivity(path: str, number: int | None, where: str | None, out: Output, m
     table = sweep_table(path, number)
     frame = sensitivity_of(table, metric, where)
     answer(out, frame, readable(frame, metric), f"Main effects on {metric_words(metric)}")
-    if note := effects_note(table, metric, where):
-        click.echo(note, err=out.form != "table")
+    say_note(effects_note(table, metric, where), people=out.form == "table")
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
     phase_option,
     quiet_option,
-    read_config,
     read_phases,
 )
 from gscn_sim.cli.output import Output, output_options
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 @click.argument("a", metavar="A", shell_complete=completion.presets)
 @click.argument("b", metavar="B", shell_complete=completion.presets)
 @click.argument("path", metavar="[TRACE]", required=False, shell_complete=completion.files)
+@click.option(
+    "--iso",
+    metavar="QUANTITY[=VALUE]",
+    multiple=True,
+    shell_complete=completion.quantities,
+    help="Bring both designs to a size first: area=MM2 or multipliers=N by the number of PEs, "
+    "bandwidth_gbs=GBPS by that of DRAM channels, as near as they come from below. Without a "
+    "value: B to the size of A.",
+)
 @phase_option
 @batch_option
 @output_options
@@ -41,6 +50,7 @@ def compare(
     a: str,
     b: str,
     path: str | None,
+    iso: tuple[str, ...],
     phases: str | None,
     batch_size: int | None,
     out: Output,
@@ -55,15 +65,47 @@ def compare(
     from gscn_sim.report.differences import Difference
     from gscn_sim.report.sources import read_run
 
+    if iso and b.lower().endswith(".json"):
+        raise GscnError(f"{b}: a saved run keeps its size; --iso takes designs")
+    if a.lower().endswith(".json") and any("=" in text for text in iso):
+        raise GscnError(f"{a}: a saved run keeps its size; --iso without a value brings B to it")
     saved = {name: read_run(Path(name)) for name in (a, b) if name.lower().endswith(".json")}
-    designs = {name: read_config(name, ()) for name in (a, b) if name not in saved}
+    designs = {name: DesignOptions(source=name).read() for name in (a, b) if name not in saved}
+    if iso:
+        designs = at_equal_size(designs, iso, a, saved[a].config if a in saved else None)
     if designs and path is None:
         raise GscnError(f"name a TRACE to simulate {' and '.join(designs)} on")
-    if not designs and (path or phases or batch_size):
-        raise GscnError("two saved runs take neither TRACE nor --phase nor --batch")
+    if not designs and (path or phases or batch_size or iso):
+        raise GscnError("two saved runs take neither TRACE nor --phase nor --batch nor --iso")
     runs = saved | (simulated(designs, path, phases, batch_size, cache, quiet) if path else {})
     difference = Difference(a=runs[a], b=runs[b])
     out.write(difference.layers, document_of(difference), lambda: show(difference, a, b))
+
+
+def at_equal_size(
+    designs: Mapping[str, Config], texts: Sequence[str], a: str, saved: Mapping[str, Any] | None
+) -> dict[str, Config]:
+    """The designs at the sizes that ``--iso`` asks for; without a value, at that of A.
+
+    ``saved`` is the configuration of A where it is a saved run, which stays as it ran.
+
+    Raises:
+        GscnError: no such quantity, or a design cannot have it.
+    """
+    from gscn_sim.config import load_config
+    from gscn_sim.results.sizes import at_size, parse_iso, scaling_words, size_of
+
+    first = designs.get(a)
+    if saved is not None:
+        first = load_config("gscn", {key: v for key, v in saved.items() if key != "name"})
+    assert first is not None
+    isos = parse_iso(t if "=" in t else f"{t}={size_of(first, t)!r}" for t in texts)
+    found = {}
+    for name, config in designs.items():
+        found[name] = at_size(config, isos)
+        if found[name] != config:
+            click.echo(scaling_words(config, found[name], isos), err=True)
+    return found
 
 
 def simulated(

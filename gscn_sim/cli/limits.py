@@ -8,13 +8,13 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
     config_options,
     phase_option,
     quiet_option,
-    read_config,
     read_phases,
 )
 from gscn_sim.cli.output import Output, output_options
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 @quiet_option
 def limits(
     path: str,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     phases: str | None,
     batch_size: int | None,
     out: Output,
@@ -50,7 +49,7 @@ def limits(
     add up, and with the first one gone the next may cost as much. A second table splits the time in
     which PEs wait for operands by cause, with every schedule as it is.
     """
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.progress import progress

@@ -11,6 +11,7 @@ import click
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
     OUTPUT_FILE,
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
@@ -19,7 +20,6 @@ from gscn_sim.cli.options import (
     iterations_option,
     phase_option,
     quiet_option,
-    read_config,
     read_gpu,
     read_iterations,
     read_phases,
@@ -64,8 +64,7 @@ FORMATS = ("table", "csv", "json")
 @quiet_option
 def run(
     path: str,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     phases: str | None,
     gpu: str,
     batch_size: int | None,
@@ -79,7 +78,7 @@ def run(
 ) -> None:
     """Simulate TRACE on a design and compare it with a GPU."""
     file_format = output_format(output, form)
-    config = read_config(source, assignments)
+    config = design.read()
     device, gpu_model = read_gpu(gpu)
 
     import workloads

@@ -9,13 +9,13 @@ import click
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
     OUTPUT_FILE,
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
     config_options,
     iterations_option,
     quiet_option,
-    read_config,
     read_iterations,
     step_gpu_option,
 )
@@ -61,8 +61,7 @@ if TYPE_CHECKING:
 @quiet_option
 def step(
     path: str,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     batch_size: int | None,
     iterations: str | None,
     step_path: str | None,
@@ -75,7 +74,7 @@ def step(
     quiet: bool,
 ) -> None:
     """Run the whole training step of TRACE: every operation, on both sides."""
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.progress import progress

@@ -203,11 +203,11 @@ def reporter(quiet: bool) -> Iterator[Report]:
 
 def conclude(out: Path, number: int, plan: Plan) -> None:
     """Write the table beside the store and print the best designs."""
-    from gscn_sim.cli.show import show_frame
+    from gscn_sim.cli.show import say_note, show_frame
     from gscn_sim.files import write_table
     from gscn_sim.results.provenance import provenance
     from gscn_sim.results.words import metric_words
-    from gscn_sim.sweep import best, sweep_table
+    from gscn_sim.sweep import best, size_note, sweep_table
 
     frame = sweep_table(out, number)
     facts = {w.path: {"network": w.network, "digest": w.digest} for w in plan.workloads}
@@ -222,10 +222,12 @@ def conclude(out: Path, number: int, plan: Plan) -> None:
     show_frame(
         f"Best {len(top)} designs by {metric_words(objective.metric)}", _without_constants(top)
     )
+    say_note(size_note(top), people=True)
     said = f", {failed} failed (their error is in the table)" if failed else ""
     click.echo(f"{len(frame)} points{said}; table: {out / 'sweep.csv'}")
 
 
 def _without_constants(frame: Any) -> Any:
-    keep = [n for n in frame.columns if n != "sweep" and (n == "point" or len(frame) > 1)]
+    hidden = ("sweep", "dram_gbps")
+    keep = [n for n in frame.columns if n not in hidden and (n == "point" or len(frame) > 1)]
     return frame[keep] if keep else frame

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gscn_sim.cli.options import read_assignments, read_gpu, read_phases
+from gscn_sim.cli.options import DesignOptions, read_assignments, read_gpu, read_phases
 from workloads import GscnError
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ class SpaceOptions:
     space_file: str | None
     params: tuple[str, ...]
     constraints: tuple[str, ...]
-    source: str
-    assignments: tuple[str, ...]
+    design: DesignOptions
     phases: str | None
     gpu: str
     batch_size: int | None
@@ -49,8 +48,7 @@ def make_plan(options: SpaceOptions) -> Plan:
         options.space_file,
         options.params,
         options.constraints,
-        options.source,
-        options.assignments,
+        options.design,
     )
     loaded = load_traces([*options.traces, *paths])
     device, gpu_model = read_gpu(options.gpu)
@@ -75,8 +73,7 @@ def read_plan(
     space_file: str | None,
     params: Sequence[str],
     constraints: Sequence[str],
-    source: str,
-    assignments: Sequence[str],
+    design: DesignOptions,
 ) -> tuple[Space, list[str], list[int | None]]:
     """The space, and what it says about traces and batch sizes.
 
@@ -84,6 +81,7 @@ def read_plan(
         GscnError: nothing to vary, or an impossible space.
     """
     from gscn_sim.config.overrides import parse_value
+    from gscn_sim.results.sizes import parse_iso
     from gscn_sim.sweep import Expression, Space, parse_param, read_space
 
     document, axes = read_space(space_file) if space_file is not None else ({}, [])
@@ -98,13 +96,14 @@ def read_plan(
     for size in batches:
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 1 << 20:
             raise GscnError(f"batch must be a positive int, got {size!r}")
-    fixed = {key: parse_value(text) for key, text in read_assignments(assignments).items()}
+    fixed = {key: parse_value(text) for key, text in read_assignments(design.assignments).items()}
     space = Space(
         axes=tuple(by_key.values()),
-        base=document.get("config", source),
+        base=document.get("config", design.source),
         fixed=fixed,
         derived=tuple((k, Expression(text)) for k, text in document.get("derived", {}).items()),
         constraints=tuple(Expression(t) for t in (*document.get("constraints", ()), *constraints)),
+        iso=parse_iso(design.iso),
     )
     return space, paths, batches
 

@@ -8,11 +8,11 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    DesignOptions,
     cache_option,
     command_line,
     config_options,
     quiet_option,
-    read_config,
     step_gpu_option,
 )
 from gscn_sim.cli.output import Output, output_options
@@ -47,8 +47,7 @@ def training(
     path: str,
     log: str | None,
     points: int,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     gpu: str,
     out: Output,
     cache: str | None,
@@ -58,7 +57,7 @@ def training(
 
     Every operation of every step is on all sides; steps of a dense warm-up are ordinary training.
     """
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.progress import progress

@@ -4,6 +4,7 @@ from .answers import main_effects as main_effects
 from .answers import overlap_note as overlap_note
 from .answers import pareto as pareto
 from .answers import sensitivity as sensitivity
+from .answers import size_note as size_note
 from .axes import Choices as Choices
 from .axes import Range as Range
 from .axes import parse_axis as parse_axis

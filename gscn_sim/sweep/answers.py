@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gscn_sim.results.sizes import ALIKE
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.metrics import with_metrics
 from gscn_sim.sweep.search import Objective
@@ -63,7 +64,7 @@ def best(
     order = score.sort_values(ascending=not objective.maximize, kind="stable").index[:count]
     first = done.drop_duplicates(["sweep", "config_digest"]).set_index(["sweep", "config_digest"])
     axes = [name for name in axis_names(frame.loc[done.index]) if name not in WORKLOAD]
-    facts = ["limited_by", "area_mm2", "on_chip_bytes", "total_multipliers"]
+    facts = ["limited_by", "area_mm2", "on_chip_bytes", "total_multipliers", "dram_gbps"]
     facts = [name for name in facts if name != objective.metric]
     each = table.add_prefix(f"{objective.metric}[").add_suffix("]")
     parts = [
@@ -112,6 +113,23 @@ def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> p
         )
     table = pd.DataFrame(rows).sort_values("share", ascending=False, kind="stable")
     return table.reset_index(drop=True)
+
+
+def size_note(designs: pd.DataFrame) -> str:
+    """A sentence if the designs of a table differ in area, multipliers or DRAM bandwidth."""
+    sizes = {"area_mm2": "mm2", "total_multipliers": "multipliers", "dram_gbps": "GB/s of DRAM"}
+    spans = {unit: (designs[name].min(), designs[name].max()) for name, unit in sizes.items()}
+    unlike = [
+        f"{low:.4g} to {high:.4g} {unit}"
+        for unit, (low, high) in spans.items()
+        if high > (1 + ALIKE) * low
+    ]
+    if not unlike:
+        return ""
+    return (
+        f"These designs are of unlike size: {', '.join(unlike)}. At equal size: --iso of "
+        "gscn-sim sweep, or a metric as 'speedup / area_mm2'."
+    )
 
 
 def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:

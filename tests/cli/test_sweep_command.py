@@ -130,6 +130,23 @@ def test_answers(invoke, swept, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(exported), pd.read_csv(swept / "sweep.csv"))
 
 
+def test_presets_at_equal_multipliers(invoke, toy_trace, tmp_path):
+    out = tmp_path / "out"
+    words = ("--param", "config=gscn,scnn", "--iso", "multipliers=70", "--gpu", "roofline")
+    result = invoke("sweep", toy_trace, *words, "-j", "1", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(out / "sweep.csv")
+    assert list(table["total_multipliers"]) == [64, 64]
+    assert "These designs are of unlike size: " in result.stdout  # their area and bandwidth
+    assert "64 multipliers" not in result.stdout
+    one = invoke("run", toy_trace, "--config", "scnn", *words[2:], "--format", "json")
+    assert one.stderr.startswith("scnn: 2 x 2 instead of 8 x 8 PEs: multipliers 64 of 70\n")
+    seconds = json.loads(one.stdout)["summary"]["seconds"]
+    assert table["seconds"].iloc[1] == pytest.approx(seconds, rel=1e-12)
+    origin = json.loads((out / "sweep.csv.provenance.json").read_text())
+    assert origin["sweep"]["space"]["iso"] == ["multipliers=70"]
+
+
 @pytest.mark.parametrize("command", ["best", "pareto", "sensitivity", "export"])
 def test_former_names_answer_the_same_with_a_note(invoke, swept, command):
     now = invoke("sweep", command, swept, "--format", "csv")
@@ -247,6 +264,8 @@ def test_a_sweep_takes_gpus_by_name_only(invoke, toy_trace, tmp_path):
         ((*AXES, "--constraint", "nope < 3"), "unknown name 'nope'"),
         ((*AXES, "--constraint", "num_pes > 10000"), "no design meets the constraints"),
         ((*AXES, "--search", "random"), "needs a --budget"),
+        ((*AXES, "--iso", "area=many"), "--iso area must be a positive number, got 'many'"),
+        (("--param", "dram.channels=1,2", "--iso", "bandwidth_gbs=9"), "and by --iso"),
         ((*AXES, "--budget", "soon"), "--budget must be designs, as 200, or time"),
         ((*AXES, "--objective", "beauty"), "objective 'beauty' must be one of"),
         ((*AXES, "--scheduler", "cloud"), "--scheduler must be local or tcp://HOST:PORT"),
