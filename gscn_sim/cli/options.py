@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workloads import Trace
 
 DEFAULT_GPU = "gtx-1080ti"
+OBJECTIVES = "speedup,energy_j,area_mm2"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 RUN_ITERATIONS = (
     "Recorded iterations to run; what was recorded before them is known all the same. Default: all."

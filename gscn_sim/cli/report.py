@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gscn_sim.cli import completion
-from gscn_sim.cli.options import OUTPUT_FILE
+from gscn_sim.cli.options import OBJECTIVES, OUTPUT_FILE
 
 
 @click.command()
@@ -63,15 +63,34 @@ def plot(source: str, output: str, kind: str | None, x_metric: str, y_metric: st
 @click.argument("source", metavar="DIR", shell_complete=completion.files)
 @_figure_file
 @click.option(
-    "--kind", type=click.Choice(("pareto", "effects")), default="pareto", show_default=True
+    "--kind",
+    type=click.Choice(("pareto", "effects", "hypervolume")),
+    default="pareto",
+    show_default=True,
 )
 @click.option("-x", "x_metric", default="area_mm2", show_default=True, help="Of pareto.")
 @click.option("-y", "y_metric", default="speedup", show_default=True, help="Of pareto, effects.")
-def plot_sweep(source: str, output: str, kind: str, x_metric: str, y_metric: str) -> None:
-    """Draw a figure of a sweep for a paper: a trade-off of its designs, or the main effects."""
+@click.option(
+    "--objective",
+    default=OBJECTIVES,
+    show_default=True,
+    metavar="METRIC,...",
+    help="Of hypervolume.",
+)
+def plot_sweep(
+    source: str, output: str, kind: str, x_metric: str, y_metric: str, objective: str
+) -> None:
+    """Draw a figure of a sweep for a paper.
+
+    A trade-off of its designs, the main effects of its parameters, or how the hypervolume of the
+    objectives grew as it went on.
+    """
     from gscn_sim.report.sources import read_sweep
     from gscn_sim.report.static import draw, figure_suffix, save_figure
 
     figure_suffix(output)
-    save_figure(draw(read_sweep(Path(source)), kind, x_metric=x_metric, y_metric=y_metric), output)
+    figure = draw(
+        read_sweep(Path(source)), kind, x_metric=x_metric, y_metric=y_metric, objective=objective
+    )
+    save_figure(figure, output)
     click.echo(output)

@@ -12,6 +12,7 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    OBJECTIVES,
     batch_option,
     cache_option,
     command_line,
@@ -26,8 +27,6 @@ from workloads import GscnError
 if TYPE_CHECKING:
     from gscn_sim.sweep import Plan
     from gscn_sim.sweep.runner import Progress, Report
-
-OBJECTIVES = "speedup,energy_j,area_mm2"
 
 
 @click.command()

@@ -11,6 +11,8 @@ from .axes import parse_axis as parse_axis
 from .axes import parse_param as parse_param
 from .evaluate import Evaluation as Evaluation
 from .expressions import Expression as Expression
+from .hypervolume import hypervolume_history as hypervolume_history
+from .hypervolume import hypervolume_note as hypervolume_note
 from .points import Point as Point
 from .points import Setting as Setting
 from .points import Workload as Workload
