@@ -46,7 +46,8 @@ def follow(process: subprocess.Popen[bytes]) -> int:
         if line is None:
             return process.wait()
         if line.strip():
-            last = line.strip()
+            if not (last.startswith("Installing") and line.startswith(" ")):
+                last = line.strip()  # what is installed says more than that an old one is gone
             print(line, file=sys.stderr, flush=True)
 
 

@@ -23,19 +23,31 @@ COMMANDS = {
         "Put our figures beside published claims.",
     ),
     "sweep": ("gscn_sim.cli.sweep:sweep", "Simulate many designs; resumes by itself."),
-    "pareto": ("gscn_sim.cli.answers:pareto", "Show a sweep's trade-offs."),
-    "best": ("gscn_sim.cli.answers:best", "Show a sweep's best designs."),
-    "sensitivity": ("gscn_sim.cli.answers:sensitivity", "Show which parameters matter."),
+    "sweep best": ("gscn_sim.cli.answers:best", "Show its best designs."),
+    "sweep pareto": ("gscn_sim.cli.answers:pareto", "Show its trade-offs."),
+    "sweep sensitivity": ("gscn_sim.cli.answers:sensitivity", "Show which parameters matter."),
+    "sweep plot": ("gscn_sim.cli.report:plot_sweep", "Draw trade-offs or main effects."),
+    "sweep export": ("gscn_sim.cli.answers:export", "Write its table."),
+    "sweep compare": ("gscn_sim.cli.compare_points:compare_points", "Compare two of its designs."),
     "report": ("gscn_sim.cli.report:report", "Write a page about a sweep or a run."),
-    "plot": ("gscn_sim.cli.report:plot", "Draw a figure of a sweep or a run."),
-    "export": ("gscn_sim.cli.answers:export", "Write a sweep's table."),
+    "plot": ("gscn_sim.cli.report:plot", "Draw a figure of a run."),
+}
+ANSWERS = tuple(name.removeprefix("sweep ") for name in COMMANDS if name.startswith("sweep "))
+FORMER = {name: f"sweep {name}" for name in ("pareto", "best", "sensitivity", "export")}
+"""Names of before 0.3, which still work, with a note; the release after it has them no longer."""
+APART = {
+    "Questions to a sweep that ran": tuple(f"sweep {name}" for name in ANSWERS),
+    "To check and develop this project": ("demo", "verify", "reproduce"),
 }
 
 
-DEVELOPER = {"To check and develop this project": ("demo", "verify", "reproduce")}
-
-
-@click.group(cls=CommandGroup, commands=COMMANDS, apart=DEVELOPER, invoke_without_command=False)
+@click.group(
+    cls=CommandGroup,
+    commands=COMMANDS,
+    apart=APART,
+    former=FORMER,
+    invoke_without_command=False,
+)
 @click.version_option(package_name="gscn-sim", prog_name="gscn-sim")
 @click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
 def main(debug: bool) -> None:

@@ -1,4 +1,4 @@
-"""``gscn-sim pareto``, ``best``, ``sensitivity``, ``export``: what a sweep's store says."""
+"""``gscn-sim sweep pareto``, ``best``, ``sensitivity``, ``export``: what a sweep's store says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.cli import completion
-from gscn_sim.cli.options import OUTPUT_FILE
-from gscn_sim.cli.sweep import OBJECTIVES
+from gscn_sim.cli.options import OBJECTIVES, OUTPUT_FILE
+from gscn_sim.cli.output import Output, output_options
 from workloads import GscnError
 from workloads.sealed_text import sealed_text
 
@@ -22,17 +22,8 @@ SIDES = ("lowest", "highest")
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what every question to a store takes."""
+    command = output_options(command)
     for option in (
-        click.option(
-            "-o",
-            "--output",
-            metavar="PATH",
-            type=OUTPUT_FILE,
-            help="Write .csv, .parquet or .json.",
-        ),
-        click.option(
-            "--format", "form", type=click.Choice(("table", "csv", "json")), default="table"
-        ),
         click.option(
             "--where",
             metavar="EXPR",
@@ -47,12 +38,16 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @store_options
 @click.option("--objective", default=OBJECTIVES, show_default=True)
-def pareto(
-    path: str, number: int | None, where: str | None, form: str, output: str | None, objective: str
-) -> None:
+def pareto(path: str, number: int | None, where: str | None, out: Output, objective: str) -> None:
     """Show the designs that no other beats in every objective."""
+    from gscn_sim.cli.show import say_note, show_frame
+    from gscn_sim.sweep import (
+        hypervolume_history,
+        hypervolume_note,
+        parse_objectives,
+        sweep_table,
+    )
     from gscn_sim.sweep import pareto as pareto_of
-    from gscn_sim.sweep import parse_objectives, sweep_table
     from gscn_sim.sweep.table import axis_names
 
     objectives = parse_objectives(objective)
@@ -60,13 +55,11 @@ def pareto(
     front = pareto_of(frame, objectives, where)
     metrics = [o.metric for o in objectives]
     brief = front[["point", *axis_names(frame), *metrics, "limited_by"]]
-    answer(
-        front,
-        brief,
-        f"{len(front)} points that no other of their trace and batch beats",
-        form,
-        output,
-    )
+    title = f"{len(front)} points that no other of their trace and batch beats"
+    answer(out, front, lambda: show_frame(title, brief))
+    if len(objectives) > 1:
+        history = hypervolume_history(frame, objectives, where)
+        say_note(hypervolume_note(history, frame), people=out.form == "table")
 
 
 @click.command()
@@ -89,16 +82,16 @@ def best(
     path: str,
     number: int | None,
     where: str | None,
-    form: str,
-    output: str | None,
+    out: Output,
     metric: str,
     count: int,
     save_config: str | None,
 ) -> None:
     """Show the designs with the best metric (geometric mean over traces and batches)."""
+    from gscn_sim.cli.show import say_note, show_frame
     from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import best as best_of
-    from gscn_sim.sweep import parse_objectives, sweep_table
+    from gscn_sim.sweep import parse_objectives, size_note, sweep_table
 
     objectives = parse_objectives(metric)
     if len(objectives) > 1:
@@ -106,40 +99,69 @@ def best(
     top = best_of(sweep_table(path, number), objectives[0], count, where)
     if save_config is not None:
         _save_config(save_config, path, int(top["point"].iloc[0]), int(top["sweep"].iloc[0]))
-    brief = top.drop(columns="sweep")
-    answer(top, brief, f"Best {len(top)} by {metric_words(objectives[0].metric)}", form, output)
+    brief = top.drop(columns=["sweep", "dram_gbps"], errors="ignore")
+    title = f"Best {len(top)} by {metric_words(objectives[0].metric)}"
+    answer(out, top, lambda: show_frame(title, brief))
+    say_note(size_note(top), people=out.form == "table")
 
 
 @click.command()
 @store_options
 @click.option("--metric", default="speedup", show_default=True)
-def sensitivity(
-    path: str, number: int | None, where: str | None, form: str, output: str | None, metric: str
-) -> None:
+def sensitivity(path: str, number: int | None, where: str | None, out: Output, metric: str) -> None:
     """Show which parameters matter: how much of the metric's variation each explains."""
+    from gscn_sim.cli.show import say_note, show_frame
     from gscn_sim.results.words import metric_words
     from gscn_sim.sweep import effects_note, sweep_table
     from gscn_sim.sweep import sensitivity as sensitivity_of
 
     table = sweep_table(path, number)
     frame = sensitivity_of(table, metric, where)
-    answer(frame, readable(frame, metric), f"Main effects on {metric_words(metric)}", form, output)
-    if note := effects_note(table, metric, where):
-        click.echo(note, err=form != "table")
+    effects = readable(frame, metric)
+    groups = list(effects.groupby("workload", sort=False))
+    what = f"Main effects on {metric_words(metric)}"
+
+    def show() -> None:
+        for workload, rows in groups:
+            title = f"{what}, {workload}" if len(groups) > 1 else what
+            show_frame(title, rows.drop(columns="workload"))
+
+    answer(out, frame, show)
+    say_note(effects_note(table, metric, where), people=out.form == "table")
 
 
 @click.command()
 @store_options
-def export(path: str, number: int | None, where: str | None, form: str, output: str | None) -> None:
+@click.option(
+    "--objective",
+    metavar="METRIC,...",
+    help="Add a column hypervolume: the part of these metrics' box, from the best to the worst "
+    "value, that a point and those before it beat.",
+)
+def export(
+    path: str, number: int | None, where: str | None, out: Output, objective: str | None
+) -> None:
     """Print or write the whole table of a store."""
-    from gscn_sim.sweep import sweep_table
+    from gscn_sim.cli.show import show_frame
+    from gscn_sim.sweep import hypervolume_history, parse_objectives, sweep_table
     from gscn_sim.sweep.table import axis_names, finished
 
     frame = sweep_table(path, number)
+    if objective is not None:
+        objectives = parse_objectives(objective)
+        frame = frame.assign(hypervolume=hypervolume_history(frame, objectives, where))
     if where is not None:
         frame = finished(frame, where)
     brief = frame[["sweep", "point", *axis_names(frame), "speedup", "energy_j", "status"]]
-    answer(frame, brief, f"{len(frame)} points", form, output, show=output is None)
+    title = f"{len(frame)} points"
+
+    def show() -> None:
+        if out.path is None:
+            show_frame(title, brief)
+        else:
+            click.echo(f"{out.path}: {title}")
+
+    answer(out, frame, show)
 
 
 def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -151,32 +173,14 @@ def readable(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
     return effects.drop(columns=[f"{side}_mean" for side in SIDES]).assign(**scaled)
 
 
-def answer(
-    frame: pd.DataFrame,
-    brief: pd.DataFrame,
-    title: str,
-    form: str,
-    output: str | None,
-    *,
-    show: bool = True,
-) -> None:
-    """Print a table as people or machines want it, and write it whole if asked to."""
+def answer(out: Output, frame: pd.DataFrame, show: Callable[[], None]) -> None:
+    """Give a store's answer: all of it to machines and files, what ``show`` prints to people."""
     from gscn_sim.cli.options import command_line
-    from gscn_sim.cli.show import show_frame
-    from gscn_sim.files import csv_text, records, to_json, write_table
+    from gscn_sim.files import records
     from gscn_sim.results.provenance import code_digest, versions
 
-    if output is not None:
-        origin = {"command": command_line(), "versions": versions(), "code": code_digest()}
-        write_table(output, frame, {"provenance": origin})
-    if form == "json":
-        click.echo(to_json(records(frame)))
-    elif form == "csv":
-        click.echo(csv_text(frame), nl=False)
-    elif show:
-        show_frame(title, brief)
-    else:
-        click.echo(f"{output}: {title}")
+    origin = {"command": command_line(), "versions": versions(), "code": code_digest()}
+    out.write(frame, {"provenance": origin}, show, printed=records(frame))
 
 
 def _save_config(target: str, path: str, point: int, sweep: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,15 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
-    OUTPUT_FILE,
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
     phase_option,
-    read_config,
+    quiet_option,
     read_phases,
 )
+from gscn_sim.cli.output import Output, output_options
 from workloads import GscnError
 
 if TYPE_CHECKING:
@@ -26,33 +27,33 @@ if TYPE_CHECKING:
     from gscn_sim.report.differences import Difference
     from gscn_sim.report.sources import RunSource
 
-FORMATS = ("table", "csv", "json")
-
 
 @click.command()
 @click.argument("a", metavar="A", shell_complete=completion.presets)
 @click.argument("b", metavar="B", shell_complete=completion.presets)
 @click.argument("path", metavar="[TRACE]", required=False, shell_complete=completion.files)
+@click.option(
+    "--iso",
+    metavar="QUANTITY[=VALUE]",
+    multiple=True,
+    shell_complete=completion.quantities,
+    help="Bring both designs to a size first: area=MM2 or multipliers=N by the number of PEs, "
+    "bandwidth_gbs=GBPS by that of DRAM channels, as near as they come from below. Without a "
+    "value: B to the size of A.",
+)
 @phase_option
 @batch_option
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    type=OUTPUT_FILE,
-    help="Write the table (.csv, .parquet, .json).",
-)
+@output_options
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def compare(
     a: str,
     b: str,
     path: str | None,
+    iso: tuple[str, ...],
     phases: str | None,
     batch_size: int | None,
-    form: str,
-    output: str | None,
+    out: Output,
     cache: str | None,
     quiet: bool,
 ) -> None:
@@ -61,29 +62,50 @@ def compare(
     A and B are designs (a preset's name or a TOML file), which are simulated on TRACE, or the JSON
     files of saved runs (gscn-sim run -o RUN.json).
     """
-    from gscn_sim.files import csv_text, table_suffix, to_json, write_table
     from gscn_sim.report.differences import Difference
     from gscn_sim.report.sources import read_run
 
-    if output is not None:
-        table_suffix(output)
+    if iso and b.lower().endswith(".json"):
+        raise GscnError(f"{b}: a saved run keeps its size; --iso takes designs")
+    if a.lower().endswith(".json") and any("=" in text for text in iso):
+        raise GscnError(f"{a}: a saved run keeps its size; --iso without a value brings B to it")
     saved = {name: read_run(Path(name)) for name in (a, b) if name.lower().endswith(".json")}
-    designs = {name: read_config(name, ()) for name in (a, b) if name not in saved}
+    designs = {name: DesignOptions(source=name).read() for name in (a, b) if name not in saved}
+    if iso:
+        designs = at_equal_size(designs, iso, a, saved[a].config if a in saved else None)
     if designs and path is None:
         raise GscnError(f"name a TRACE to simulate {' and '.join(designs)} on")
-    if not designs and (path or phases or batch_size):
-        raise GscnError("two saved runs take neither TRACE nor --phase nor --batch")
+    if not designs and (path or phases or batch_size or iso):
+        raise GscnError("two saved runs take neither TRACE nor --phase nor --batch nor --iso")
     runs = saved | (simulated(designs, path, phases, batch_size, cache, quiet) if path else {})
     difference = Difference(a=runs[a], b=runs[b])
-    document = document_of(difference)
-    if output is not None:
-        write_table(output, difference.layers, document)
-    if form == "json":
-        click.echo(to_json(document))
-    elif form == "csv":
-        click.echo(csv_text(difference.layers), nl=False)
-    else:
-        show(difference, a, b)
+    out.write(difference.layers, document_of(difference), lambda: show(difference, a, b))
+
+
+def at_equal_size(
+    designs: Mapping[str, Config], texts: Sequence[str], a: str, saved: Mapping[str, Any] | None
+) -> dict[str, Config]:
+    """The designs at the sizes that ``--iso`` asks for; without a value, at that of A.
+
+    ``saved`` is the configuration of A where it is a saved run, which stays as it ran.
+
+    Raises:
+        GscnError: no such quantity, or a design cannot have it.
+    """
+    from gscn_sim.config import load_config
+    from gscn_sim.results.sizes import at_size, parse_iso, scaling_words, size_of
+
+    first = designs.get(a)
+    if saved is not None:
+        first = load_config("gscn", {key: v for key, v in saved.items() if key != "name"})
+    assert first is not None
+    isos = parse_iso(t if "=" in t else f"{t}={size_of(first, t)!r}" for t in texts)
+    found = {}
+    for name, config in designs.items():
+        found[name] = at_size(config, isos)
+        if found[name] != config:
+            click.echo(scaling_words(config, found[name], isos), err=True)
+    return found
 
 
 def simulated(

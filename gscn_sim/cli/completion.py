@@ -34,6 +34,11 @@ def devices(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return _starting(incomplete, words) or files(ctx, param, incomplete)
 
 
+def quantities(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What designs can be brought to the same of."""
+    return _starting(incomplete, ("area=", "multipliers=", "bandwidth_gbs="))
+
+
 def networks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Networks whose layers are known."""
     from workloads.networks import network_names

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gscn_sim.cli.options import config_options, gpu_option, read_config, read_gpu, read_phases
+from gscn_sim.cli.options import DesignOptions, config_options, gpu_option, read_gpu, read_phases
 from workloads import GscnError
 
 TIDY_SECONDS = 10
@@ -39,13 +39,13 @@ COMPILE = (
 )
 @config_options
 @gpu_option
-def demo(folder: str, epochs: int, source: str, assignments: tuple[str, ...], gpu: str) -> None:
+def demo(folder: str, epochs: int, design: DesignOptions, gpu: str) -> None:
     """Train a small network with ReSprop, record its sparse gradients, simulate, compare.
 
     The last line is about a whole training step, every operation on both sides. Everything is left
     in DIR: the trace, the tables (CSV and JSON) and a timeline for Perfetto.
     """
-    config = read_config(source, assignments)
+    config = design.read()
     device, gpu_model = read_gpu(gpu)
 
     import workloads

@@ -14,8 +14,9 @@ from workloads.command import OneLineErrors
 class CommandGroup(OneLineErrors):
     """A group that imports a subcommand when it is used.
 
-    ``commands`` maps a name to ``module:attribute`` and the line that ``--help`` shows for it.
-    Those in ``apart`` come in a section of their own, under that heading.
+    ``commands`` maps a name to ``module:attribute`` and the line that ``--help`` shows for it. A
+    name may have two words, the first of them a command too. Those in ``apart`` come in a section
+    of their own, under that heading. ``former`` maps names that commands once had to theirs.
     """
 
     def __init__(
@@ -23,11 +24,13 @@ class CommandGroup(OneLineErrors):
         *,
         commands: Mapping[str, tuple[str, str]],
         apart: Mapping[str, Sequence[str]] | None = None,
+        former: Mapping[str, str] | None = None,
         **attributes: Any,
     ) -> None:
         super().__init__(**attributes)
         self.homes = dict(commands)
         self.apart = dict(apart or {})
+        self.former = dict(former or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.homes)
@@ -39,6 +42,20 @@ class CommandGroup(OneLineErrors):
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        first = str(args[0])
+        both = " ".join(map(str, args[:2]))
+        if len(args) > 1 and both in self.homes:
+            args = [both, *args[2:]]
+        elif first in self.former:
+            if not ctx.resilient_parsing:
+                now = f"{ctx.command_path} {self.former[first]}"
+                click.echo(f"note: {ctx.command_path} {first} is now {now}", err=True)
+            args = [self.former[first], *args[1:]]
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         lines = [(name, line) for name, (_, line) in self.homes.items()]

@@ -77,7 +77,7 @@ def show_run(run: Comparison) -> None:
         [text("phase"), *_times(run.summary), *(band if run.gpu is not None else [])],
         summary,
     )
-    click.echo(textwrap.fill(_BOTH_SIDES, WIDTH) + "\n")
+    click.echo(textwrap.fill(f"{_BOTH_SIDES} {_size(run)}".rstrip(), WIDTH) + "\n")
     most_bytes = max(run.summary["dram_read_bytes"].max(), run.summary["dram_write_bytes"].max())
     unit, scale = ("MB", 1e-6) if most_bytes >= 1e6 else ("kB", 1e-3)
     show_table(
@@ -96,6 +96,12 @@ def show_run(run: Comparison) -> None:
         [text("phase"), *(share(name, heading, SLOTS) for name, heading in _SLOT_HEADINGS)],
         summary,
     )
+
+
+def _size(run: Comparison) -> str:
+    from gscn_sim.compare.sizes import size_beside_gpu
+
+    return "" if run.gpu is None else size_beside_gpu(run.config, run.gpu)
 
 
 def _show_machines(layers: pd.DataFrame, rows: list[dict[str, Any]]) -> None:

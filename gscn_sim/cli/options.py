@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from workloads import Trace
 
 DEFAULT_GPU = "gtx-1080ti"
+OBJECTIVES = "speedup,energy_j,area_mm2"
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 RUN_ITERATIONS = (
     "Recorded iterations to run; what was recorded before them is known all the same. Default: all."
@@ -50,16 +53,63 @@ class OutputFile(click.ParamType):
 OUTPUT_FILE = OutputFile()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DesignOptions:
+    """The options that say which design is meant, as they were typed."""
+
+    source: str
+    assignments: tuple[str, ...] = ()
+    iso: tuple[str, ...] = ()
+
+    def read(self) -> Config:
+        """Load the design; what ``--iso`` changed about it is a line on stderr.
+
+        Raises:
+            GscnError: no such design, key or value, or a size that it cannot have.
+        """
+        from gscn_sim.config import load_config
+
+        config = load_config(self.source, read_assignments(self.assignments))
+        if not self.iso:
+            return config
+        from gscn_sim.results.sizes import at_size, parse_iso, scaling_words
+
+        isos = parse_iso(self.iso)
+        scaled = at_size(config, isos)
+        click.echo(scaling_words(config, scaled, isos), err=True)
+        return scaled
+
+
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--config`` and ``--set``; :func:`read_config` takes both."""
-    command = click.option(
+    """Add ``--config``, ``--set`` and ``--iso``; the command gets them as its ``design``."""
+
+    @functools.wraps(command)
+    def call(
+        *arguments: Any,
+        source: str,
+        assignments: tuple[str, ...],
+        iso: tuple[str, ...],
+        **options: Any,
+    ) -> Any:
+        design = DesignOptions(source=source, assignments=assignments, iso=iso)
+        return command(*arguments, design=design, **options)
+
+    with_iso = click.option(
+        "--iso",
+        metavar="QUANTITY=VALUE",
+        multiple=True,
+        shell_complete=completion.quantities,
+        help="Bring the design to a size: area=MM2 or multipliers=N by the number of PEs, "
+        "bandwidth_gbs=GBPS by that of DRAM channels, as near as it comes from below.",
+    )(call)
+    with_set = click.option(
         "--set",
         "assignments",
         metavar="KEY=VALUE",
         multiple=True,
         shell_complete=completion.assignments,
         help="Change one key of the design, as pe.accumulator_banks=64. Repeatable.",
-    )(command)
+    )(with_iso)
     return click.option(
         "--config",
         "source",
@@ -68,7 +118,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
         default="gscn",
         show_default=True,
         help="A preset's name or a TOML file.",
-    )(command)
+    )(with_set)
 
 
 def phase_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -122,6 +172,23 @@ def cache_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def step_gpu_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--gpu`` of whole steps: no roofline, but perhaps a precision, or none."""
+    return click.option(
+        "--gpu",
+        metavar="NAME[:PRECISION]|none",
+        shell_complete=completion.devices,
+        default=DEFAULT_GPU,
+        show_default=True,
+        help="The GPU to compare with.",
+    )(command)
+
+
+def quiet_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``-q``; :func:`gscn_sim.cli.progress.progress` takes it."""
+    return click.option("-q", "--quiet", is_flag=True, help="No progress.")(command)
+
+
 def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
     """Split ``KEY=VALUE`` texts.
 
@@ -135,13 +202,6 @@ def read_assignments(assignments: Sequence[str]) -> dict[str, str]:
             raise GscnError(f"--set must be KEY=VALUE, as pe.accumulator_banks=64, got {text!r}")
         pairs[key] = value
     return pairs
-
-
-def read_config(source: str, assignments: Sequence[str]) -> Config:
-    """Load the design that ``--config`` and ``--set`` ask for."""
-    from gscn_sim.config import load_config
-
-    return load_config(source, read_assignments(assignments))
 
 
 def read_phases(text: str | None, trace: Trace) -> tuple[Phase, ...]:

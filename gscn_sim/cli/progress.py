@@ -7,10 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
+from gscn_sim.kernels import compiling
 from workloads.errors import one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Task
 
 Update = Callable[[int, int, str], None]
 """``(done, total, what)``: how many of how many are done, and what comes next."""
@@ -41,12 +46,19 @@ def _what(done: int, total: int, what: str) -> str:
 def _bar() -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Going(TextColumn):
+        """The description, or what is compiled while that does not change."""
+
+        def render(self, task: Task) -> Text:
+            return Text(now) if (now := compiling.words()) else super().render(task)
 
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}", markup=False),
+        Going("{task.description}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(STARTING, total=None)
@@ -66,7 +78,8 @@ def _lines() -> Iterator[Update]:
 
     def tell() -> None:
         while not ended.wait(SECONDS_BETWEEN_LINES):
-            click.echo(f"{time.monotonic() - started:4.0f} s  {state['text']}", err=True)
+            text = compiling.words() or state["text"]
+            click.echo(f"{time.monotonic() - started:4.0f} s  {text}", err=True)
 
     def update(done: int, total: int, what: str) -> None:
         state["text"] = f"{done:,} of {total:,}  {_what(done, total, what)}"

@@ -1,11 +1,13 @@
-"""``gscn-sim report`` and ``gscn-sim plot``: results as pictures."""
+"""``gscn-sim report``, ``plot`` and ``sweep plot``: results as pictures."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
 from gscn_sim.cli import completion
-from gscn_sim.cli.options import OUTPUT_FILE
+from gscn_sim.cli.options import OBJECTIVES, OUTPUT_FILE
 
 
 @click.command()
@@ -26,9 +28,7 @@ def report(source: str, output: str) -> None:
     click.echo(f"{output}: open it in a browser")
 
 
-@click.command()
-@click.argument("source", metavar="DIR|RUN.json", shell_complete=completion.files)
-@click.option(
+_figure_file = click.option(
     "-o",
     "--output",
     metavar="PATH",
@@ -36,16 +36,61 @@ def report(source: str, output: str) -> None:
     required=True,
     help="A .png, .svg or .pdf file.",
 )
+
+
+@click.command()
+@click.argument("source", metavar="RUN.json", shell_complete=completion.files)
+@_figure_file
 @click.option(
     "--kind",
-    type=click.Choice(("pareto", "effects", "speedup", "slots")),
-    help="Default: pareto of a sweep, speedup of a run.",
+    type=click.Choice(("speedup", "slots", "pareto", "effects")),
+    metavar="[speedup|slots]",
+    help="Default: speedup.",
+)
+@click.option("-x", "x_metric", default="area_mm2", hidden=True)
+@click.option("-y", "y_metric", default="speedup", hidden=True)
+def plot(source: str, output: str, kind: str | None, x_metric: str, y_metric: str) -> None:
+    """Draw a figure of a run for a paper: the speed-up of its layers, or where the slots went."""
+    from gscn_sim.report.static import write_plot
+
+    if not source.lower().endswith(".json"):  # before 0.3 this drew sweeps too
+        click.echo("note: gscn-sim plot of a sweep is now gscn-sim sweep plot", err=True)
+    write_plot(source, output, kind=kind, x_metric=x_metric, y_metric=y_metric)
+    click.echo(output)
+
+
+@click.command()
+@click.argument("source", metavar="DIR", shell_complete=completion.files)
+@_figure_file
+@click.option(
+    "--kind",
+    type=click.Choice(("pareto", "effects", "hypervolume")),
+    default="pareto",
+    show_default=True,
 )
 @click.option("-x", "x_metric", default="area_mm2", show_default=True, help="Of pareto.")
 @click.option("-y", "y_metric", default="speedup", show_default=True, help="Of pareto, effects.")
-def plot(source: str, output: str, kind: str | None, x_metric: str, y_metric: str) -> None:
-    """Draw a figure for a paper: of a sweep its trade-off or main effects, of a run its layers."""
-    from gscn_sim.report.static import write_plot
+@click.option(
+    "--objective",
+    default=OBJECTIVES,
+    show_default=True,
+    metavar="METRIC,...",
+    help="Of hypervolume.",
+)
+def plot_sweep(
+    source: str, output: str, kind: str, x_metric: str, y_metric: str, objective: str
+) -> None:
+    """Draw a figure of a sweep for a paper.
 
-    write_plot(source, output, kind=kind, x_metric=x_metric, y_metric=y_metric)
+    A trade-off of its designs, the main effects of its parameters, or how the hypervolume of the
+    objectives grew as it went on.
+    """
+    from gscn_sim.report.sources import read_sweep
+    from gscn_sim.report.static import draw, figure_suffix, save_figure
+
+    figure_suffix(output)
+    figure = draw(
+        read_sweep(Path(source)), kind, x_metric=x_metric, y_metric=y_metric, objective=objective
+    )
+    save_figure(figure, output)
     click.echo(output)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gscn_sim.cli.options import cache_option
+from gscn_sim.cli.options import cache_option, quiet_option
 
 FAMILIES = ("resprop", "gscn", "sensitivity", "scnn", "ant")
 
@@ -32,7 +32,7 @@ FAMILIES = ("resprop", "gscn", "sensitivity", "scnn", "ant")
     help="Table of the accuracy study (`resprop-train study`); nothing is trained here.",
 )
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def reproduce(
     folder: str,
     families: tuple[str, ...],

@@ -11,6 +11,7 @@ import click
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
     OUTPUT_FILE,
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
@@ -18,7 +19,7 @@ from gscn_sim.cli.options import (
     gpu_option,
     iterations_option,
     phase_option,
-    read_config,
+    quiet_option,
     read_gpu,
     read_iterations,
     read_phases,
@@ -60,11 +61,10 @@ FORMATS = ("table", "csv", "json")
     help="Threads for the kernels; results do not depend on it.",
 )
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def run(
     path: str,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     phases: str | None,
     gpu: str,
     batch_size: int | None,
@@ -78,7 +78,7 @@ def run(
 ) -> None:
     """Simulate TRACE on a design and compare it with a GPU."""
     file_format = output_format(output, form)
-    config = read_config(source, assignments)
+    config = design.read()
     device, gpu_model = read_gpu(gpu)
 
     import workloads

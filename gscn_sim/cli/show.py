@@ -6,6 +6,7 @@ import io
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,12 @@ def show_frame(title: str, frame: pd.DataFrame) -> None:
     ]
     rows = whole_numbers(frame).to_dict(orient="records")
     show_table(title, columns, rows)  # type: ignore[arg-type]
+
+
+def say_note(note: str, *, people: bool) -> None:
+    """Print a sentence about a table below it, for machines on stderr; nothing if there is none."""
+    if note:
+        click.echo(textwrap.fill(note, WIDTH) if people else note, err=not people)
 
 
 def text(name: str, side: str = "left") -> Column:

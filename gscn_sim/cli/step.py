@@ -6,37 +6,34 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    OUTPUT_FILE,
+    DesignOptions,
     batch_option,
     cache_option,
     command_line,
     config_options,
     iterations_option,
-    read_config,
+    quiet_option,
     read_iterations,
+    step_gpu_option,
 )
+from gscn_sim.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gscn_sim.step.result import StepRun
 
-FORMATS = ("table", "csv", "json")
-
 
 @click.command()
-@click.argument("path", metavar="TRACE")
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @config_options
 @batch_option
 @iterations_option()
 @click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
-@click.option(
-    "--gpu",
-    default="gtx-1080ti",
-    show_default=True,
-    metavar="NAME[:PRECISION]|none",
-    help="The GPU to compare with.",
-)
+@step_gpu_option
 @click.option(
     "--deploy",
     type=click.Choice(("standalone", "coprocessor")),
@@ -53,39 +50,38 @@ FORMATS = ("table", "csv", "json")
     metavar="GB/S",
     help="Link of a co-processor, 10^9 bytes a second.",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("-o", "--output", metavar="PATH", help="Write the table (.csv, .parquet, .json).")
-@click.option("--timeline", metavar="FILE", help="Write a timeline for Perfetto (.json, .json.gz).")
+@output_options
+@click.option(
+    "--timeline",
+    metavar="FILE",
+    type=OUTPUT_FILE,
+    help="Write a timeline for Perfetto (.json, .json.gz).",
+)
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def step(
     path: str,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     batch_size: int | None,
     iterations: str | None,
     step_path: str | None,
     gpu: str,
     deploy: str,
     link_gbps: float,
-    form: str,
-    output: str | None,
+    out: Output,
     timeline: str | None,
     cache: str | None,
     quiet: bool,
 ) -> None:
     """Run the whole training step of TRACE: every operation, on both sides."""
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.progress import progress
-    from gscn_sim.files import table_suffix
     from gscn_sim.run.memo import open_cache
     from gscn_sim.step.simulate import simulate_step
     from workloads.step_file import load_step
 
-    if output is not None:
-        table_suffix(output)
     trace = workloads.load(path)
     with progress(quiet) as update:
         found = simulate_step(
@@ -101,11 +97,7 @@ def step(
             timeline=timeline,
             iterations=read_iterations(iterations, trace),
         )
-    if output is not None:
-        from gscn_sim.files import write_table
-
-        write_table(output, found.table, _document(found))
-    _present(found, form)
+    out.write(found.table, _document(found), lambda: show(found), headline=found.headline)
 
 
 def _document(found: StepRun) -> dict[str, object]:
@@ -128,17 +120,10 @@ def _document(found: StepRun) -> dict[str, object]:
     }
 
 
-def _present(found: StepRun, form: str) -> None:
+def show(found: StepRun) -> None:
+    """Print a step's operations, its sums and where its time goes on stdout."""
     from gscn_sim.cli.show import show_frame
-    from gscn_sim.files import csv_text, to_json
 
-    if form != "table":
-        if form == "json":
-            click.echo(to_json(_document(found)))
-        else:
-            click.echo(csv_text(found.table), nl=False)
-        click.echo(found.headline, err=True)
-        return
     title = f"A training step of {found.network}, batch {found.batch_size}, on {found.config.name}"
     show_frame(title, _readable(found.table))
     show_frame("Whole step", _readable(found.summary))
@@ -162,5 +147,4 @@ def _sentences(found: StepRun) -> list[str]:
     return [
         f"no schedule of these operations is faster than: {bounds}",
         *(f"left out: {note}" for note in found.left_out),
-        found.headline,
     ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,24 +12,21 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
+    OBJECTIVES,
     batch_option,
     cache_option,
     command_line,
     config_options,
     gpu_option,
     phase_option,
-    read_assignments,
-    read_gpu,
-    read_phases,
+    quiet_option,
 )
+from gscn_sim.cli.sweep_plan import SpaceOptions, make_plan, read_budget
 from workloads import GscnError
 
 if TYPE_CHECKING:
-    from gscn_sim.sweep import Plan, Space, Workload
+    from gscn_sim.sweep import Plan
     from gscn_sim.sweep.runner import Progress, Report
-    from workloads import Trace
-
-OBJECTIVES = "speedup,energy_j,area_mm2"
 
 
 @click.command()
@@ -94,21 +89,8 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 )
 @cache_option
 @click.option("-o", "--output", "folder", metavar="DIR", help="Required but for --dry-run.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def sweep(
-    traces: tuple[str, ...],
-    space_file: str | None,
-    params: tuple[str, ...],
-    constraints: tuple[str, ...],
-    source: str,
-    assignments: tuple[str, ...],
-    phases: str | None,
-    gpu: str,
-    batch_size: int | None,
-    search: str,
-    budget: str | None,
-    objective: str,
-    seed: int,
     scheduler: str,
     workers: int | None,
     retry_failed: bool,
@@ -116,57 +98,79 @@ def sweep(
     cache: str | None,
     folder: str | None,
     quiet: bool,
+    **space: Any,
 ) -> None:
-    """Simulate every design of a space on every TRACE; the same command resumes."""
+    """Simulate every design of a space on every TRACE; the same command resumes.
+
+    Questions to a sweep that ran: gscn-sim sweep best, pareto, sensitivity, plot, export or
+    compare, then its DIR.
+    """
     from gscn_sim.cli.preview import show_preview
     from gscn_sim.files import make_folder
-    from gscn_sim.gpu.device import load_device
-    from gscn_sim.run.memo import open_cache
-    from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
-    from gscn_sim.sweep.schedulers import open_scheduler
-    from gscn_sim.sweep.store import FILE_NAME
 
+    options = SpaceOptions(**space)
+    _check_question(options.traces)
     if folder is None and not dry_run:
         raise click.UsageError("Missing option '-o' / '--output'; only --dry-run needs none.")
-    space, paths, batches = read_plan(space_file, params, constraints, source, assignments)
-    loaded = load_traces([*traces, *paths])
-    device, gpu_model = read_gpu(gpu)
-    load_device(device)  # points are kept by its name, so a file will not do
-    designs, minutes = read_budget(budget)
-    plan = Plan(
-        space=space,
-        workloads=make_workloads(loaded, batches or [batch_size]),
-        setting=Setting(
-            phases=common_phases(phases, [trace for _, trace in loaded]),
-            gpu=device,
-            gpu_model=gpu_model,
-        ),
-        search=search,
-        objectives=parse_objectives(objective),
-        budget=designs if minutes is None else sys.maxsize,
-        seed=seed,
-    )
+    plan, (_, minutes) = make_plan(options), read_budget(options.budget)
     processes = workers or len(os.sched_getaffinity(0))
     if folder is None or dry_run:
         show_preview(plan, folder, workers=processes, minutes=minutes, retry_failed=retry_failed)
         return
-    out = make_folder(folder)
+    number = simulate(
+        plan,
+        make_folder(folder),
+        workers=processes,
+        minutes=minutes,
+        retry_failed=retry_failed,
+        scheduler=scheduler,
+        cache=cache,
+        quiet=quiet,
+    )
+    conclude(Path(folder), number, plan)
+
+
+def _check_question(traces: Sequence[str]) -> None:
+    """Tell a mistyped question to a sweep from a trace that is missing."""
+    from gscn_sim.cli import ANSWERS
+    from workloads.errors import did_you_mean, one_line
+
+    if traces and (meant := did_you_mean(traces[0], ANSWERS)) and not Path(traces[0]).exists():
+        raise GscnError(f"no such trace or question {one_line(traces[0])!r:.80}{meant}")
+
+
+def simulate(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int,
+    minutes: float | None,
+    retry_failed: bool,
+    scheduler: str,
+    cache: str | None,
+    quiet: bool,
+) -> int:
+    """Run what is missing of a sweep into its folder; return the sweep's number there."""
+    from gscn_sim.run.memo import open_cache
+    from gscn_sim.sweep import Evaluation, run_sweep
+    from gscn_sim.sweep.schedulers import open_scheduler
+    from gscn_sim.sweep.store import FILE_NAME
+
     open_cache(cache)  # a folder that is refused is found out before any point runs
-    evaluation = Evaluation(cache=cache)
 
     def say(text: str) -> None:
         if not quiet:
             click.echo(text, err=True)
 
     with (
-        open_scheduler(scheduler, evaluation, processes, plan.workloads, say) as opened,
+        open_scheduler(scheduler, Evaluation(cache=cache), workers, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
         try:
-            number = run_sweep(
+            return run_sweep(
                 plan,
                 out / FILE_NAME,
-                workers=processes,
+                workers=workers,
                 minutes=minutes,
                 retry_failed=retry_failed,
                 scheduler=opened,
@@ -176,97 +180,6 @@ def sweep(
         except KeyboardInterrupt:
             say(f"{out}: finished points are kept; the same command goes on from there")
             raise
-    conclude(out, number, plan)
-
-
-def read_plan(
-    space_file: str | None,
-    params: Sequence[str],
-    constraints: Sequence[str],
-    source: str,
-    assignments: Sequence[str],
-) -> tuple[Space, list[str], list[int | None]]:
-    """The space, and what it says about traces and batch sizes.
-
-    Raises:
-        GscnError: nothing to vary, or an impossible space.
-    """
-    from gscn_sim.config.overrides import parse_value
-    from gscn_sim.sweep import Expression, Space, parse_param, read_space
-
-    document, axes = read_space(space_file) if space_file is not None else ({}, [])
-    axes += [parse_param(text) for text in params]
-    by_key = {axis.key: axis for axis in axes}
-    if len(by_key) < len(axes):
-        raise GscnError("an axis is given twice")
-    paths = [str(value) for value in _values(by_key.pop("trace", None))]
-    home = Path(space_file).parent if space_file is not None else Path()
-    paths += [str(home / name) for name in document.get("traces", ())]
-    batches = [*document.get("batch", ()), *_values(by_key.pop("batch", None))]
-    for size in batches:
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 1 << 20:
-            raise GscnError(f"batch must be a positive int, got {size!r}")
-    fixed = {key: parse_value(text) for key, text in read_assignments(assignments).items()}
-    space = Space(
-        axes=tuple(by_key.values()),
-        base=document.get("config", source),
-        fixed=fixed,
-        derived=tuple((k, Expression(text)) for k, text in document.get("derived", {}).items()),
-        constraints=tuple(Expression(t) for t in (*document.get("constraints", ()), *constraints)),
-    )
-    return space, paths, batches
-
-
-def load_traces(paths: Sequence[str]) -> list[tuple[str, Trace]]:
-    """Load every trace of a sweep.
-
-    Raises:
-        GscnError: there is none, one is given twice, or one cannot be read.
-    """
-    import workloads
-
-    if not paths:
-        raise GscnError("name at least one TRACE, or traces in the space file")
-    if len(set(paths)) < len(paths):
-        raise GscnError("a trace is given twice")
-    return [(path, workloads.load(path)) for path in paths]
-
-
-def make_workloads(
-    loaded: Sequence[tuple[str, Trace]], batches: Sequence[int | None]
-) -> list[Workload]:
-    """Every trace at every batch size (None: its own)."""
-    from gscn_sim.sweep import Workload
-
-    return [Workload.of(path, trace, size) for path, trace in loaded for size in batches]
-
-
-def common_phases(text: str | None, traces: Sequence[Trace]) -> tuple[str, ...]:
-    """The phases of a sweep: of its traces, if they agree.
-
-    Raises:
-        GscnError: some traces have reuse sparsity and some do not, and ``--phase`` is not given.
-    """
-    found = {read_phases(text, trace) for trace in traces}
-    if len(found) > 1:
-        raise GscnError("the traces differ in reuse sparsity: choose the phases with --phase")
-    return tuple(str(phase) for phase in found.pop())
-
-
-def read_budget(text: str | None) -> tuple[int | None, float | None]:
-    """Read ``200``, ``30min`` or ``2h`` as designs or minutes.
-
-    Raises:
-        GscnError: it is none of these.
-    """
-    if text is None:
-        return None, None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(min|h)?", text.strip())
-    if match is None or float(match[1]) <= 0 or (match[2] is None and "." in match[1]):
-        raise GscnError(f"--budget must be designs, as 200, or time, as 30min or 2h; got {text!r}")
-    if match[2] is None:
-        return int(match[1]), None
-    return None, float(match[1]) * (60 if match[2] == "h" else 1)
 
 
 @contextmanager
@@ -289,11 +202,11 @@ def reporter(quiet: bool) -> Iterator[Report]:
 
 def conclude(out: Path, number: int, plan: Plan) -> None:
     """Write the table beside the store and print the best designs."""
-    from gscn_sim.cli.show import show_frame
+    from gscn_sim.cli.show import say_note, show_frame
     from gscn_sim.files import write_table
     from gscn_sim.results.provenance import provenance
     from gscn_sim.results.words import metric_words
-    from gscn_sim.sweep import best, sweep_table
+    from gscn_sim.sweep import best, size_note, sweep_table
 
     frame = sweep_table(out, number)
     facts = {w.path: {"network": w.network, "digest": w.digest} for w in plan.workloads}
@@ -308,14 +221,12 @@ def conclude(out: Path, number: int, plan: Plan) -> None:
     show_frame(
         f"Best {len(top)} designs by {metric_words(objective.metric)}", _without_constants(top)
     )
+    say_note(size_note(top), people=True)
     said = f", {failed} failed (their error is in the table)" if failed else ""
     click.echo(f"{len(frame)} points{said}; table: {out / 'sweep.csv'}")
 
 
 def _without_constants(frame: Any) -> Any:
-    keep = [n for n in frame.columns if n != "sweep" and (n == "point" or len(frame) > 1)]
+    hidden = ("sweep", "dram_gbps")
+    keep = [n for n in frame.columns if n not in hidden and (n == "point" or len(frame) > 1)]
     return frame[keep] if keep else frame
-
-
-def _values(axis: Any) -> Sequence[Any]:
-    return () if axis is None else axis.values()

@@ -8,17 +8,19 @@ import click
 
 from gscn_sim.cli import completion
 from gscn_sim.cli.options import (
-    OUTPUT_FILE,
+    DesignOptions,
     cache_option,
     command_line,
     config_options,
-    read_config,
+    quiet_option,
+    step_gpu_option,
 )
+from gscn_sim.cli.output import Output, output_options
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("table", "csv", "json")
+    from gscn_sim.step.training import TrainingRun
 
 
 @click.command()
@@ -37,32 +39,17 @@ FORMATS = ("table", "csv", "json")
     help="Densities to simulate at most; between them times are interpolated.",
 )
 @config_options
-@click.option(
-    "--gpu",
-    default="gtx-1080ti",
-    show_default=True,
-    metavar="NAME[:PRECISION]|none",
-    help="The GPU to compare with.",
-)
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    type=OUTPUT_FILE,
-    help="Write the table (.csv, .parquet, .json).",
-)
+@step_gpu_option
+@output_options
 @cache_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def training(
     path: str,
     log: str | None,
     points: int,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     gpu: str,
-    form: str,
-    output: str | None,
+    out: Output,
     cache: str | None,
     quiet: bool,
 ) -> None:
@@ -70,18 +57,15 @@ def training(
 
     Every operation of every step is on all sides; steps of a dense warm-up are ordinary training.
     """
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.progress import progress
-    from gscn_sim.cli.show import show_frame
-    from gscn_sim.files import csv_text, records, table_suffix, to_json, write_table
+    from gscn_sim.files import records
     from gscn_sim.results.provenance import config_record, provenance
     from gscn_sim.run.memo import open_cache
     from gscn_sim.step.training import read_epochs, simulate_training
 
-    if output is not None:
-        table_suffix(output)
     trace = workloads.load(path)
     with progress(quiet) as update:
         found = simulate_training(
@@ -103,20 +87,17 @@ def training(
         "config": config_record(config),
         "provenance": provenance(facts, gpu=beside, command=command_line()),
     }
-    if output is not None:
-        write_table(output, found.table, document)
-    if form == "json":
-        click.echo(to_json(document))
-    elif form == "csv":
-        click.echo(csv_text(found.table), nl=False)
-    else:
-        units = {"seconds": "s", "energy_j": "J"}
-        words = {
-            f"{m}_{name}": f"{m} {unit}" for m in found.machines for name, unit in units.items()
-        }
-        shown = _stretches(found.table).rename(columns=words)
-        show_frame(f"Training {trace.network} on {config.name}, whole steps by epoch", shown)
-    click.echo(found.headline, err=form != "table")
+    title = f"Training {trace.network} on {config.name}, whole steps by epoch"
+    out.write(found.table, document, lambda: show(title, found), headline=found.headline)
+
+
+def show(title: str, found: TrainingRun) -> None:
+    """Print the epochs of a training run on stdout."""
+    from gscn_sim.cli.show import show_frame
+
+    units = {"seconds": "s", "energy_j": "J"}
+    words = {f"{m}_{name}": f"{m} {unit}" for m in found.machines for name, unit in units.items()}
+    show_frame(title, _stretches(found.table).rename(columns=words))
 
 
 def _stretches(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import click
 
 from gscn_sim.cli import completion
-from gscn_sim.cli.options import config_options, read_config
+from gscn_sim.cli.options import DesignOptions, config_options
 
 
 @click.command()
 @click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @config_options
 @click.option("-q", "--quiet", is_flag=True, help="No table, only the closing line.")
-def verify(path: str, source: str, assignments: tuple[str, ...], quiet: bool) -> None:
+def verify(path: str, design: DesignOptions, quiet: bool) -> None:
     """Check the simulator on TRACE: functional results and every identity, pass or fail."""
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.progress import progress

@@ -8,7 +8,8 @@ stage.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from gscn_sim.kernels.compiled import njit
 
 _LONG_AGO = -(1 << 60)
 

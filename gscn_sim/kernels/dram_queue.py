@@ -17,7 +17,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from gscn_sim.kernels.compiled import njit
 
 TIMING = (
     "burst",  # one burst on the pins

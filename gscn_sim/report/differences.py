@@ -16,12 +16,11 @@ import pandas as pd
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.report.sources import RunSource
+from gscn_sim.results.sizes import design_sizes, unlike_sizes
 from gscn_sim.results.tables import SLOTS
 from workloads import GscnError
 
 CAUSES = tuple(name.removeprefix("slots_") for name in SLOTS)
-ALIKE = 0.01
-"""By how much sizes may differ that are called equal."""
 ROUNDING = 1e-12
 KEYS = ["layer", "phase"]
 _SUMS = {"energy_j": ["energy_j"], "dram_bytes": ["dram_read_bytes", "dram_write_bytes"]}
@@ -97,7 +96,7 @@ class Difference:
     @cached_property
     def sizes(self) -> pd.DataFrame:
         """What each machine has: size, a, b, ratio (b over a)."""
-        sides = [_sizes(_design(run.config)) for run in (self.a, self.b)]
+        sides = [design_sizes(_design(run.config)) for run in (self.a, self.b)]
         rows = [
             {"size": name, "a": first, "b": sides[1][name], "ratio": sides[1][name] / first}
             for name, first in sides[0].items()
@@ -113,10 +112,9 @@ class Difference:
         return [*self._unlike_sizes(), *self._unlike_work()]
 
     def _unlike_sizes(self) -> Iterator[str]:
-        unlike = self.sizes[(self.sizes["ratio"] - 1).abs() > ALIKE]
-        if len(unlike):
-            said = (f"{row['ratio']:.3g} times the {row['size']}" for _, row in unlike.iterrows())
-            yield f"designs of unlike size: B has {', '.join(said)}"
+        ratios = dict(zip(self.sizes["size"], self.sizes["ratio"], strict=True))
+        if said := unlike_sizes(ratios, "B"):
+            yield said
 
     def _unlike_work(self) -> Iterator[str]:
         first, second = self.a, self.b
@@ -177,14 +175,3 @@ def _shown(config: Mapping[str, Any], name: str) -> str:
 
 def _design(config: Mapping[str, Any]) -> Config:
     return load_config("gscn", {key: value for key, value in config.items() if key != "name"})
-
-
-def _sizes(config: Config) -> dict[str, float]:
-    from gscn_sim.results.energy import area_mm2
-
-    ideal = config.dram.kind == "ideal"
-    return {
-        "multipliers": float(config.num_pes * config.multipliers),
-        "area": area_mm2(config).total,
-        "DRAM bandwidth": float("inf") if ideal else config.dram.peak_gbps,
-    }

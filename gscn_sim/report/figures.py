@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -38,6 +39,16 @@ _LAYOUT: dict[str, Any] = {
     "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
     "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
 }
+# What tells phases apart where colours do not.
+PHASE_SYMBOLS = {
+    "forward": "cross",
+    "dgrad": "circle",
+    "wgrad": "diamond",
+    "pre_dgrad": "square-open",
+    "pre_wgrad": "triangle-up-open",
+}
+WIDE = 10**1.5
+"""Largest over smallest value from which on an axis is logarithmic: one and a half decades."""
 TALL_BAR = 8
 """Above so many times the median the tallest bar would leave nothing of the others to see."""
 _BAR_PIXELS = 16
@@ -70,7 +81,7 @@ def speedup_bars(run: RunSource) -> Figure:
     names = run.layers["layer"].unique().tolist()
     heights = run.layers["speedup"].dropna()
     axis: Figure = {"title": {"text": "speed-up (times the GPU)"}, "rangemode": "tozero"}
-    if len(heights) and heights.max() > TALL_BAR * heights.median():
+    if is_tall(heights):
         axis = _log_axis("speed-up (times the GPU, logarithmic)", heights.tolist())
     return _figure(traces, xaxis=_names_axis(names), yaxis=axis)
 
@@ -121,7 +132,7 @@ def speedup_by_density(run: RunSource) -> Figure:
             "x": (100 * rows["useful_products"] / rows["dense_macs"]).tolist(),
             "y": rows["speedup"].tolist(),
             "text": rows["layer"].tolist(),
-            "marker": {"color": PHASE_COLOURS[phase], "size": 8},
+            "marker": _marker(phase),
             "hovertemplate": "%{text}: %{x:.3g} % of the products, %{y:.3g}x",
         }
         for phase, rows in _by_phase(layers)
@@ -175,7 +186,7 @@ def roofline(run: RunSource) -> Figure:
                 "x": (useful / rows["_moved"]).tolist(),
                 "y": (useful / rows["seconds"]).tolist(),
                 "text": rows["layer"].tolist(),
-                "marker": {"color": PHASE_COLOURS[phase], "size": 8},
+                "marker": _marker(phase),
                 "hovertemplate": "%{text}: %{x:.3g} products a byte, %{y:.3g} a second",
             }
         )
@@ -222,6 +233,17 @@ def pe_heat_map(run: RunSource, phase: str) -> Figure:
     return _figure([trace], **axes)
 
 
+def is_tall(heights: pd.Series[float]) -> bool:
+    """Whether the tallest bar would leave nothing of the others to see on a linear axis."""
+    return len(heights) > 0 and bool(heights.max() > TALL_BAR * heights.median())
+
+
+def is_wide(values: Iterable[float]) -> bool:
+    """Whether values span so much that an axis of them should be logarithmic."""
+    known = [value for value in values if math.isfinite(value)]
+    return bool(known) and min(known) > 0 and max(known) / min(known) > WIDE
+
+
 def phases_in(frame: pd.DataFrame) -> list[str]:
     """The phases that a table has, in the order of the enum."""
     present = set(frame["phase"])
@@ -241,6 +263,10 @@ def machine_peaks(config: dict[str, Any]) -> tuple[float, float]:
     return peak, pins / 8 * config["dram.transfers_gtps"] * 1e9
 
 
+def _marker(phase: str) -> Figure:
+    return {"color": PHASE_COLOURS[phase], "symbol": PHASE_SYMBOLS[phase], "size": 8}
+
+
 def _by_phase(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(phase, frame[frame["phase"] == phase]) for phase in phases_in(frame)]
 
@@ -254,12 +280,13 @@ def _log_axis(title: str, values: list[float]) -> Figure:
         "title": {"text": title},
         "type": "log",
         "tickvals": ticks,
-        "ticktext": [_short(tick) for tick in ticks],
+        "ticktext": [short_number(tick) for tick in ticks],
         "automargin": True,
     }
 
 
-def _short(value: float) -> str:
+def short_number(value: float) -> str:
+    """A round number in few letters: 0.2, 50k, 2G."""
     for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:g}{letter}"

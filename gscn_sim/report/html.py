@@ -107,6 +107,7 @@ def sweep_page(sweep: SweepSource) -> str:
             "effects": effects,
             "titles": {name: metric_title(name) for name in [*points.columns, *metrics]},
             "factors": {name: metric_factor(name) for name in metrics},
+            "wide": [name for name in [*metrics, *axes] if _wide(points[name])],
             "configs": changes,
             "start": {
                 "x": next((m for m in ("area_mm2", "energy_j") if m in metrics), metrics[0]),
@@ -118,7 +119,8 @@ def sweep_page(sweep: SweepSource) -> str:
 
 def _front(done: pd.DataFrame) -> list[bool]:
     """Which points no other beats in speed-up, energy and area together."""
-    from gscn_sim.sweep.answers import WORKLOAD, non_dominated
+    from gscn_sim.sweep.answers import non_dominated
+    from gscn_sim.sweep.table import WORKLOAD
 
     costs = done[["speedup", "energy_j", "area_mm2"]].fillna(float("inf"))
     costs["speedup"] = -done["speedup"].fillna(float("-inf"))
@@ -126,6 +128,10 @@ def _front(done: pd.DataFrame) -> list[bool]:
     for _, group in done.groupby(WORKLOAD, sort=False):
         kept[group.index] = non_dominated(costs.loc[group.index].to_numpy(dtype=float))
     return kept.tolist()
+
+
+def _wide(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and figures.is_wide(column.dropna().tolist())
 
 
 def _shared_and_own(

@@ -4,12 +4,15 @@ from .answers import main_effects as main_effects
 from .answers import overlap_note as overlap_note
 from .answers import pareto as pareto
 from .answers import sensitivity as sensitivity
+from .answers import size_note as size_note
 from .axes import Choices as Choices
 from .axes import Range as Range
 from .axes import parse_axis as parse_axis
 from .axes import parse_param as parse_param
 from .evaluate import Evaluation as Evaluation
 from .expressions import Expression as Expression
+from .hypervolume import hypervolume_history as hypervolume_history
+from .hypervolume import hypervolume_note as hypervolume_note
 from .points import Point as Point
 from .points import Setting as Setting
 from .points import Workload as Workload

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from gscn_sim.results.sizes import ALIKE
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.metrics import with_metrics
 from gscn_sim.sweep.search import Objective
-from gscn_sim.sweep.table import axis_names, finished
+from gscn_sim.sweep.table import (
+    WORKLOAD,
+    finished,
+    parameter_names,
+    workload_labels,
+)
 
 SMALLEST_REST = 0.0005
 SHARE_DECIMALS = 12  # beyond them it is rounding of sums
 MAX_LEVELS = 8
-WORKLOAD = ["network", "batch_size", "trace_digest"]
 
 
 def pareto(
@@ -52,8 +57,7 @@ def best(
         SpaceError: the metric is unknown or has no values.
     """
     done = with_metrics(finished(frame, where), [objective.metric])
-    labels = done["network"] + "/" + done["batch_size"].astype(str)
-    table = done.assign(_label=labels).pivot_table(
+    table = done.assign(_label=workload_labels(done)).pivot_table(
         index=["sweep", "config_digest"], columns="_label", values=objective.metric, sort=False
     )
     table = table.dropna()
@@ -62,8 +66,8 @@ def best(
     score = np.exp(np.log(table).mean(axis=1)) if (table > 0).all(axis=None) else table.mean(axis=1)
     order = score.sort_values(ascending=not objective.maximize, kind="stable").index[:count]
     first = done.drop_duplicates(["sweep", "config_digest"]).set_index(["sweep", "config_digest"])
-    axes = [name for name in axis_names(frame.loc[done.index]) if name not in WORKLOAD]
-    facts = ["limited_by", "area_mm2", "on_chip_bytes", "total_multipliers"]
+    axes = parameter_names(frame.loc[done.index])
+    facts = ["limited_by", "area_mm2", "on_chip_bytes", "total_multipliers", "dram_gbps"]
     facts = [name for name in facts if name != objective.metric]
     each = table.add_prefix(f"{objective.metric}[").add_suffix("]")
     parts = [
@@ -76,21 +80,45 @@ def best(
 
 
 def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> pd.DataFrame:
-    """How much of a metric's variation each axis explains by itself, largest first.
+    """How much of a metric's variation each parameter explains by itself, largest first.
 
-    ``share`` is the variance of the means at the axis's levels over the total variance (eta
-    squared, the first-order effect; on a full grid, what is left over is interaction of axes;
-    elsewhere shares overlap, as :func:`overlap_note` says). ``lowest_mean`` and
-    ``highest_mean`` are those means' extremes, ``at_lowest`` and ``at_highest`` their levels. A
-    continuous axis is cut into eight levels of equally many points.
+    For each workload (trace and batch size) apart, which ``workload`` names. ``share`` is the
+    variance of the means at the axis's levels over the total variance (eta squared, the first-order
+    effect; on a full grid, what is left over is interaction of axes; elsewhere shares overlap, as
+    :func:`overlap_note` says). ``lowest_mean`` and ``highest_mean`` are those means' extremes,
+    ``at_lowest`` and ``at_highest`` their levels. A continuous axis is cut into eight levels of
+    equally many points.
 
     Raises:
         SpaceError: the metric is unknown, or no axis takes more than one value.
     """
-    done = with_metrics(finished(frame, where), [metric]).dropna(subset=[metric])
-    axes = axis_names(frame.loc[done.index])
-    if not axes:
+    tables = [
+        _sensitivity(points, metric).pipe(_named, label)
+        for label, points in _workloads(frame, metric, where)
+        if parameter_names(points)
+    ]
+    if not tables:
         raise SpaceError("every axis has one value only: nothing to compare")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _workloads(
+    frame: pd.DataFrame, metric: str, where: str | None
+) -> list[tuple[str, pd.DataFrame]]:
+    """The points of each workload that have a value of the metric, by the workload's label."""
+    done = with_metrics(finished(frame, where), [metric]).dropna(subset=[metric])
+    groups = done.groupby(workload_labels(done), sort=False)
+    return [(str(label), points) for label, points in groups]
+
+
+def _named(table: pd.DataFrame, workload: str) -> pd.DataFrame:
+    table.insert(0, "workload", workload)
+    return table
+
+
+def _sensitivity(done: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The main effects of one workload's points."""
+    axes = parameter_names(done)
     total = float(done[metric].var(ddof=0))
     rows = []
     for axis in axes:
@@ -114,6 +142,23 @@ def sensitivity(frame: pd.DataFrame, metric: str, where: str | None = None) -> p
     return table.reset_index(drop=True)
 
 
+def size_note(designs: pd.DataFrame) -> str:
+    """A sentence if the designs of a table differ in area, multipliers or DRAM bandwidth."""
+    sizes = {"area_mm2": "mm2", "total_multipliers": "multipliers", "dram_gbps": "GB/s of DRAM"}
+    spans = {unit: (designs[name].min(), designs[name].max()) for name, unit in sizes.items()}
+    unlike = [
+        f"{low:.4g} to {high:.4g} {unit}"
+        for unit, (low, high) in spans.items()
+        if high > (1 + ALIKE) * low
+    ]
+    if not unlike:
+        return ""
+    return (
+        f"These designs are of unlike size: {', '.join(unlike)}. At equal size: --iso of "
+        "gscn-sim sweep, or a metric as 'speedup / area_mm2'."
+    )
+
+
 def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
     """Mean, lowest and highest of a metric at each level of one axis."""
     values = frame[axis]
@@ -127,10 +172,23 @@ def main_effects(frame: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
 
 
 def effects_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> str:
-    """What the shares of :func:`sensitivity` leave out, or why they overlap."""
-    if note := overlap_note(frame, metric, where):
+    """What the shares of :func:`sensitivity` leave out, or why they overlap, by workload."""
+    return _by_workload(frame, metric, where, _effects_note)
+
+
+def _by_workload(
+    frame: pd.DataFrame, metric: str, where: str | None, note: Callable[[pd.DataFrame, str], str]
+) -> str:
+    """A note on each workload's points; its label before it where there are several."""
+    groups = _workloads(frame, metric, where)
+    notes = [(label, note(points, metric)) for label, points in groups if parameter_names(points)]
+    return " ".join(f"{label}: {text}" if len(notes) > 1 else text for label, text in notes if text)
+
+
+def _effects_note(done: pd.DataFrame, metric: str) -> str:
+    if note := _overlap_note(done, metric):
         return note
-    rest = 1 - float(sensitivity(frame, metric, where)["share"].sum())
+    rest = 1 - float(_sensitivity(done, metric)["share"].sum())
     if rest < SMALLEST_REST:
         return ""
     return f"The other {100 * rest:.1f} % is what parameters do only together (interactions)."
@@ -141,8 +199,11 @@ def overlap_note(frame: pd.DataFrame, metric: str, where: str | None = None) -> 
 
     They do where axes vary together: in a search, a grid that was cut short, or with failed points.
     """
-    done = with_metrics(finished(frame, where), [metric]).dropna(subset=[metric])
-    axes = axis_names(frame.loc[done.index])
+    return _by_workload(frame, metric, where, _overlap_note)
+
+
+def _overlap_note(done: pd.DataFrame, metric: str) -> str:
+    axes = parameter_names(done)
     points = done.groupby(axes).size()
     combinations = math.prod(done[name].nunique() for name in axes)
     if len(points) == combinations and points.nunique() == 1:

@@ -14,6 +14,7 @@ from typing import Any
 from gscn_sim.config import Config, load_config
 from gscn_sim.config.loader import flatten_config
 from gscn_sim.errors import ConfigError
+from gscn_sim.results.sizes import Iso, at_size, iso_keys
 from gscn_sim.sweep.axes import Axis, Choices, Value, parse_axis
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.expressions import Expression
@@ -30,7 +31,8 @@ class Space:
     """The designs that a sweep may look at.
 
     ``base`` is the preset or file that every design starts from; an axis ``config`` over presets
-    and files replaces it. ``derived`` keys are computed, in order, from the design so far.
+    and files replaces it. ``derived`` keys are computed, in order, from the design so far; ``iso``
+    then brings it to a size.
 
     Raises:
         SpaceError: an unknown key, a value that no design can have, an expression that cannot be
@@ -42,12 +44,17 @@ class Space:
     fixed: Mapping[str, Value] = dataclasses.field(default_factory=dict)
     derived: tuple[tuple[str, Expression], ...] = ()
     constraints: tuple[Expression, ...] = ()
+    iso: tuple[Iso, ...] = ()
     _loaded: dict[str, Config] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        keys = [*(axis.key for axis in self.axes), *self.fixed, *(key for key, _ in self.derived)]
+        keys = [*(axis.key for axis in self.axes), *(key for key, _ in self.derived)]
+        for key in iso_keys(self.iso):
+            if key in keys:
+                raise SpaceError(f"{key}: set by an axis or derived, and by --iso")
+        keys += self.fixed
         for key in keys:
             if keys.count(key) > 1:
                 raise SpaceError(f"{key}: set more than once (axis, derived or --set)")
@@ -72,7 +79,7 @@ class Space:
         config = self._base(params)
         for key, expression in self.derived:
             config = _changed(config, {key: expression.value(config)})
-        return config
+        return at_size(config, self.iso)
 
     def allows(self, config: Config) -> bool:
         """Whether a design meets every constraint."""
@@ -109,6 +116,7 @@ class Space:
             "axes": [{"kind": type(a).__name__, **dataclasses.asdict(a)} for a in self.axes],
             "derived": {key: expression.text for key, expression in self.derived},
             "constraints": [expression.text for expression in self.constraints],
+            **({"iso": [str(each) for each in self.iso]} if self.iso else {}),
         }
 
     def _base(self, params: Mapping[str, Value]) -> Config:

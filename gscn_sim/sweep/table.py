@@ -25,6 +25,8 @@ _ORIGIN = ("trace", "trace_digest", "config_digest", "code")
 COLUMNS = (*_POINT[:5], *METRICS, *TEXT_METRICS, "status", "error", *_ORIGIN)
 _TEXTS = tuple(name for name in COLUMNS if name not in (*METRICS, "config_digest"))
 _TEXT_PLACES = [POINT_CELLS.index(name) for name in _TEXTS]
+WORKLOAD = ["network", "batch_size", "trace_digest"]
+"""What a point runs: a trace at a batch size."""
 _RESERVED = frozenset(("sweep", "point", *COLUMNS))
 
 
@@ -106,6 +108,19 @@ def axis_names(frame: pd.DataFrame) -> list[str]:
     axes = [str(name) for name in frame.columns if name not in fixed]
     workload = [name for name in ("network", "batch_size") if frame[name].nunique() > 1]
     return [*workload, *(name for name in axes if frame[name].nunique() > 1)]
+
+
+def parameter_names(frame: pd.DataFrame) -> list[str]:
+    """The axes that are parameters of a design; traces and batches are its workloads."""
+    return [name for name in axis_names(frame) if name not in WORKLOAD]
+
+
+def workload_labels(frame: pd.DataFrame) -> pd.Series[str]:
+    """Each point's workload as ``resnet34/16``, with its trace where two have the same name."""
+    labels = frame["network"].astype(str) + "/" + frame["batch_size"].astype(str)
+    traces = frame["trace_digest"].groupby(labels).transform("nunique")
+    named = labels + " (" + frame["trace"].astype(str) + ")"
+    return labels.where(traces == 1, named).rename("workload")
 
 
 def point_config(path: str | Path, point: int, sweep: int | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -49,6 +50,34 @@ def test_saved_runs_say_the_same(invoke, toy_trace, designs, tmp_path):
     document = json.loads(invoke("compare", *files, "--format", "json").stdout)
     assert document["keys"] == [{"key": "array.pe_rows", "a": "2", "b": "4"}]
     assert json.loads((tmp_path / "out.csv.provenance.json").read_text())["causes"]
+
+
+def test_designs_at_equal_size(invoke, toy_trace, designs, tmp_path):
+    words = (toy_trace, *QUIET, "--format", "json")
+    result = invoke("compare", *designs, *words, "--iso", "multipliers")  # B to the size of A
+    document = json.loads(result.stdout)
+    assert document["keys"] == document["cautions"] == []
+    said = "larger: 2 x 2 instead of 4 x 2 PEs: multipliers 64 of 64\n"
+    assert result.stderr == said
+    result = invoke("compare", *designs, *words, "--iso", "multipliers=100")
+    assert next(row["a"] for row in json.loads(result.stdout)["sizes"]) == 96
+    assert len(result.stderr.splitlines()) == 2
+    run = tmp_path / "run.json"
+    assert invoke("run", toy_trace, "--config", designs[0], *QUIET, "-o", run).exit_code == 0
+    result = invoke("compare", run, designs[1], *words, "--iso", "area")
+    assert json.loads(result.stdout)["keys"] == []
+    assert re.fullmatch(
+        r"larger: 2 x 2 instead of 4 x 2 PEs: area (\S+) of \1 mm2\n", result.stderr
+    )
+    for arguments, message in (
+        ((*designs, toy_trace, "--iso", "area=0.01"), "more than --iso area=0.01"),
+        ((*designs, toy_trace, "--iso", "mass=3"), "--iso must be one of area=mm2, "),
+        ((run, designs[1], toy_trace, "--iso", "area=3"), "a saved run keeps its size"),
+        ((designs[1], run, toy_trace, "--iso", "area"), "a saved run keeps its size"),
+    ):
+        bad = invoke("compare", *arguments, *QUIET)
+        assert (bad.exit_code, len(bad.stderr.splitlines())) == (2, 1)
+        assert message in bad.stderr
 
 
 def test_bad_input_is_one_line(invoke, toy_trace, designs, tmp_path):

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gscn_sim.cli.progress import progress
+from gscn_sim.kernels import compiling
 
 
 class Terminal(io.StringIO):
@@ -38,6 +39,26 @@ def test_a_pipe_sees_a_line_every_few_seconds(monkeypatch):
     assert said.endswith("\n")
     time.sleep(0.05)
     assert stream.getvalue() == said  # the teller has ended
+
+
+def test_what_is_compiled_is_named(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("gscn_sim.cli.progress.SECONDS_BETWEEN_LINES", 0.01)
+    with progress() as update:
+        update(1, 3, "conv2")
+        compiling.begin("outer")
+        compiling.begin("inner")
+        first = compiling.words()
+        wait_for(stream, first)
+        compiling.end("inner")
+        wait_for(stream, "compiling, once: outer, kernel ")
+        compiling.end("outer")
+        assert compiling.words() == ""
+        stream.seek(0)
+        stream.truncate()
+        wait_for(stream, "1 of 3  conv2")
+    assert first.startswith("compiling, once: inner, kernel ")
 
 
 def wait_for(stream, words):

@@ -15,7 +15,7 @@ def test_the_page_is_what_the_program_says():
 
 def test_every_command_has_a_section_with_its_options():
     page = reference()
-    for heading in ("run", "sweep", "trace synth", "config show", "verify", "demo", "pareto"):
+    for heading in ("run", "sweep", "trace synth", "config show", "verify", "demo", "sweep pareto"):
         assert f"## `gscn-sim {heading}`" in page
     assert "| `--timeline FILE` |" in page
 
@@ -26,7 +26,7 @@ def test_an_option_is_explained_once_and_named_by_every_command_that_has_it():
     shared = page.split("\n## ")[1]
     assert "`--config NAME" in shared
     with click.Context(main, info_name="gscn-sim", **main.context_settings) as context:
-        for name in ("run", "sweep", "best", "verify"):
+        for name in ("run", "sweep", "sweep best", "verify"):
             section = sections[f"gscn-sim {name}"]
             for parameter in main.get_command(context, name).get_params(context):
                 long = parameter.opts[-1]

@@ -85,15 +85,17 @@ def test_metrics_by_expression(invoke, swept, tmp_path):
     table = pd.read_csv(swept / "sweep.csv")
     product = table["energy_j"] * table["seconds"]
     for metric in ("energy_j * seconds", "edp_js"):
-        rows = json.loads(invoke("best", swept, "--metric", metric, "--format", "json").stdout)
+        rows = json.loads(
+            invoke("sweep", "best", swept, "--metric", metric, "--format", "json").stdout
+        )
         assert [row[metric] for row in rows] == pytest.approx(sorted(product))
-        assert invoke("best", swept, "--metric", metric).exit_code == 0
-        assert invoke("sensitivity", swept, "--metric", metric).exit_code == 0
+        assert invoke("sweep", "best", swept, "--metric", metric).exit_code == 0
+        assert invoke("sweep", "sensitivity", swept, "--metric", metric).exit_code == 0
     words = ("--objective", "edp_js,max(area_mm2, 1)", "--format", "csv")
-    front = pd.read_csv(io.StringIO(invoke("pareto", swept, *words).stdout))
+    front = pd.read_csv(io.StringIO(invoke("sweep", "pareto", swept, *words).stdout))
     assert front["edp_js"].min() == pytest.approx(product.min())
     plot = ("-x", "area_mm2 * seconds", "-y", "speedup / area_mm2", "-o", tmp_path / "a.svg")
-    assert invoke("plot", swept, *plot).exit_code == 0
+    assert invoke("sweep", "plot", swept, *plot).exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["best", "sensitivity"])
@@ -108,7 +110,7 @@ def test_metrics_by_expression(invoke, swept, tmp_path):
     ],
 )
 def test_a_metric_that_does_not_parse_is_one_line(invoke, swept, command, metric, message):
-    result = invoke(command, swept, "--metric", metric)
+    result = invoke("sweep", command, swept, "--metric", metric)
     assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -116,19 +118,95 @@ def test_a_metric_that_does_not_parse_is_one_line(invoke, swept, command, metric
 
 def test_answers(invoke, swept, tmp_path):
     for command in ("pareto", "best", "sensitivity", "export"):
-        result = invoke(command, swept)
+        result = invoke("sweep", command, swept)
         assert result.exit_code == 0, result.stderr
         assert max(map(len, result.stdout.splitlines())) <= 80
-    effects = pd.read_csv(io.StringIO(invoke("sensitivity", swept, "--format", "csv").stdout))
+    effects = pd.read_csv(
+        io.StringIO(invoke("sweep", "sensitivity", swept, "--format", "csv").stdout)
+    )
     assert effects["axis"].iloc[0] == "array.clock_ghz"
     exported = tmp_path / "all.csv"
-    assert invoke("export", swept, "-o", exported, "--format", "csv").exit_code == 0
+    assert invoke("sweep", "export", swept, "-o", exported, "--format", "csv").exit_code == 0
     pd.testing.assert_frame_equal(pd.read_csv(exported), pd.read_csv(swept / "sweep.csv"))
+
+
+def test_presets_at_equal_multipliers(invoke, toy_trace, tmp_path):
+    out = tmp_path / "out"
+    words = ("--param", "config=gscn,scnn", "--iso", "multipliers=70", "--gpu", "roofline")
+    result = invoke("sweep", toy_trace, *words, "-j", "1", "-o", out)
+    assert result.exit_code == 0, result.stderr
+    table = pd.read_csv(out / "sweep.csv")
+    assert list(table["total_multipliers"]) == [64, 64]
+    assert "These designs are of unlike size: " in result.stdout  # their area and bandwidth
+    assert "64 multipliers" not in result.stdout
+    one = invoke("run", toy_trace, "--config", "scnn", *words[2:], "--format", "json")
+    assert one.stderr.startswith("scnn: 2 x 2 instead of 8 x 8 PEs: multipliers 64 of 70\n")
+    seconds = json.loads(one.stdout)["summary"]["seconds"]
+    assert table["seconds"].iloc[1] == pytest.approx(seconds, rel=1e-12)
+    origin = json.loads((out / "sweep.csv.provenance.json").read_text())
+    assert origin["sweep"]["space"]["iso"] == ["multipliers=70"]
+
+
+@pytest.mark.parametrize("command", ["best", "pareto", "sensitivity", "export"])
+def test_former_names_answer_the_same_with_a_note(invoke, swept, command):
+    now = invoke("sweep", command, swept, "--format", "csv")
+    before = invoke(command, swept, "--format", "csv")
+    assert (before.exit_code, before.stdout) == (0, now.stdout)
+    first, *rest = before.stderr.splitlines()
+    assert re.fullmatch(rf"note: (\S+) {command} is now \1 sweep {command}", first)
+    assert rest == now.stderr.splitlines()
+
+
+def test_a_plot_of_a_sweep_by_its_former_name_is_the_same_file(invoke, swept, tmp_path):
+    now, before = tmp_path / "now.svg", tmp_path / "before.svg"
+    assert invoke("sweep", "plot", swept, "-o", now).stderr == ""
+    note = invoke("plot", swept, "-o", before).stderr
+    assert note == "note: gscn-sim plot of a sweep is now gscn-sim sweep plot\n"
+    assert now.read_bytes() == before.read_bytes()
+
+
+def test_two_points_of_a_sweep_compared(invoke, swept, toy_trace, tmp_path):
+    table = pd.read_csv(swept / "sweep.csv")
+    result = invoke("sweep", "compare", swept, "0", "3", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    everything = next(row for row in document["phases"] if row["phase"] == "all")
+    for side, point in (("a", 0), ("b", 3)):
+        assert everything[f"{side}_seconds"] == pytest.approx(table["seconds"].iloc[point])
+    keys = {row["key"]: (row["a"], row["b"]) for row in document["keys"]}
+    assert keys == {"pe.accumulator_banks": ("8", "32"), "array.clock_ghz": ("0.5", "1.0")}
+    assert "A: point 0 (pe.accumulator_banks=8, array.clock_ghz=0.5)" in (
+        invoke("sweep", "compare", swept, "0", "3").stdout
+    )
+    for words, message in (
+        (("0", "0"), "nothing to compare"),
+        (("0", "4"), "no point 4 that is done; there are 4 points"),
+    ):
+        result = invoke("sweep", "compare", swept, *words)
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+        assert message in result.stderr
+    toy_trace.write_bytes((tmp_path / "out" / "sweep.csv").read_bytes())
+    assert invoke("sweep", "compare", swept, "0", "3").exit_code == 2
+
+
+def test_points_on_unlike_work_are_not_compared(invoke, toy_trace, tmp_path):
+    out = tmp_path / "out"
+    words = ("--param", "batch=2,4", "--param", "pe.accumulator_banks=8,32")
+    assert invoke("sweep", toy_trace, *words, *COMMON, "-o", out).exit_code == 0
+    result = invoke("sweep", "compare", out, "0", "1")
+    assert result.exit_code == 2
+    assert result.stderr == "error: points 0 and 1 have not the same batch size: 2 and 4\n"
+
+
+def test_a_mistyped_question_is_told_from_a_missing_trace(invoke, tmp_path):
+    result = invoke("sweep", "bset", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr == "error: no such trace or question 'bset'; did you mean best?\n"
 
 
 def test_the_best_design_as_a_file(invoke, swept, tmp_path):
     file = tmp_path / "best.toml"
-    result = invoke("best", swept, "--save-config", file, "--format", "json", "-n", "1")
+    result = invoke("sweep", "best", swept, "--save-config", file, "--format", "json", "-n", "1")
     (row,) = json.loads(result.stdout)
     design = load_config(file)
     assert design.pe.accumulator_banks == row["pe.accumulator_banks"]
@@ -138,7 +216,7 @@ def test_the_best_design_as_a_file(invoke, swept, tmp_path):
 
 def test_where_selects(invoke, swept):
     words = ("--where", "`array.clock_ghz` < 0.7", "--format", "json")
-    rows = json.loads(invoke("export", swept, *words).stdout)
+    rows = json.loads(invoke("sweep", "export", swept, *words).stdout)
     assert [row["array.clock_ghz"] for row in rows] == [0.5, 0.5]
 
 
@@ -162,7 +240,7 @@ def test_a_space_file_with_a_search_over_two_batches(invoke, toy_trace, tmp_path
     table = pd.read_csv(out / "sweep.csv")
     assert list(table["batch_size"]) == [2, 4] * 3
     assert set(table["total_multipliers"]) == {256}
-    assert "speedup[toy/2]" in invoke("best", out, "--format", "csv").stdout
+    assert "speedup[toy/2]" in invoke("sweep", "best", out, "--format", "csv").stdout
 
 
 def test_a_sweep_takes_gpus_by_name_only(invoke, toy_trace, tmp_path):
@@ -186,6 +264,8 @@ def test_a_sweep_takes_gpus_by_name_only(invoke, toy_trace, tmp_path):
         ((*AXES, "--constraint", "nope < 3"), "unknown name 'nope'"),
         ((*AXES, "--constraint", "num_pes > 10000"), "no design meets the constraints"),
         ((*AXES, "--search", "random"), "needs a --budget"),
+        ((*AXES, "--iso", "area=many"), "--iso area must be a positive number, got 'many'"),
+        (("--param", "dram.channels=1,2", "--iso", "bandwidth_gbs=9"), "and by --iso"),
         ((*AXES, "--budget", "soon"), "--budget must be designs, as 200, or time"),
         ((*AXES, "--objective", "beauty"), "objective 'beauty' must be one of"),
         ((*AXES, "--scheduler", "cloud"), "--scheduler must be local or tcp://HOST:PORT"),
@@ -207,14 +287,17 @@ def test_bad_input_is_one_line(invoke, toy_trace, tmp_path, words, message):
 def test_bad_stores_and_questions_are_one_line(invoke, swept, tmp_path):
     (tmp_path / "sweep.sqlite").write_bytes(b"not a database" * 999)
     for words, message in (
-        (("best", tmp_path), "damaged or no store"),
-        (("best", tmp_path / "none"), "no such store"),
-        (("best", swept, "--metric", "beauty"), "must be one of"),
-        (("best", swept, "--where", "nonsense >"), "--where 'nonsense >': cannot be evaluated"),
-        (("pareto", swept, "--where", "speedup < 0"), "no finished point meets"),
-        (("sensitivity", swept, "--metric", "area"), "metric 'area' must be one of"),
-        (("export", swept, "--sweep", "9"), "no sweep 9"),
-        (("export", swept, "-o", "t.xlsx"), "must end in .csv"),
+        (("sweep", "best", tmp_path), "damaged or no store"),
+        (("sweep", "best", tmp_path / "none"), "no such store"),
+        (("sweep", "best", swept, "--metric", "beauty"), "must be one of"),
+        (
+            ("sweep", "best", swept, "--where", "nonsense >"),
+            "--where 'nonsense >': cannot be evaluated",
+        ),
+        (("sweep", "pareto", swept, "--where", "speedup < 0"), "no finished point meets"),
+        (("sweep", "sensitivity", swept, "--metric", "area"), "metric 'area' must be one of"),
+        (("sweep", "export", swept, "--sweep", "9"), "no sweep 9"),
+        (("sweep", "export", swept, "-o", "t.xlsx"), "must end in .csv"),
     ):
         result = invoke(*words)
         assert result.exit_code == 2, words

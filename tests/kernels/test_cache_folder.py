@@ -100,7 +100,7 @@ def package(tmp_path: Path) -> Path:
     home = tmp_path / "site"
     for name in ("gscn_sim/kernels", "workloads"):
         (home / name).mkdir(parents=True)
-    for name in ("compiled.py", "place.py", "__init__.py"):
+    for name in ("compiled.py", "compiling.py", "place.py", "__init__.py"):
         shutil.copy(ROOT / "gscn_sim/kernels" / name, home / "gscn_sim/kernels")
     for name in ("errors.py", "files.py"):
         shutil.copy(ROOT / "workloads" / name, home / "workloads")
@@ -180,3 +180,47 @@ def test_damaged_and_moved_code_is_not_believed(tmp_path, monkeypatch, survived)
     again = compiled.njit(cache=True)(double)
     assert again(3) == 6
     assert sum(again.stats.cache_hits.values()) == 1
+
+
+LITERALS = """
+import numpy as np
+from gscn_sim.kernels.compiled import njit
+@njit(cache=True)
+def add(x, y):
+    return x + y
+@njit(cache=True)
+def total(values):
+    if values.size > 9:
+        raise ValueError("too many", values.size)
+    found = 0
+    for value in np.cumsum(values)[::-1]:
+        found = add(found, value)
+        found = add(found, 1)
+    return found
+"""
+
+
+def test_a_kernel_is_compiled_for_types_not_for_literals_and_loads_without_the_compiler(tmp_path):
+    """``found`` begins as a literal; np.cumsum is code of numba's own, compiled into the kernel."""
+    home = package(tmp_path)
+    (home / "gscn_sim/kernels/outer.py").write_text(LITERALS)
+    code = (
+        "import sys, numpy as np; from gscn_sim.kernels.outer import add, total\n"
+        "print(total(np.arange(4)), len(add.overloads), 'numba.np.arraymath' in sys.modules)\n"
+        "try: total(np.arange(20))\n"
+        "except ValueError as error: print(*error.args)\n"
+        "print(total(np.arange(3.0)))"  # still compiles what is new
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(home)},
+            cwd=home,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]
+    assert said[0] == ["14 1 True", "too many 20", "7.0"]
+    assert said[1] == ["14 0 False", "too many 20", "7.0"]  # the caller holds all it needs

@@ -129,6 +129,39 @@ def test_shares_overlap_where_a_grid_is_cut_short():
     assert "3 points are no full grid of the 4 combinations" in overlap_note(cut, "speedup")
 
 
+def test_traces_are_workloads_not_parameters():
+    """Each trace has its own effects, and the difference between traces is no effect."""
+    frame = table(
+        [
+            {"x": x, "y": y, "network": name, "trace_digest": name, "speedup": value}
+            for name, weights in (("a", (3.0, 1.0)), ("b", (0.0, 100.0)))
+            for x in (0, 1)
+            for y in (0, 1)
+            for value in [1.0 + weights[0] * x + weights[1] * y]
+        ]
+    )
+    effects = sensitivity(frame, "speedup").set_index(["workload", "axis"])
+    assert effects["share"].to_dict() == pytest.approx(
+        {("a/16", "x"): 0.9, ("a/16", "y"): 0.1, ("b/16", "y"): 1.0, ("b/16", "x"): 0.0}
+    )
+    only = sensitivity(frame, "speedup", where="network == 'b'")
+    assert list(only["workload"]) == ["b/16", "b/16"]
+    cut = frame.drop(index=3)
+    assert overlap_note(cut, "speedup").startswith("a/16: The 3 points are no full grid")
+
+
+def test_two_traces_of_one_network_stay_apart():
+    rows = [
+        {"x": x, "trace": f"{t}.npz", "trace_digest": t, "speedup": speedup}
+        for t, speedups in (("t", (1.0, 2.0)), ("u", (4.0, 8.0)))
+        for x, speedup in enumerate(speedups)
+    ]
+    assert set(sensitivity(table(rows), "speedup")["workload"]) == {"n/16 (t.npz)", "n/16 (u.npz)"}
+    top = best(table(rows), FAST)
+    assert top["speedup[n/16 (u.npz)]"].tolist() == [8.0, 4.0]
+    assert top["speedup"].tolist() == pytest.approx([4.0, 2.0])
+
+
 def test_a_continuous_axis_is_cut_into_levels():
     frame = table([{"x": i / 100, "speedup": float(i)} for i in range(100)])
     effects = main_effects(frame, "speedup", "x")

@@ -320,7 +320,7 @@ from click.testing import CliRunner
 from gscn_sim.cli import main
 def all_of_them():
     for words in (["best"], ["export", "--format", "csv"], ["pareto"], ["sensitivity"]):
-        ran = CliRunner().invoke(main, [words[0], sys.argv[1], *words[1:]])
+        ran = CliRunner().invoke(main, ["sweep", words[0], sys.argv[1], *words[1:]])
         assert ran.exit_code == 0, (words, ran.output, ran.exception)
 all_of_them()  # loads what others may not read
 os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -79,13 +79,14 @@ function explore() {
         marker: {
           size: own.map((i) => (picked.includes(i) ? 16 : 8)),
           color: front ? "#d55e00" : "#0072b2",
+          symbol: front ? "diamond" : "circle-open",
           opacity: front ? 0.9 : 0.45,
         },
       };
     });
     const layout = {
-      xaxis: { title: { text: title(x) } },
-      yaxis: { title: { text: title(y) } },
+      xaxis: { title: { text: title(x) }, type: scale(x) },
+      yaxis: { title: { text: title(y) }, type: scale(y) },
       height: 430,
       dragmode: "select",
       legend: { orientation: "h", y: 1.1 },
@@ -100,6 +101,11 @@ function explore() {
       kept = event ? new Set(event.points.map((point) => point.customdata)) : null;
       fill();
     });
+  }
+
+  // Logarithmic where values span more than one and a half decades.
+  function scale(name) {
+    return data.wide.includes(name) ? "log" : undefined;
   }
 
   function describe(i) {
@@ -175,6 +181,8 @@ function showEffects() {
   function draw() {
     const metric = select.value;
     const { rows, note } = data.effects[metric];
+    const several = new Set(rows.map((row) => row.workload)).size > 1;
+    const named = (row) => (several ? row.axis + ", " + row.workload : row.axis);
     const layout = {
       xaxis: { title: { text: "share of the variance of " + title(metric) + ", %" }, rangemode: "tozero" },
       yaxis: { autorange: "reversed", automargin: true },
@@ -182,14 +190,14 @@ function showEffects() {
       margin: { l: 60, r: 20, t: 40, b: 50 },
     };
     const bar = { type: "bar", orientation: "h", marker: { color: "#0072b2" } };
-    plot("effects-bars", [{ ...bar, y: rows.map((row) => row.axis), x: rows.map((row) => 100 * row.share) }], layout);
+    plot("effects-bars", [{ ...bar, y: rows.map(named), x: rows.map((row) => 100 * row.share) }], layout);
     const table = document.getElementById("effects-rows");
     table.tHead.replaceChildren();
     table.tBodies[0].replaceChildren();
     addRow(table.tHead, ["parameter", "levels", "share, %", "lowest mean", "at", "highest mean", "at"], "th");
     for (const row of rows) {
       addRow(table.tBodies[0], [
-        row.axis, show(row.levels), show(100 * row.share), shown(metric, row.lowest_mean), row.at_lowest,
+        named(row), show(row.levels), show(100 * row.share), shown(metric, row.lowest_mean), row.at_lowest,
         shown(metric, row.highest_mean), row.at_highest,
       ], "td");
     }
