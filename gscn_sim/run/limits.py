@@ -76,7 +76,26 @@ LIFTS: dict[str, Lift] = {
     ),
     "drain": Lift(means="outputs leave at once", changes={"drain.entries_per_cycle": 0}),
     "bank conflicts": Lift(
-        means="any number of products waits at a bank", changes={"pe.bank_queue_depth": 1 << 20}
+        means="any number of products waits at a bank, which adds one in a cycle",
+        changes={
+            "pe.bank_queue_depth": 1 << 20,
+            "pe.bank_queue_ports": 0,
+            "pe.adder_stages": 1,
+        },
+    ),
+    "lists": Lift(
+        means="lists are looked up, gathered and sent in no time of their own",
+        changes={
+            "pe.gather_fragments": 0,
+            "pe.visits_per_cycle": 0,
+            "pe.group_bubble": 0,
+            "pe.round_latency": 0,
+            "pe.list_resend": False,
+            "network.dispatch_latency": 0,
+        },
+    ),
+    "knowledge": Lift(
+        means="mapping and dealing know the masks", changes={"policy.knowledge": "oracle"}
     ),
     "imbalance": Lift(means="work dealt evenly to all PEs", schedule=balanced),
 }
