@@ -6,9 +6,8 @@ Another bound is a function here and an entry of ``BOUNDS``: cycles of a :class:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -59,9 +58,7 @@ def network(work: Work, machine: BoundedMachine) -> Number:
 
 
 BOUNDS: Mapping[str, Bound] = {
-    "slots": Bound(
-        reason="each useful product takes a multiplier for a cycle", cycles=slots
-    ),
+    "slots": Bound(reason="each useful product takes a multiplier for a cycle", cycles=slots),
     "vectors": Bound(
         reason="a PE issues one pair of vectors a cycle, and none before a first operand has come "
         "from memory; n entries of a list are ceil(n / length) vectors however a plan cuts it; "
@@ -72,11 +69,9 @@ BOUNDS: Mapping[str, Bound] = {
         reason="a position of a map is in one PE, which takes a step for each of its channels",
         cycles=unit,
     ),
-    "drain": Bound(
-        reason="each sum leaves its PE once, at the rate of the drain", cycles=drain
-    ),
+    "drain": Bound(reason="each sum leaves its PE once, at the rate of the drain", cycles=drain),
     "dram": Bound(
-        reason="each operand is read and each output written at least once, a streamed operand that "
+        reason="each operand is read and each output written at least once, weights that "
         "the global buffer cannot hold once a wave of samples; no faster than the peak bandwidth, "
         "and not during refreshes",
         cycles=memory,
@@ -97,26 +92,18 @@ def bounds_of(work: Work, machine: BoundedMachine) -> dict[str, Number]:
     }
 
 
-def fewest_cycles(works: Sequence[Work], machine: BoundedMachine) -> Any:
-    """The largest bound, of the dataflow for which that is least."""
-    found = [
-        np.maximum.reduce(np.broadcast_arrays(*bounds_of(work, machine).values())) for work in works
-    ]
-    return np.minimum.reduce(np.broadcast_arrays(*found))
-
-
 def steps_of(work: Work, machine: BoundedMachine) -> Number:
-    """Steps of all PEs at least, from one look-up for each pair of vector lengths."""
-    pairs = np.stack(np.broadcast_arrays(machine.streamed_vector, machine.stationary_vector), -1)
-    different, of_machine = np.unique(pairs.reshape(-1, 2), axis=0, return_inverse=True)
-    steps = np.array([work.steps(f, i) for f, i in different.tolist()])
-    return steps[of_machine.reshape(-1)].reshape(pairs.shape[:-1])
+    """Steps of all PEs, at least."""
+    return work.steps[machine.streamed_vector, machine.stationary_vector]
 
 
 def pes_with_work(work: Work, machine: BoundedMachine) -> Number:
     """Most PEs that any plan of the mapping kind can give work to."""
     problem, kind = work.problem, work.dataflow.mapping_kind or machine.mapping_kind
-    plane = problem.streamed_plane if problem.is_reduction else problem.stationary_plane
+    plane = problem.streamed_plane
+    if not problem.is_reduction:  # what is cut is the stationary plane, or the output's if larger
+        (y, x), (out_y, out_x) = problem.stationary_plane, problem.output_plane
+        plane = max(y, out_y), max(x, out_x)
     most = machine.num_pes
     if kind == "planar" and problem.is_reduction:  # any PE may be dealt any sample's tile
         return np.minimum(most, problem.batch_size * plane[0] * plane[1])

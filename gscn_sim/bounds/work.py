@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,9 @@ from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.tiles import reach, window
 from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands, count_useful
-from gscn_sim.stages import Caller, call
+
+Vectors = tuple[int, int]
+"""Lengths of the streamed and the stationary vector."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +28,8 @@ class Work:
             that stream count once, gradients with every sample.
         drained_sums: outputs that some product may reach.
         unit_steps: steps of the largest part that no plan splits.
+        steps: [streamed, stationary] fewest steps with vectors of these lengths; 0 where nobody
+            asked.
     """
 
     problem: Problem
@@ -35,47 +39,30 @@ class Work:
     streamed_entries: int
     drained_sums: int
     unit_steps: int
-    _counts: Counts
-    _times: Ints
-
-    def steps(self, streamed_vector: int, stationary_vector: int) -> int:
-        """Steps of the whole batch, at least, with vectors of these lengths."""
-        of_sample = self._counts.of(fewest_steps, self.dataflow, streamed_vector, stationary_vector)
-        return int(of_sample @ self._times[: len(of_sample)])
+    steps: Ints
 
 
 def work_of(
-    problem: Problem, operands: Operands, dataflow: Dataflow, caller: Caller = call
+    problem: Problem, operands: Operands, dataflow: Dataflow, vectors: Sequence[Vectors]
 ) -> Work:
-    """What a dataflow has to do in a layer-phase."""
+    """What a dataflow has to do in a layer-phase, for machines with any of these vectors."""
     seen = dataflow.operands(operands)
-    counts = Counts(problem, seen, caller)
+    counts = Counts(problem, seen)
     times = np.bincount(np.arange(problem.batch_size) % seen.samples, minlength=seen.samples)
-
-    def whole(of_samples: Callable[[Counts], Ints]) -> int:
-        return int(counts.of(of_samples) @ times)
-
+    steps = np.zeros(np.max(vectors, axis=0) + 1, np.int64)
+    for lengths in vectors:
+        steps[lengths] = dataflow.fewest_steps(counts, *lengths) @ times
+    streamed = gradients_sent(counts) @ times if problem.is_reduction else weights_sent(counts)
     return Work(
         problem=problem,
         dataflow=dataflow,
-        useful=whole(useful_products),
-        stationary_entries=whole(stationary_sent),
-        streamed_entries=whole(gradients_sent) if problem.is_reduction else counts.of(weights_sent),
+        useful=int(count_useful(problem, seen) @ times),
+        stationary_entries=int(stationary_sent(counts) @ times),
+        streamed_entries=int(streamed),
         drained_sums=_drained(problem),
         unit_steps=dataflow.largest_unit(counts),
-        _counts=counts,
-        _times=times,
+        steps=steps,
     )
-
-
-def fewest_steps(counts: Counts, dataflow: Dataflow, streamed: int, stationary: int) -> Ints:
-    """[samples] :meth:`Dataflow.fewest_steps`."""
-    return dataflow.fewest_steps(counts, streamed, stationary)
-
-
-def useful_products(counts: Counts) -> Ints:
-    """[samples] useful products."""
-    return count_useful(counts.problem, counts.operands)
 
 
 def stationary_sent(counts: Counts) -> Ints:
@@ -91,8 +78,7 @@ def stationary_sent(counts: Counts) -> Ints:
 def gradients_sent(counts: Counts) -> Ints:
     """[samples] non-zeros of a streamed gradient whose windows are not all padding."""
     rows, cols = (
-        np.array([low < high for low, high in _windows(counts.problem, axis)])
-        for axis in range(2)
+        np.array([low < high for low, high in _windows(counts.problem, axis)]) for axis in range(2)
     )
     mask = counts.operands.streamed[:, :, rows][:, :, :, cols]
     found: Ints = mask.sum((1, 2, 3, 4), dtype=np.int64)
@@ -134,10 +120,3 @@ def _covered(size: int, spans: list[tuple[int, int]]) -> NDArray[np.bool_]:
     for low, high in spans:
         found[low:high] = True
     return found
-
-
-def works_of(
-    problem: Problem, operands: Operands, dataflows: Sequence[Dataflow], caller: Caller = call
-) -> tuple[Work, ...]:
-    """What each dataflow has to do in a layer-phase."""
-    return tuple(work_of(problem, operands, dataflow, caller) for dataflow in dataflows)

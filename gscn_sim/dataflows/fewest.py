@@ -76,7 +76,9 @@ def fewest_of_sums(counts: Counts, streamed: int, stationary: int) -> Ints:
     the tile's activations, of which there are no fewer than of those in its own window alone.
     """
     gradients, vectors = counts.of(gradients_at), counts.of(window_vectors, stationary)
-    pairs = np.broadcast_to(gradients * vectors, np.broadcast_shapes(gradients.shape, vectors.shape))
+    pairs = np.broadcast_to(
+        gradients * vectors, np.broadcast_shapes(gradients.shape, vectors.shape)
+    )
     found: Ints = -(-pairs.reshape(len(pairs), -1).sum(1) // streamed)
     return found
 
