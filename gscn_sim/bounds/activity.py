@@ -46,7 +46,6 @@ class LeastActivity:
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
         return type(self)(**{name: np.minimum(*pair) for name, pair in pairs.items()})
 
-
     def energy_j(self, unit: UnitEnergies) -> Number:
         """Its dynamic energy; fields of ``unit`` may be arrays."""
         on_chip = (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.cli import completion
+from gscn_sim.cli.exact import exact_options, searched_objective, show_proof
 from gscn_sim.cli.options import (
     batch_option,
     cache_option,
@@ -64,7 +65,7 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
 @batch_option
 @click.option(
     "--search",
-    type=click.Choice(("grid", "random", "nsga2", "tpe")),
+    type=click.Choice(("grid", "random", "nsga2", "tpe", "exact")),
     default="grid",
     show_default=True,
 )
@@ -76,6 +77,7 @@ OBJECTIVES = "speedup,energy_j,area_mm2"
     help="What a search improves: metrics, or expressions of them as 'energy_j * seconds', each "
     "with :max or :min after it where that is not clear.",
 )
+@exact_options
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
 @click.option(
     "--scheduler",
@@ -108,6 +110,8 @@ def sweep(
     search: str,
     budget: str | None,
     objective: str,
+    metric: str | None,
+    fidelity: str,
     seed: int,
     scheduler: str,
     workers: int | None,
@@ -123,6 +127,7 @@ def sweep(
     from gscn_sim.gpu.device import load_device
     from gscn_sim.run.memo import open_cache
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
+    from gscn_sim.sweep.fidelity import open_search
     from gscn_sim.sweep.schedulers import open_scheduler
     from gscn_sim.sweep.store import FILE_NAME
 
@@ -142,9 +147,10 @@ def sweep(
             gpu_model=gpu_model,
         ),
         search=search,
-        objectives=parse_objectives(objective),
+        objectives=parse_objectives(searched_objective(search, metric, objective)),
         budget=designs if minutes is None else sys.maxsize,
         seed=seed,
+        fidelity=fidelity,
     )
     processes = workers or len(os.sched_getaffinity(0))
     if folder is None or dry_run:
@@ -162,6 +168,7 @@ def sweep(
         open_scheduler(scheduler, evaluation, processes, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
+        search_of_plan = open_search(plan)
         try:
             number = run_sweep(
                 plan,
@@ -172,11 +179,13 @@ def sweep(
                 scheduler=opened,
                 report=report,
                 command=command_line(),
+                search=search_of_plan,
             )
         except KeyboardInterrupt:
             say(f"{out}: finished points are kept; the same command goes on from there")
             raise
     conclude(out, number, plan)
+    show_proof(search_of_plan)
 
 
 def read_plan(
