@@ -127,7 +127,6 @@ def sweep(
     from gscn_sim.gpu.device import load_device
     from gscn_sim.run.memo import open_cache
     from gscn_sim.sweep import Evaluation, Plan, Setting, parse_objectives, run_sweep
-    from gscn_sim.sweep.fidelity import open_search
     from gscn_sim.sweep.schedulers import open_scheduler
     from gscn_sim.sweep.store import FILE_NAME
 
@@ -168,7 +167,7 @@ def sweep(
         open_scheduler(scheduler, evaluation, processes, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
-        search_of_plan = open_search(plan)
+        search_of_plan = plan.open_search()
         try:
             number = run_sweep(
                 plan,

@@ -45,6 +45,15 @@ def _classes(problem: Problem, axis: int) -> list[tuple[NDArray[Any], NDArray[An
     return [(y == each, r == each) for each in np.intersect1d(y, r)]
 
 
+def stationary_by_class(counts: Counts) -> list[tuple[tuple[Any, Any], int]]:
+    """For each class that both operands have: which rows and columns, and filter positions."""
+    return [
+        ((y, x), int(r.sum() * s.sum()))
+        for y, r in _classes(counts.problem, 0)
+        for x, s in _classes(counts.problem, 1)
+    ]
+
+
 def most_at_a_position(counts: Counts) -> int:
     """Most stationary channels that are not zero at one position of a map, of any sample.
 
@@ -92,6 +101,11 @@ def gradients_at(counts: Counts) -> Ints:
 def window_of_groups(counts: Counts) -> Ints:
     """[n, groups, P, Q] activations of a convolution group in each position's window."""
     return _windows(counts.problem, _grouped(counts).sum(2, dtype=np.int32)).astype(np.int64)
+
+
+def window_sums(counts: Counts) -> NDArray[Any]:
+    """[n, C, P, Q] activations of a channel in each position's window."""
+    return _windows(counts.problem, counts.operands.stationary.astype(np.uint16))
 
 
 def window_vectors(counts: Counts, vector: int) -> Ints:

@@ -40,7 +40,7 @@ class Evaluation:
 
         assert point.config is not None
         if point.fidelity != "exact":
-            from gscn_sim.sweep.fidelity import quick_metrics
+            from gscn_sim.sweep.quick import quick_metrics
 
             return quick_metrics(
                 point, load_trace(point.workload.path, point.workload.digest), _cache(self.cache)

@@ -7,66 +7,38 @@ planner expects, both without forming a product; figures that they know nothing 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-import numpy as np
-
-from gscn_sim.sweep.search import Search, make_search
-from workloads import Trace
-
-if TYPE_CHECKING:
-    from gscn_sim.run.memo import Cache
-    from gscn_sim.sweep.points import Point
-    from gscn_sim.sweep.runner import Plan
+from gscn_sim.sweep.points import Setting, Workload
+from gscn_sim.sweep.search import Objective, Search, make_search
+from gscn_sim.sweep.space import Space
 
 FIDELITIES = ("exact", "auto", "estimate", "bound")
 
 
-def open_search(plan: Plan) -> Search:
-    """The search of a plan.
+def open_search(
+    name: str,
+    space: Space,
+    workloads: Sequence[Workload],
+    setting: Setting,
+    *,
+    budget: int | None,
+    objectives: Sequence[Objective],
+    seed: int = 0,
+    fidelity: str = "exact",
+) -> Search:
+    """A search by name, which simulates what the fidelity says.
 
     Raises:
-        SpaceError: an unknown search, one that the plan lacks something for, or no optuna.
+        SpaceError: an unknown search, one that lacks something, no bound, or no optuna.
     """
-    if plan.search == "exact":
+    if name == "exact":
         from gscn_sim.sweep.proof import ExactSearch
 
-        return ExactSearch(plan.space, plan.workloads, plan.setting, plan.objectives, plan.budget)
-    search = make_search(
-        plan.search,
-        plan.space,
-        budget=plan.budget,
-        objectives=plan.objectives,
-        seed=plan.seed,
-    )
-    if plan.fidelity == "auto":
-        from gscn_sim.sweep.screening import Screened
+        return ExactSearch(space, workloads, setting, objectives, budget)
+    search = make_search(name, space, budget=budget, objectives=objectives, seed=seed)
+    if fidelity != "auto":
+        return search
+    from gscn_sim.sweep.screening import Screened
 
-        return Screened(search, plan.workloads, plan.setting, plan.objectives)
-    return search
-
-
-def quick_metrics(point: Point, trace: Trace, cache: Cache) -> dict[str, float | str]:
-    """The metrics of a point that is not simulated, each at its better end.
-
-    Those that bounds or estimates know nothing of are missing.
-    """
-    from gscn_sim.run.estimate import estimated_phases
-    from gscn_sim.sweep.bounded import BoundedWorkload, columns_of, needs_of
-
-    assert point.config is not None
-    columns = columns_of([point.config])
-    own = point.workload.batch_size == trace.batch_size
-    batch = None if own else point.workload.batch_size
-    work = BoundedWorkload.of(trace, batch, point.setting, needs_of(columns), cache)
-    if point.fidelity == "estimate":
-        phases = work.network.phases
-        cycles = estimated_phases(trace, point.config, phases, batch_size=batch, cache=cache)
-        intervals = work.times({phase: np.array([cycles[phase]]) for phase in phases}, columns)
-    else:
-        intervals = work.intervals(columns)
-    found = {
-        name: float(np.ravel(high if "speedup" in name else low)[0])
-        for name, (low, high) in intervals.items()
-    }
-    return {**found, "scope": work.scope or "longest", "fidelity": point.fidelity}
+    return Screened(search, workloads, setting, objectives)

@@ -80,6 +80,19 @@ class Plan:
             **({} if self.fidelity == "exact" else {"fidelity": self.fidelity}),
         }
 
+    def open_search(self) -> Search:
+        """The search, from its beginning (:func:`gscn_sim.sweep.fidelity.open_search`)."""
+        return open_search(
+            self.search,
+            self.space,
+            self.workloads,
+            self.setting,
+            budget=self.budget,
+            objectives=self.objectives,
+            seed=self.seed,
+            fidelity=self.fidelity,
+        )
+
     @property
     def is_told(self) -> bool:
         """Whether what is looked at depends on the results so far."""
@@ -138,14 +151,14 @@ def run_sweep(
     left alone unless ``retry_failed``. Points are evaluated by ``scheduler``, or by ``workers``
     processes here with ``evaluate``, an :class:`Evaluation` by default; ``code``
     names its version (default: digest of the simulator's own code); results of another version are
-    not used. ``search`` is that of the plan (:func:`gscn_sim.sweep.fidelity.open_search`) if the
+    not used. ``search`` is that of the plan (:meth:`Plan.open_search`) if the
     caller wants to ask it something afterwards.
 
     Raises:
         SpaceError: the constraints allow no design.
         StoreError: the store cannot be used.
     """
-    search = search or open_search(plan)
+    search = search or plan.open_search()
     if scheduler is None:
         evaluate = evaluate or Evaluation()
         scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)

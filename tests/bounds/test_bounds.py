@@ -15,11 +15,14 @@ from gscn_sim.bounds.activity import least_activity
 from gscn_sim.bounds.cycles import bounds_of
 from gscn_sim.bounds.machine import BoundedMachine
 from gscn_sim.bounds.network import least_of
+from gscn_sim.bounds.planned import PlannedBounds, PlannedMachine
 from gscn_sim.bounds.work import Work, work_of
 from gscn_sim.config import Config
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.registry import WantedDataflows, dataflows_of
 from gscn_sim.errors import ConfigError
+from gscn_sim.mapping.counts import Counts
+from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
 from gscn_sim.run.pipeline import simulate_phase
@@ -60,6 +63,11 @@ def test_no_layer_phase_is_faster(
     for name, bound in bounds_of(of_flow[record.dataflow], machine).items():
         assert bound <= record.cycles, name
     assert least_of(tuple(of_flow.values()), machine).cycles <= record.cycles
+    problem = make_problem(layer.shape, phase, batch)
+    planned = PlannedBounds(problem, Counts(problem, make_operands(layer, problem)))
+    views = (view(kind, config) for kind in (MappingSpace, BoundedMachine, PlannedMachine))
+    flows = dataflows_of(phase, view(WantedDataflows, config))
+    assert planned.cycles(*views, flows) <= record.cycles
     least, found = least_activity(of_flow[record.dataflow], machine), asdict(record.activity)
     found["dram_bytes"] = record.dram_read_bytes + record.dram_write_bytes
     for name, value in asdict(least).items():

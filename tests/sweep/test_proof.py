@@ -7,7 +7,6 @@ from tiny import SETTING, SPACE, Remembering, tiny_plan, tiny_trace
 
 from gscn_sim.sweep import Choices, Space, parse_objectives, run_sweep, sweep_table
 from gscn_sim.sweep.errors import SpaceError
-from gscn_sim.sweep.fidelity import open_search
 from gscn_sim.sweep.metrics import with_metrics
 from gscn_sim.sweep.proof import ExactSearch
 from gscn_sim.sweep.runner import Plan
@@ -35,7 +34,7 @@ def every_design(traces, evaluate, tmp_path, metric):
 
 
 def prove(plan: Plan, path, evaluate):
-    search = open_search(plan)
+    search = plan.open_search()
     run_sweep(plan, path, evaluate=evaluate, code="x", search=search)
     return search
 
@@ -67,7 +66,7 @@ def test_it_finds_the_best_of_all_and_proves_it(metric, traces, evaluate, tmp_pa
 def test_every_bound_is_at_most_what_is_simulated(traces, evaluate, tmp_path):
     for metric in ("seconds", "energy_j", "cycles", "backward_seconds", "speedup"):
         plan = tiny_plan(traces, search="exact", objectives=parse_objectives(metric))
-        search = open_search(plan)
+        search = plan.open_search()
         values = every_design(traces, evaluate, tmp_path, metric)
         at = dict(zip(search.order.tolist(), search.bounds.tolist(), strict=True))
         found = {tuple(search.lattice.params(p).values()): bound for p, bound in at.items()}
@@ -127,7 +126,7 @@ def test_a_million_designs_take_no_list_of_a_million(traces):
 def test_what_has_no_bound_is_refused(metric, message, traces):
     plan = tiny_plan(traces, search="exact", objectives=parse_objectives(metric))
     with pytest.raises(SpaceError, match=message.replace("(", r"\(")):
-        open_search(plan)
+        plan.open_search()
 
 
 def test_a_space_without_designs_is_refused(traces):
@@ -136,4 +135,4 @@ def test_a_space_without_designs_is_refused(traces):
     space = Space(axes=SPACE.axes, constraints=(Expression("num_pes < 0"),))
     plan = tiny_plan(traces, space=space, search="exact", objectives=parse_objectives("seconds"))
     with pytest.raises(SpaceError, match="no design meets the constraints"):
-        open_search(plan)
+        plan.open_search()
