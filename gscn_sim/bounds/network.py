@@ -51,15 +51,21 @@ class NetworkBounds:
         """The phases that some layer runs, in the order of the trace."""
         return list(dict.fromkeys(each.phase for each in self.layer_phases))
 
-    def least(self, machine: BoundedMachine, wanted: WantedDataflows) -> dict[Phase, Least]:
-        """Cycles and activity of each phase, at least: sums over layers of :func:`least_of`."""
+    def least(
+        self, machine: BoundedMachine, wanted: WantedDataflows, planned: Floats | None = None
+    ) -> dict[Phase, Least]:
+        """Cycles and activity of each phase, at least: sums over layers of :func:`least_of`.
+
+        ``planned``: [layer-phases, machines] other bounds of cycles, if there are any.
+        """
         found: dict[Phase, Least] = {}
-        for each in self.layer_phases:
+        for number, each in enumerate(self.layer_phases):
             flows = dataflows_of(each.phase, wanted)
             one = least_of([each.works[flow.name] for flow in flows], machine)
             before = found.get(each.phase)
+            cycles = one.cycles if planned is None else np.maximum(one.cycles, planned[number])
             found[each.phase] = Least(
-                cycles=each.weight * one.cycles + (before.cycles if before else 0.0),
+                cycles=each.weight * cycles + (before.cycles if before else 0.0),
                 activity=one.activity.times(each.weight).plus(before.activity if before else None),
             )
         return found

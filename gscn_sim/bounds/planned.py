@@ -14,7 +14,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from gscn_sim.bounds.machine import BoundedMachine
 from gscn_sim.config.view import key
 from gscn_sim.dataflows.base import Dataflow, Floats
 from gscn_sim.dataflows.cartesian import CARTESIAN
@@ -32,11 +31,21 @@ from gscn_sim.units import ceil_div
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedMachine:
-    """What these bounds read of one machine beside :class:`BoundedMachine`."""
+    """All of a machine's configuration that these bounds read beside :class:`MappingSpace`.
 
+    Neither clock nor memory is in it: designs that differ in these only share a bound.
+    """
+
+    streamed_vector: int = key("pe.streamed_vector")
+    stationary_vector: int = key("pe.stationary_vector")
+    drain_entries_per_cycle: int = key("drain.entries_per_cycle")
+    drain_overlap: bool = key("drain.overlap")
     partial_sums_per_cycle: int = key("network.partial_sums_per_cycle")
-    load_balance: str = key("policy.load_balance")
     knowledge: str = key("policy.knowledge")
+
+    def drain_cycles(self, sums: float) -> float:
+        """Cycles in which a PE post-processes so many sums; 0 if that never limits."""
+        return sums / self.drain_entries_per_cycle if self.drain_entries_per_cycle else 0.0
 
 
 class PlannedBounds:
@@ -53,8 +62,7 @@ class PlannedBounds:
     def cycles(
         self,
         space: MappingSpace,
-        machine: BoundedMachine,
-        more: PlannedMachine,
+        machine: PlannedMachine,
         dataflows: Sequence[Dataflow],
     ) -> float:
         """What the fastest legal plan takes at least; 0 if nothing is known."""
@@ -62,8 +70,9 @@ class PlannedBounds:
         if problem.groups > 1 or space.tile_rule != "exact":
             return 0.0
         if problem.is_reduction:
-            known = {POSITIONAL.name, CARTESIAN.name} if more.knowledge == "oracle" else set()
-            of_plan = partial(self._sums, machine=machine, more=more)
+            known = {POSITIONAL.name, CARTESIAN.name} if machine.knowledge == "oracle" else set()
+            is_sorted = space.load_balance != "static"
+            of_plan = partial(self._sums, machine=machine, is_sorted=is_sorted)
         else:
             known = {CARTESIAN.name} if operands.dense_weights else set()
             of_plan = partial(self._maps, machine=machine)
@@ -76,7 +85,7 @@ class PlannedBounds:
         least = min((of_plan(plan) for plan in different.values()), default=0.0)
         return float(np.ceil(least * (1 - 1e-9)))
 
-    def _maps(self, plan: Plan, *, machine: BoundedMachine) -> float:
+    def _maps(self, plan: Plan, *, machine: PlannedMachine) -> float:
         """Steps of the busiest PE, and what it drains last."""
         problem = self.problem
         vectors = self.counts.of(
@@ -90,47 +99,36 @@ class PlannedBounds:
         streamed += -(-rest * weights // machine.streamed_vector)
         busiest = float((vectors @ streamed).max(initial=0))
         sums = (rest or plan.block_outputs) * _last_reached(plan)
-        last = float(machine.drain_cycles(sums))
-        all_drained = float(machine.drain_cycles(own * _last_reached(plan)))
+        last = machine.drain_cycles(sums)
         # Without overlap its sums of every visit leave in other cycles; these of the last one do.
-        waiting = last if machine.drain_overlap else all_drained
-        return busiest + waiting + (float(machine.latency_cycles) if busiest else 0.0)
+        every = machine.drain_cycles(own * _last_reached(plan))
+        return busiest + (last if machine.drain_overlap else every)
 
-    def _sums(self, plan: Plan, *, machine: BoundedMachine, more: PlannedMachine) -> float:
-        """Steps of the mean PE, or what it drains, and what it drains and writes last."""
+    def _sums(self, plan: Plan, *, machine: PlannedMachine, is_sorted: bool) -> float:
+        """Steps of the mean PE and what it drains last, or all that it drains."""
         problem = self.problem
         kernel = problem.output_plane[0] * problem.output_plane[1]
         splits = plan.samples * plan.rows * plan.cols
-        pes = splits * plan.outputs * plan.inputs
-        steps = self._steps(plan, machine, more.load_balance) / pes
-        k, c = (_last_block(n, parts, block) for n, parts, block in (
-            (problem.output_channels, plan.outputs, plan.block_outputs),
-            (problem.stationary_channels, plan.inputs, plan.block_inputs),
-        ))  # fmt: skip
-        sums = k * c * kernel
-        exchanged = (splits - 1) / (splits * more.partial_sums_per_cycle)
-        written = float(machine.dram_cycles(sums * machine.value_bytes))
-        last = float(machine.drain_cycles(sums)) + sums * exchanged + written
-        held = problem.output_channels * problem.stationary_channels * kernel
-        held /= plan.outputs * plan.inputs
-        drained = float(machine.drain_cycles(held)) + held * exchanged
+        steps = self._steps(plan, machine, is_sorted) / (splits * plan.outputs * plan.inputs)
+        # A sum is exchanged by all splits but one, then drained.
+        each = (splits - 1) / (splits * machine.partial_sums_per_cycle) + machine.drain_cycles(1)
+        k = _last_block(problem.output_channels, plan.outputs, plan.block_outputs)
+        c = _last_block(problem.stationary_channels, plan.inputs, plan.block_inputs)
+        last = k * c * kernel * each
+        pairs = problem.output_channels * problem.stationary_channels
+        drained = pairs * kernel / (plan.outputs * plan.inputs) * each
         if not machine.drain_overlap:
             steps += max(0.0, drained - last)
-        latency = float(machine.latency_cycles) if steps else 0.0
-        return max(latency + steps + last, drained)
+        return max(steps + last, drained)
 
-    def _steps(self, plan: Plan, machine: BoundedMachine, load_balance: str) -> float:
+    def _steps(self, plan: Plan, machine: PlannedMachine, is_sorted: bool) -> float:
         """Steps of all PEs."""
-        lengths = machine.streamed_vector, machine.stationary_vector
+        streamed, stationary = machine.streamed_vector, machine.stationary_vector
         if plan.dataflow == CARTESIAN.name:
-            return float(self.counts.of(fewest_of_sums, *lengths) @ self.times)
-        is_sorted = load_balance != "static"
-        k = self.counts.of(
-            gradient_vectors, plan.outputs, plan.block_outputs, lengths[0], is_sorted
-        )
-        c = self.counts.of(
-            activation_vectors, plan.inputs, plan.block_inputs, lengths[1], is_sorted
-        )
+            return float(self.counts.of(fewest_of_sums, streamed, stationary) @ self.times)
+        of_k = plan.outputs, plan.block_outputs, streamed, is_sorted
+        of_c = plan.inputs, plan.block_inputs, stationary, is_sorted
+        k, c = self.counts.of(gradient_vectors, *of_k), self.counts.of(activation_vectors, *of_c)
         return float(np.einsum("np,np->n", k, c) @ self.times)
 
 

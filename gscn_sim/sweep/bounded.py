@@ -177,15 +177,21 @@ class BoundedWorkload:
             return ""
         return "backward_with_pre" if present & set(PRE_PHASES) else "backward"
 
-    def intervals(self, columns: Columns) -> dict[str, Interval]:
-        """Where each metric that has a bound lies, by design."""
+    def intervals(
+        self, columns: Columns, planned: NDArray[np.float64] | None = None
+    ) -> dict[str, Interval]:
+        """Where each metric that has a bound lies, by design.
+
+        ``planned``: [layer-phases, designs] more bounds of cycles.
+        """
         count = len(columns["array.pe_rows"])
         cycles = {phase: np.zeros(count) for phase in self.network.phases}
         energy = {phase: np.zeros(count) for phase in self.network.phases}
         for rows, machine, wanted in _alike(columns):
             units: dict[str, Any] = {name: columns[name][rows] for name in _UNITS}
             unit = UnitEnergies(**units)
-            for phase, least in self.network.least(machine, wanted).items():
+            more = None if planned is None else planned[:, rows]
+            for phase, least in self.network.least(machine, wanted, more).items():
                 cycles[phase][rows] = least.cycles * (1 - ROUNDING)
                 energy[phase][rows] = least.activity.energy_j(unit) * (1 - ROUNDING)
         found = self.times(cycles, columns)

@@ -1,18 +1,19 @@
 """``--search exact``: the best design of a space, with a proof from bounds.
 
-Designs are simulated in the order of their bounds, the most promising first. As soon as no bound of
-the rest is better than the best design found, it is the best of all.
+Designs are simulated in the order of their bounds, the most promising first. As soon as no bound
+of the rest is better than the best design found, it is the best of all.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gscn_sim.bounds.planned_network import PlannedNetwork, planning_key
 from gscn_sim.dataflows.base import Floats
-from gscn_sim.errors import ConfigError
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.sweep.bounded import (
     ROUNDING,
@@ -28,10 +29,13 @@ from gscn_sim.sweep.lattice import Lattice
 from gscn_sim.sweep.points import Setting, Workload
 from gscn_sim.sweep.search import Design, Objective, Scores, mean_score
 from gscn_sim.sweep.space import Space
+from workloads import Phase
 
 CHUNK = 1 << 16
 BATCH = 4
 """Designs that are simulated before the best is looked at again."""
+REFINED = 64
+"""Designs that are given the bounds of their plans at once: a trace is read for each lot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +72,9 @@ class Proof:
 class ExactSearch:
     """Best first by bound, of every design of a space.
 
-    ``position`` of a design is its place in the grid.
+    Every design has a bound that knows no plan; the most promising, a few at a time, are given the
+    nearer one of their plans. The design whose bound is then the least is simulated. ``position``
+    of a design is its place in the grid.
 
     Raises:
         SpaceError: more than one objective, one without a bound, no design, or too many.
@@ -89,27 +95,33 @@ class ExactSearch:
         self.budget = budget
         self.lattice = Lattice(space)
         self.sign = -1.0 if self.objective.maximize else 1.0
-        bounds = self._bounds(workloads, setting)
+        self.columns = LatticeColumns(self.lattice)
+        self.workloads = [_Bounded.of(each, setting, self.columns) for each in workloads]
+        bounds = self._bounds()
         order = np.argsort(bounds, kind="stable")
         self.order: Ints = order[: int(np.isfinite(bounds).sum())]
         self.bounds: Floats = bounds[self.order]
         if not len(self.order):
             raise SpaceError("no design meets the constraints")
-        self.asked = 0
+        self.refined = 0  # of the order, so many have bounds of their plans,
+        self.waiting: list[tuple[float, int]] = []  # a heap of those that were not asked for
+        self.asked: dict[int, float] = {}
         self.scores: dict[int, float] = {}
 
     def batches(self) -> Iterator[Iterable[Design]]:
         """The next most promising designs, until the rest is proved worse or the budget ends."""
-        while self._undecided() and (self.budget is None or self.asked < self.budget):
-            room = BATCH if self.budget is None else min(BATCH, self.budget - self.asked)
-            batch = self.order[self.asked : self.asked + room].tolist()
-            self.asked += len(batch)
+        while self.budget is None or len(self.asked) < self.budget:
+            room = BATCH if self.budget is None else min(BATCH, self.budget - len(self.asked))
+            batch = [position for _ in range(room) if (position := self._next()) is not None]
+            if not batch:
+                return
             yield [self._design(position) for position in batch]
 
     def tell(self, scores: Scores) -> None:
         """Take the values of a batch."""
         for position, values in scores.items():
-            self.scores[position] = np.inf if values is None else self.sign * mean_score(values)[0]
+            value = np.inf if values is None else self.sign * mean_score(values)[0]
+            self.scores[position] = float(value)
 
     @property
     def proof(self) -> Proof:
@@ -117,58 +129,66 @@ class ExactSearch:
         ranked = sorted(self.scores, key=lambda p: (self.scores[p], p))
         told = [self.scores[position] for position in ranked]
         best = ranked[0] if told and np.isfinite(told[0]) else None
-        rest = self.bounds[self._known() :]
-        others = min([*told[1:2], *rest[:1]], default=np.inf)
+        # A budget may end before all that were asked for are told of.
+        left = [bound for p, bound in self.asked.items() if p not in self.scores]
+        left += [bound for bound, _ in self.waiting]
+        rest = self.bounds[self.refined :]
+        value = told[0] if best is not None else np.inf
+        undecided = sum(bound < value for bound in left) + np.searchsorted(rest, value)
         return Proof(
             designs=len(self.order),
             simulated=len(self.scores),
-            undecided=self._undecided(),
+            undecided=int(undecided),
             metric=self.objective.metric,
             maximize=self.objective.maximize,
             best=best,
-            value=self.sign * told[0] if best is not None else np.nan,
-            next_best=self.sign * others,
+            value=self.sign * value if best is not None else np.nan,
+            next_best=self.sign * min([*told[1:2], *left, *rest[:1]], default=np.inf),
         )
 
-    def _known(self) -> int:
-        """How many designs, in order, have been told of: a budget may end within a batch."""
-        return next(
-            (n for n, p in enumerate(self.order[: self.asked].tolist()) if p not in self.scores),
-            self.asked,
-        )
-
-    def _undecided(self) -> int:
+    def _next(self) -> int | None:
+        """The design with the least bound, of those that may be better than the best one."""
         best = min(self.scores.values(), default=np.inf)
-        return int(np.searchsorted(self.bounds[self._known() :], best, side="left"))
+        while True:
+            least = self.waiting[0][0] if self.waiting else np.inf
+            further = self.bounds[self.refined] if self.refined < len(self.order) else np.inf
+            if min(least, further) >= best:
+                return None
+            if least <= further:
+                bound, position = heapq.heappop(self.waiting)
+                self.asked[position] = bound
+                return position
+            self._refine()
+
+    def _refine(self) -> None:
+        """Give the next designs of the order the bounds of their plans."""
+        positions = self.order[self.refined : self.refined + REFINED]
+        bounds = self.bounds[self.refined : self.refined + REFINED]
+        self.refined += len(positions)
+        configs = [self.lattice.space.design(self.lattice.params(p)) for p in positions.tolist()]
+        at, _ = self.columns.at(positions)
+        keys = [planning_key(config) for config in configs]
+        known = [each.work.intervals(at, each.planned.cycles(keys)) for each in self.workloads]
+        nearer = np.maximum(bounds, self._costs(known, len(positions)))
+        for bound, position in zip(nearer.tolist(), positions.tolist(), strict=True):
+            heapq.heappush(self.waiting, (bound, position))
 
     def _design(self, position: int) -> Design:
         params = self.lattice.params(position)
-        try:
-            config = self.lattice.space.design(params)
-        except ConfigError as error:
-            return Design(position=position, params=params, config=None, error=str(error))
-        return Design(position=position, params=params, config=config)
+        return Design(position=position, params=params, config=self.lattice.space.design(params))
 
-    def _bounds(self, workloads: Sequence[Workload], setting: Setting) -> Floats:
+    def _bounds(self) -> Floats:
         """[designs] the objective's bound, as a cost; infinite where no design is or is allowed."""
-        columns = LatticeColumns(self.lattice)
-        known = []
-        for workload in workloads:
-            trace = load_trace(workload.path, workload.digest)
-            own = workload.batch_size == trace.batch_size
-            batch = None if own else workload.batch_size
-            known.append(BoundedWorkload.of(trace, batch, setting, columns.needs))
         found = np.full(self.lattice.size, np.inf)
         for first in range(0, self.lattice.size, CHUNK):
             positions = np.arange(first, min(first + CHUNK, self.lattice.size))
             positions = positions[self.lattice.allowed(positions)]
-            at, valid = columns.at(positions)
+            at, valid = self.columns.at(positions)
             positions = positions[valid]
             if len(positions):
                 at = {name: values[valid] for name, values in at.items()}
-                found[positions] = self._costs(
-                    [each.intervals(at) for each in known], len(positions)
-                )
+                known = [each.work.intervals(at) for each in self.workloads]
+                found[positions] = self._costs(known, len(positions))
         return found
 
     def _costs(self, known: Sequence[Mapping[str, Interval]], count: int) -> Floats:
@@ -180,3 +200,21 @@ class ExactSearch:
         # As means are rounded too, a little better than that.
         means: Floats = np.exp(logs / len(known)) * (1 - self.sign * ROUNDING)
         return self.sign * means
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bounded:
+    """A workload's bounds: those that know no plan, and those of plans."""
+
+    work: BoundedWorkload
+    planned: PlannedNetwork
+
+    @classmethod
+    def of(cls, workload: Workload, setting: Setting, columns: LatticeColumns) -> _Bounded:
+        trace = load_trace(workload.path, workload.digest)
+        batch = None if workload.batch_size == trace.batch_size else workload.batch_size
+        phases = [Phase(name) for name in setting.phases]
+        return cls(
+            work=BoundedWorkload.of(trace, batch, setting, columns.needs),
+            planned=PlannedNetwork(trace=trace, phases=phases, batch_size=batch),
+        )

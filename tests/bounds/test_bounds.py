@@ -65,7 +65,7 @@ def test_no_layer_phase_is_faster(
     assert least_of(tuple(of_flow.values()), machine).cycles <= record.cycles
     problem = make_problem(layer.shape, phase, batch)
     planned = PlannedBounds(problem, Counts(problem, make_operands(layer, problem)))
-    views = (view(kind, config) for kind in (MappingSpace, BoundedMachine, PlannedMachine))
+    views = (view(kind, config) for kind in (MappingSpace, PlannedMachine))
     flows = dataflows_of(phase, view(WantedDataflows, config))
     assert planned.cycles(*views, flows) <= record.cycles
     least, found = least_activity(of_flow[record.dataflow], machine), asdict(record.activity)
