@@ -196,8 +196,8 @@ def integrals_by_class(counts: Counts) -> list[tuple[ClassSums, int]]:
     found = []
     for (y, x), weights in counts.of(stationary_by_class):
         mask = counts.operands.stationary[:, :, y][..., x]
-        places = tuple(np.concatenate([[0], np.cumsum(each)]) for each in (y, x))
-        found.append((ClassSums(integral=integral(mask), places=places), weights))
+        below_y, below_x = (np.concatenate([[0], np.cumsum(each)]) for each in (y, x))
+        found.append((ClassSums(integral=integral(mask), places=(below_y, below_x)), weights))
     return found
 
 
