@@ -108,7 +108,7 @@ class LatticeColumns:
             keys = tuple(key for key in _KEYS if key.startswith(f"{section}."))
             table = lattice.table({section}, partial(_read_keys, keys=keys))
             self.tables.append((keys, table))
-        chip = lattice.table(_OF_CHIP, _read_chip)
+        chip = lattice.table(_OF_CHIP, _read_chip, reads_clock=False)
         self.tables.append(((*_COSTS, *_UNITS), chip))
         memory = lattice.table({"dram"}, lambda config: (unit_energies(config).dram_byte,))
         self.tables.append((("dram_byte",), memory))

@@ -169,11 +169,19 @@ class Expression:
         return _evaluated(self.text, None, lookup)
 
     @property
+    def reads_clock(self) -> bool:
+        """Whether its value depends on the clock."""
+        return any(name in self.text for name in _CLOCK)
+
+    @property
     def sections(self) -> frozenset[str]:
         """The sections of a design that its value depends on."""
         found = {node.id for node in ast.walk(_parsed(self.text)) if isinstance(node, ast.Name)}
         read = [_READ_BY.get(name, {name} & set(_SECTIONS)) for name in found]
         return frozenset().union(*read)
+
+
+_CLOCK = ("clock_ghz", "peak_macs_per_second")
 
 
 def formula_value(text: str, known: tuple[str, ...], values: Mapping[str, float]) -> Any:

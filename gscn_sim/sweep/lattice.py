@@ -62,6 +62,7 @@ class Lattice:
         if self.size > MOST:
             raise SpaceError(f"the grid has {self.size:,} points, at most {MOST:,} can be proved")
         sizes = [len(values) for values in self._values]
+        self._tables: list[Table] | None = None
         self._places = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
 
     def params(self, position: int) -> Params:
@@ -74,26 +75,32 @@ class Lattice:
     def allowed(self, positions: Ints) -> NDArray[np.bool_]:
         """Which designs meet all constraints."""
         found = np.ones(len(positions), np.bool_)
-        for table in self._constraints():
+        self._tables = self._tables or list(self._constraints())
+        for table in self._tables:
             found &= table.columns[0][table.rows(positions)].astype(bool)
         return found
 
     def _constraints(self) -> Iterable[Table]:
         for expression in self.space.constraints:
             # A combination that no machine can have becomes a row with its error, as in a grid.
-            yield self.table(expression.sections, _Allows(self.space, expression), (True,))
+            allows = _Allows(self.space, expression)
+            reads_clock = expression.reads_clock
+            yield self.table(expression.sections, allows, (True,), reads_clock=reads_clock)
 
     def table(
         self,
         sections: Iterable[str],
         read: Callable[[Config], Sequence[Any]],
         invalid: Sequence[Any] | None = None,
+        *,
+        reads_clock: bool = True,
     ) -> Table:
         """What ``read`` says of a design, by all axes of the sections that it reads.
 
         ``invalid``: what stands where no machine has the values; by default the first that is read.
+        ``reads_clock``: whether the clock, which sizes do not depend on, is read of ``array``.
         """
-        part, axes = self._part(frozenset(sections))
+        part, axes = self._part(frozenset(sections), reads_clock)
         rows: list[Sequence[Any] | None] = []
         for values in itertools.product(*(self._values[i] for i in axes)):
             params = dict(zip((self.space.axes[i].key for i in axes), values, strict=True))
@@ -114,7 +121,7 @@ class Lattice:
             valid=np.array([row is not None for row in rows]),
         )
 
-    def _part(self, sections: frozenset[str]) -> tuple[Space, list[int]]:
+    def _part(self, sections: frozenset[str], reads_clock: bool) -> tuple[Space, list[int]]:
         """The space without the axes and derived keys that these sections do not depend on."""
         needed = set(sections)
         while True:
@@ -123,7 +130,12 @@ class Lattice:
             if more == needed:
                 break
             needed = more
-        axes = [i for i, axis in enumerate(self.space.axes) if _reaches(axis, needed)]
+        without = () if reads_clock or derived else ("array.clock_ghz",)
+        axes = [
+            i
+            for i, axis in enumerate(self.space.axes)
+            if _reaches(axis, needed) and axis.key not in without
+        ]
         kept = tuple(self.space.axes[i] for i in axes)
         fixed = {
             k: v for k, v in self.space.fixed.items() if k == CONFIG_KEY or _section(k) in needed
