@@ -25,6 +25,7 @@ FLOORS = (
     ("schedule",),
     ("fabric",),
     ("results",),
+    ("bounds",),
     ("run",),
     ("compare", "step"),
     ("sweep",),

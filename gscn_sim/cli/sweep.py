@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gscn_sim.cli import completion
+from gscn_sim.cli.exact import exact_options, show_proof
 from gscn_sim.cli.options import (
     OBJECTIVES,
     batch_option,
@@ -27,6 +28,7 @@ from workloads import GscnError
 if TYPE_CHECKING:
     from gscn_sim.sweep import Plan
     from gscn_sim.sweep.runner import Progress, Report
+    from gscn_sim.sweep.search import Search
 
 
 @click.command()
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
 @batch_option
 @click.option(
     "--search",
-    type=click.Choice(("grid", "random", "nsga2", "tpe")),
+    type=click.Choice(("grid", "random", "nsga2", "tpe", "exact")),
     default="grid",
     show_default=True,
 )
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     help="What a search improves: metrics, or expressions of them as 'energy_j * seconds', each "
     "with :max or :min after it where that is not clear.",
 )
+@exact_options
 @click.option("--seed", type=click.IntRange(min=0, max=2**31), default=0, show_default=True)
 @click.option(
     "--scheduler",
@@ -117,7 +120,7 @@ def sweep(
     if folder is None or dry_run:
         show_preview(plan, folder, workers=processes, minutes=minutes, retry_failed=retry_failed)
         return
-    number = simulate(
+    number, search = simulate(
         plan,
         make_folder(folder),
         workers=processes,
@@ -128,6 +131,7 @@ def sweep(
         quiet=quiet,
     )
     conclude(Path(folder), number, plan)
+    show_proof(search)
 
 
 def _check_question(traces: Sequence[str]) -> None:
@@ -149,8 +153,8 @@ def simulate(
     scheduler: str,
     cache: str | None,
     quiet: bool,
-) -> int:
-    """Run what is missing of a sweep into its folder; return the sweep's number there."""
+) -> tuple[int, Search]:
+    """Run what is missing of a sweep into its folder; return its number there and its search."""
     from gscn_sim.run.memo import open_cache
     from gscn_sim.sweep import Evaluation, run_sweep
     from gscn_sim.sweep.schedulers import open_scheduler
@@ -166,8 +170,9 @@ def simulate(
         open_scheduler(scheduler, Evaluation(cache=cache), workers, plan.workloads, say) as opened,
         reporter(quiet) as report,
     ):
+        search_of_plan = plan.open_search()
         try:
-            return run_sweep(
+            number = run_sweep(
                 plan,
                 out / FILE_NAME,
                 workers=workers,
@@ -176,10 +181,12 @@ def simulate(
                 scheduler=opened,
                 report=report,
                 command=command_line(),
+                search=search_of_plan,
             )
         except KeyboardInterrupt:
             say(f"{out}: finished points are kept; the same command goes on from there")
             raise
+    return number, search_of_plan
 
 
 @contextmanager

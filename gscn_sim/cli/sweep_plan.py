@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gscn_sim.cli.exact import searched_objective
 from gscn_sim.cli.options import DesignOptions, read_assignments, read_gpu, read_phases
 from workloads import GscnError
 
@@ -32,6 +33,8 @@ class SpaceOptions:
     search: str
     budget: str | None
     objective: str
+    metric: str | None
+    fidelity: str
     seed: int
 
 
@@ -54,6 +57,7 @@ def make_plan(options: SpaceOptions) -> Plan:
     device, gpu_model = read_gpu(options.gpu)
     load_device(device)  # points are kept by its name, so a file will not do
     designs, minutes = read_budget(options.budget)
+    objective = searched_objective(options.search, options.metric, options.objective)
     return Plan(
         space=space,
         workloads=make_workloads(loaded, batches or [options.batch_size]),
@@ -63,9 +67,10 @@ def make_plan(options: SpaceOptions) -> Plan:
             gpu_model=gpu_model,
         ),
         search=options.search,
-        objectives=parse_objectives(options.objective),
+        objectives=parse_objectives(objective),
         budget=designs if minutes is None else sys.maxsize,
         seed=options.seed,
+        fidelity=options.fidelity,
     )
 
 

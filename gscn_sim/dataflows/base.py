@@ -146,6 +146,17 @@ class Dataflow(ABC):
         """Steps that a plan with summed outputs takes at least, quickly; 0 if nothing is known."""
         return 0.0
 
+    def fewest_steps(self, counts: Counts, streamed: int, stationary: int) -> Ints:
+        """[samples] steps that no plan is below, with vectors of these lengths, for bounds.
+
+        0 if nothing is known: then bounds know of useful products only.
+        """
+        return np.zeros(counts.operands.samples, np.int64)
+
+    def largest_unit(self, counts: Counts) -> int:
+        """Steps of the largest part of a sample that no plan splits, for bounds; 0: not known."""
+        return 0
+
     def check(self, plan: Plan) -> None:  # noqa: B027  # most have nothing to refuse
         """Refuse a plan that the kernels cannot run.
 

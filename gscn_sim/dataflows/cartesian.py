@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from gscn_sim.dataflows.base import BlockCosts, Dataflow, Floats, PeTiming
+from gscn_sim.dataflows.fewest import fewest_of_maps, fewest_of_sums, most_at_a_position
 from gscn_sim.errors import ConfigError
 from gscn_sim.mapping import counts as count
 from gscn_sim.mapping.counts import Counts, region_counts
@@ -46,6 +47,18 @@ class Cartesian(Dataflow):
         pairs = counts.of(count.stationary_entries) * gradients / (tiles * plan.problem.groups)
         multipliers = machine.streamed_vector * machine.stationary_vector
         return pairs * plan.problem.batch_size / multipliers
+
+    def fewest_steps(self, counts: Counts, streamed: int, stationary: int) -> Ints:
+        """All pairs in lists that no plan has cut; what anticipation skips is not known."""
+        if self.anticipate:
+            return super().fewest_steps(counts, streamed, stationary)
+        fewest = fewest_of_sums if counts.problem.is_reduction else fewest_of_maps
+        return fewest(counts, streamed, stationary)
+
+    def largest_unit(self, counts: Counts) -> int:
+        """Channels at one position of a map: they are one PE's, a step each."""
+        is_known = not (self.anticipate or counts.problem.is_reduction)
+        return counts.of(most_at_a_position) if is_known else 0
 
     def check(self, plan: Plan) -> None:
         """The kernels look up every position that a product of a tile can land on."""

@@ -16,7 +16,7 @@ from gscn_sim.dataflows.cartesian import CARTESIAN
 from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.estimate import EstimatedMachine
 from gscn_sim.mapping.plan import Block, Plan
-from gscn_sim.mapping.tiles import Tile, area
+from gscn_sim.mapping.tiles import Tile, area, make_tile
 from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands
 from gscn_sim.units import ceil_div
@@ -32,6 +32,15 @@ class Dense(Dataflow):
     def steps(self, plan: Plan, counts: Counts, machine: EstimatedMachine) -> float:
         """Those of the Cartesian product: its only plan needs no ranking."""
         return CARTESIAN.steps(plan, counts, machine)
+
+    def fewest_steps(self, counts: Counts, streamed: int, stationary: int) -> Ints:
+        """Those of one tile, the whole plane."""
+        problem, cost = counts.problem, _summed if counts.problem.is_reduction else _map
+        tile = make_tile(problem, "exact", 1, 1, 0, 0)
+        pairs = problem.output_channels
+        if problem.is_reduction:
+            pairs *= problem.stationary_channels // problem.groups
+        return np.array([pairs * cost(problem, tile, streamed * stationary)[0]])
 
     def operands(self, operands: Operands) -> Operands:
         """No element is absent."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gscn_sim.dataflows.base import BlockCosts, Dataflow, Floats, PeTiming
 from gscn_sim.dataflows.channels_last import channels_last
+from gscn_sim.dataflows.fewest import fewest_positional
 from gscn_sim.mapping.counts import (
     Counts,
     gradient_maps,
@@ -47,6 +48,10 @@ class Positional(Dataflow):
         blocks = plan.block_outputs, plan.block_inputs
         vectors = machine.streamed_vector, machine.stationary_vector
         return counts.of(position_steps, *blocks, *vectors) * plan.problem.batch_size
+
+    def fewest_steps(self, counts: Counts, streamed: int, stationary: int) -> Ints:
+        """Each position's gradients and window in one block."""
+        return fewest_positional(counts, streamed, stationary)
 
     def costs(
         self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]

@@ -37,13 +37,7 @@ def shortlist(
         ConfigError: no legal plan; the message says what does not fit.
     """
     flows = {dataflow.name: dataflow for dataflow in dataflows}
-    plans = all_plans(problem, space, dataflows)
-    if not plans:
-        raise ConfigError(
-            f"no tile fits: pe.accumulator_entries must be at least "
-            f"{least_entries(problem, space)} to hold one output channel of the smallest tile, "
-            f"got {space.accumulator_entries}"
-        )
+    plans = _legal(problem, space, dataflows)
     if len(plans) == 1:
         return (_taken(plans[0], flows, "the only legal mapping"),)
     rank = rank_sums if problem.is_reduction else _rank_maps
@@ -52,6 +46,32 @@ def shortlist(
         _taken(plan, flows, f"best of {len(plans)} by estimate ({cycles:.0f} cycles)")
         for cycles, plan in ranked
     )
+
+
+def estimated_cycles(
+    problem: Problem,
+    counts: Counts,
+    space: MappingSpace,
+    machine: EstimatedMachine,
+    dataflows: tuple[EstimatedDataflow, ...],
+) -> float:
+    """Cycles of the best plan by estimate. Arguments and errors are those of :func:`shortlist`."""
+    flows = {dataflow.name: dataflow for dataflow in dataflows}
+    rank = rank_sums if problem.is_reduction else _rank_maps
+    return rank(_legal(problem, space, dataflows), counts, machine, flows)[0][0]
+
+
+def _legal(
+    problem: Problem, space: MappingSpace, dataflows: tuple[EstimatedDataflow, ...]
+) -> Sequence[Plan]:
+    plans = all_plans(problem, space, dataflows)
+    if not plans:
+        raise ConfigError(
+            f"no tile fits: pe.accumulator_entries must be at least "
+            f"{least_entries(problem, space)} to hold one output channel of the smallest tile, "
+            f"got {space.accumulator_entries}"
+        )
+    return plans
 
 
 def _rank_maps(

@@ -40,6 +40,22 @@ class EnergyBreakdown:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UnitEnergies:
+    """Joules of one multiplication, one byte moved, and so on."""
+
+    multiplication: float
+    accumulation: float
+    crossing: float
+    stationary_byte: float
+    streamed_byte: float
+    buffer_byte: float
+    network_byte: float
+    exchanged_sum: float
+    drained_entry: float
+    dram_byte: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AreaBreakdown:
     """Square millimetres of each component, over all PEs, in 16 nm."""
 
@@ -64,12 +80,32 @@ class AreaBreakdown:
 
 
 def energy_j(activity: Activity, config: Config) -> EnergyBreakdown:
-    """Dynamic energy of an activity on a machine, by component, in joules.
+    """Dynamic energy of an activity on a machine, by component, in joules."""
+    unit, a = unit_energies(config), activity
+    stationary = a.stationary_read_bytes + a.stationary_write_bytes
+    streamed = a.streamed_read_bytes + a.streamed_write_bytes
+    buffer = a.buffer_read_bytes + a.buffer_write_bytes
+    exchanged = a.partial_sums_exchanged * unit.exchanged_sum
+    return EnergyBreakdown(
+        multipliers=a.multiplications * unit.multiplication,
+        accumulators=a.accumulations * unit.accumulation,
+        crossbar=a.accumulations * unit.crossing,
+        stationary_buffer=stationary * unit.stationary_byte,
+        streamed_fifo=streamed * unit.streamed_byte,
+        global_buffer=buffer * unit.buffer_byte,
+        network=a.network_bytes * unit.network_byte + exchanged,
+        drain=a.drained_entries * unit.drained_entry,
+        dram=(a.dram_read_bytes + a.dram_write_bytes) * unit.dram_byte,
+    )
+
+
+def unit_energies(config: Config) -> UnitEnergies:
+    """What each thing that a machine does takes, in joules.
 
     Unit costs, their sources and the rules between the cited points: ``data/unit_costs.toml`` and
     the page on energy and area. Arithmetic is floating point of the configured widths.
     """
-    pe, a = config.pe, activity
+    pe = config.pe
     sum_bits = 8 * pe.partial_sum_bytes
     fifo_bytes = pe.streamed_fifo_entries * (8 * pe.value_bytes + pe.index_bits) / 8
     bank_bytes = pe.accumulator_entries * pe.partial_sum_bytes / pe.accumulator_banks
@@ -78,22 +114,18 @@ def energy_j(activity: Activity, config: Config) -> EnergyBreakdown:
     chip_mm, pe_mm = _side_mm(config, config.num_pes), _side_mm(config, 1)
     crossbar_mm = _at_energy_node(math.sqrt(_crossbar_mm2(config)))
     picojoules = {
-        "multipliers": a.multiplications * power_law("multiply_pj", 8 * pe.value_bytes),
-        "accumulators": a.accumulations * (power_law("add_pj", sum_bits) + 2 * bank_access),
-        "crossbar": a.accumulations * sum_bits * wire * crossbar_mm,
-        "stationary_buffer": _sram(
-            a.stationary_read_bytes + a.stationary_write_bytes, pe.stationary_buffer_bytes
-        ),
-        "streamed_fifo": _sram(a.streamed_read_bytes + a.streamed_write_bytes, fifo_bytes),
-        "global_buffer": _sram(
-            a.buffer_read_bytes + a.buffer_write_bytes, config.buffer.size_bytes
-        ),
-        "network": wire
-        * (8 * a.network_bytes * chip_mm + a.partial_sums_exchanged * sum_bits * pe_mm),
-        "drain": a.drained_entries * (bank_access + value("postprocess_pj")),
-        "dram": 8 * (a.dram_read_bytes + a.dram_write_bytes) * dram_pj_per_bit(config.dram.kind),
+        "multiplication": power_law("multiply_pj", 8 * pe.value_bytes),
+        "accumulation": power_law("add_pj", sum_bits) + 2 * bank_access,
+        "crossing": sum_bits * wire * crossbar_mm,
+        "stationary_byte": 8 * sram_pj_per_bit(pe.stationary_buffer_bytes),
+        "streamed_byte": 8 * sram_pj_per_bit(fifo_bytes),
+        "buffer_byte": 8 * sram_pj_per_bit(config.buffer.size_bytes),
+        "network_byte": 8 * wire * chip_mm,
+        "exchanged_sum": sum_bits * wire * pe_mm,
+        "drained_entry": bank_access + value("postprocess_pj"),
+        "dram_byte": 8 * dram_pj_per_bit(config.dram.kind),
     }
-    return EnergyBreakdown(**{name: pj * _JOULES for name, pj in picojoules.items()})
+    return UnitEnergies(**{name: pj * _JOULES for name, pj in picojoules.items()})
 
 
 def area_mm2(config: Config) -> AreaBreakdown:
@@ -142,10 +174,6 @@ def _scnn() -> Config:
 def sram_pj_per_bit(capacity_bytes: float) -> float:
     """Energy of one bit read from or written to an SRAM of a capacity."""
     return power_law("sram_pj", capacity_bytes) / 64
-
-
-def _sram(moved_bytes: int, capacity_bytes: float) -> float:
-    return 8 * moved_bytes * sram_pj_per_bit(capacity_bytes)
 
 
 def _side_mm(config: Config, pes: int) -> float:

@@ -39,7 +39,13 @@ class Evaluation:
         from gscn_sim.run.simulate import simulate
 
         assert point.config is not None
-        trace = _trace(point.workload.path, point.workload.digest)
+        if point.fidelity != "exact":
+            from gscn_sim.sweep.quick import quick_metrics
+
+            return quick_metrics(
+                point, load_trace(point.workload.path, point.workload.digest), _cache(self.cache)
+            )
+        trace = load_trace(point.workload.path, point.workload.digest)
         own = point.workload.batch_size == trace.batch_size
         found = simulate(
             trace,
@@ -72,7 +78,8 @@ def metrics(run: Comparison) -> Metrics:
         "dram_gbps": config.dram.peak_gbps,
     }
     numbers = {name: float(value) for name, value in values.items()}
-    return {**numbers, "scope": str(head["phase"]), "limited_by": str(head["limited_by"])}
+    texts = {"scope": str(head["phase"]), "limited_by": str(head["limited_by"])}
+    return {**numbers, **texts, "fidelity": "exact"}
 
 
 def outcome(evaluate: Evaluate, point: Point) -> Outcome:
@@ -98,7 +105,7 @@ def _cache(place: str | None) -> Cache:
 
 
 @functools.lru_cache(maxsize=4)
-def _trace(path: str, digest: str) -> Trace:
+def load_trace(path: str, digest: str) -> Trace:
     """The trace with its layers, packed as they are in the file; loaded once a process.
 
     Raises:

@@ -133,6 +133,15 @@ _KEYS = {
     if field.name != "name"
 }
 _QUANTITY = re.compile(rf"(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*({'|'.join(UNITS)})\b")
+_READ_BY = {
+    "num_pes": {"array"},
+    "multipliers": {"pe"},
+    "total_multipliers": {"array", "pe"},
+    "on_chip_bytes": {"array", "pe", "buffer"},
+    "peak_macs_per_second": {"array", "pe"},
+    "dram_gbps": {"dram"},
+    "area_mm2": {"array", "pe", "buffer", "dataflow"},
+}
 _ERRORS = (
     *(ArithmeticError, TypeError, ValueError, AttributeError, LookupError),
     *(SyntaxError, RecursionError, MemoryError),
@@ -159,6 +168,21 @@ class Expression:
 
         return _evaluated(self.text, None, lookup)
 
+    @property
+    def reads_clock(self) -> bool:
+        """Whether its value depends on the clock."""
+        return any(name in self.text for name in _CLOCK)
+
+    @property
+    def sections(self) -> frozenset[str]:
+        """The sections of a design that its value depends on."""
+        found = {node.id for node in ast.walk(_parsed(self.text)) if isinstance(node, ast.Name)}
+        read = [_READ_BY.get(name, {name} & set(_SECTIONS)) for name in found]
+        return frozenset().union(*read)
+
+
+_CLOCK = ("clock_ghz", "peak_macs_per_second")
+
 
 def formula_value(text: str, known: tuple[str, ...], values: Mapping[str, float]) -> Any:
     """The value of an expression over these names and nothing else.
@@ -173,6 +197,20 @@ def formula_value(text: str, known: tuple[str, ...], values: Mapping[str, float]
         if isinstance(error.__context__, ZeroDivisionError | OverflowError | ValueError):
             raise ArithmeticError(str(error)) from None
         raise
+
+
+def formula_tree(text: str, known: tuple[str, ...]) -> ast.expr:
+    """What an expression over these names consists of, checked.
+
+    Raises:
+        SpaceError: it is no such expression.
+    """
+    try:
+        return _parsed(text, known)
+    except _ERRORS as error:
+        if isinstance(error, SpaceError):
+            raise
+        raise SpaceError(f"{_shown(text)}: cannot be evaluated: {one_line(error)[:200]}") from None
 
 
 def _evaluated(text: str, known: tuple[str, ...] | None, lookup: Callable[[Any], Any]) -> Any:

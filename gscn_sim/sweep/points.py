@@ -62,6 +62,7 @@ class Point:
     workload: Workload
     setting: Setting
     error: str = ""
+    fidelity: str = "exact"
 
     @cached_property
     def key(self) -> str:
@@ -74,6 +75,7 @@ class Point:
                 "batch_size": self.workload.batch_size,
                 "phases": sorted(self.setting.phases),
                 "gpu": [self.setting.gpu, self.setting.gpu_model],
+                **({} if self.fidelity == "exact" else {"fidelity": self.fidelity}),
             }
         )
 

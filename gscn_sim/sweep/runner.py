@@ -12,10 +12,11 @@ from typing import Any
 from gscn_sim.results.provenance import code_digest, versions
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.evaluate import Evaluate, Evaluation
+from gscn_sim.sweep.fidelity import FIDELITIES, open_search
 from gscn_sim.sweep.metrics import metric_value
 from gscn_sim.sweep.points import Point, Setting, Workload
 from gscn_sim.sweep.schedulers import InProcess, Processes, Scheduler
-from gscn_sim.sweep.search import Design, Objective, make_search
+from gscn_sim.sweep.search import Design, Objective, Scores, Search
 from gscn_sim.sweep.space import Space
 from gscn_sim.sweep.store import Store
 
@@ -54,24 +55,48 @@ class Plan:
     objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
     budget: int | None = None
     seed: int = 0
+    fidelity: str = "exact"
 
     def __post_init__(self) -> None:
         if not self.workloads:
             raise SpaceError("a sweep needs at least one trace")
-        if self.search != "grid" and self.budget is None:
+        if self.fidelity not in FIDELITIES:
+            raise SpaceError(f"fidelity must be one of {', '.join(FIDELITIES)}")
+        if self.search == "exact" and self.fidelity != "exact":
+            raise SpaceError(f"--search exact simulates: it takes no --fidelity {self.fidelity}")
+        if self.search not in ("grid", "exact") and self.budget is None:
             raise SpaceError(f"--search {self.search} needs a --budget, as 200 or 30min")
 
     def description(self) -> dict[str, Any]:
         """What makes it the same sweep again; neither budget nor workers do."""
-        searched = self.search in ("nsga2", "tpe")
+        objectives = [[o.metric, o.maximize] for o in self.objectives]
         return {
             "space": self.space.description(),
             "workloads": [[w.network, w.digest, w.batch_size] for w in self.workloads],
             "setting": [sorted(self.setting.phases), self.setting.gpu, self.setting.gpu_model],
             "search": self.search,
-            "seed": None if self.search == "grid" else self.seed,
-            "objectives": [[o.metric, o.maximize] for o in self.objectives] if searched else None,
+            "seed": None if self.search in ("grid", "exact") else self.seed,
+            "objectives": objectives if self.is_told else None,
+            **({} if self.fidelity == "exact" else {"fidelity": self.fidelity}),
         }
+
+    def open_search(self) -> Search:
+        """The search, from its beginning (:func:`gscn_sim.sweep.fidelity.open_search`)."""
+        return open_search(
+            self.search,
+            self.space,
+            self.workloads,
+            self.setting,
+            budget=self.budget,
+            objectives=self.objectives,
+            seed=self.seed,
+            fidelity=self.fidelity,
+        )
+
+    @property
+    def is_told(self) -> bool:
+        """Whether what is looked at depends on the results so far."""
+        return self.search in ("nsga2", "tpe", "exact") or self.fidelity == "auto"
 
 
 @dataclass(kw_only=True)
@@ -118,6 +143,7 @@ def run_sweep(
     scheduler: Scheduler | None = None,
     report: Report = lambda progress: None,
     command: str | None = None,
+    search: Search | None = None,
 ) -> int:
     """Run what is missing of a sweep into the store ``path``; return the sweep's number there.
 
@@ -125,19 +151,14 @@ def run_sweep(
     left alone unless ``retry_failed``. Points are evaluated by ``scheduler``, or by ``workers``
     processes here with ``evaluate``, an :class:`Evaluation` by default; ``code``
     names its version (default: digest of the simulator's own code); results of another version are
-    not used.
+    not used. ``search`` is that of the plan (:meth:`Plan.open_search`) if the
+    caller wants to ask it something afterwards.
 
     Raises:
         SpaceError: the constraints allow no design.
         StoreError: the store cannot be used.
     """
-    search = make_search(
-        plan.search,
-        plan.space,
-        budget=plan.budget,
-        objectives=plan.objectives,
-        seed=plan.seed,
-    )
+    search = search or plan.open_search()
     if scheduler is None:
         evaluate = evaluate or Evaluation()
         scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)
@@ -170,6 +191,7 @@ def design_points(plan: Plan, design: Design) -> Iterator[Point]:
             workload=workload,
             setting=plan.setting,
             error=design.error,
+            fidelity=design.fidelity if plan.fidelity == "auto" else plan.fidelity,
         )
 
 
@@ -189,6 +211,7 @@ class _Batch:
         self.deadline, self.retry_failed = deadline, retry_failed
         self.elsewhere: list[Point] = []
         self.points: list[Point] = []
+        self.ended: set[int] = set()  # positions of points
 
     def run(self, designs: Iterable[Design], scheduler: Scheduler, workers: int) -> None:
         """Bring every point of the designs to an end, here or by waiting for who has it."""
@@ -196,6 +219,7 @@ class _Batch:
         while True:
             for point, outcome in scheduler.results(self._claimed(waiting)):
                 self.store.finish(point, outcome)
+                self.ended.add(point.position)
                 self.tally.finished += 1
                 self.tally.failed += outcome.metrics is None
                 self.tally.say()
@@ -205,30 +229,33 @@ class _Batch:
             waiting, self.elsewhere = self.elsewhere, []
             time.sleep(POLL_SECONDS)
 
-    def scores(self) -> Mapping[int, Sequence[float] | None]:
-        """Per design and objective the geometric mean over the workloads; grids need none."""
-        if self.plan.search not in ("nsga2", "tpe"):
-            return {}
+    def scores(self) -> Scores:
+        """Of each design that has come to an end everywhere; searches that need none get none."""
         found: dict[int, list[dict[str, Any] | None]] = {}
         for point in self.points:
-            design = point.position // len(self.plan.workloads)
-            found.setdefault(design, []).append(self.store.result(point))
-        return {design: self._score(rows) for design, rows in found.items()}
+            if point.position in self.ended:
+                design = point.position // len(self.plan.workloads)
+                found.setdefault(design, []).append(self.store.result(point))
+        return {
+            design: self._score(rows)
+            for design, rows in found.items()
+            if len(rows) == len(self.plan.workloads)
+        }
 
-    def _score(self, rows: Sequence[dict[str, Any] | None]) -> Sequence[float] | None:
+    def _score(self, rows: Sequence[dict[str, Any] | None]) -> Sequence[Sequence[float]] | None:
         scores = []
-        for objective in self.plan.objectives:
-            values = [metric_value(objective.metric, row) if row else None for row in rows]
+        for row in rows:
+            values = [metric_value(o.metric, row) if row else None for o in self.plan.objectives]
             numbers = [v for v in values if v is not None and v > 0 and math.isfinite(v)]
             if len(numbers) < len(values):
                 return None
-            scores.append(math.exp(sum(map(math.log, numbers)) / len(numbers)))
+            scores.append(numbers)
         return scores
 
     def _points(self, designs: Iterable[Design]) -> Iterator[Point]:
         for design in designs:
             for point in design_points(self.plan, design):
-                if self.plan.search in ("nsga2", "tpe"):
+                if self.plan.is_told:
                     self.points.append(point)
                 yield point
 
@@ -243,6 +270,7 @@ class _Batch:
             elif claim == "other":
                 self.elsewhere.append(point)
             else:
+                self.ended.add(point.position)
                 self.tally.finished += 1
                 self.tally.reused += 1
                 self.tally.say()

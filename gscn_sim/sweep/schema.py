@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
-# Metrics of a finished point, in the order of the exported table; all numbers but the last two.
+# Metrics of a finished point, in the order of the exported table; all numbers but ``TEXT_METRICS``.
 METRICS = (
     *("cycles", "seconds", "gpu_seconds", "speedup", "speedup_low", "speedup_high"),
     *("dense_seconds", "speedup_over_dense"),
@@ -15,7 +15,7 @@ METRICS = (
     *("dram_read_bytes", "dram_write_bytes", "energy_j", "energy_dram_j", "area_mm2"),
     *("on_chip_bytes", "total_multipliers", "num_pes", "dram_gbps"),
 )
-TEXT_METRICS = ("scope", "limited_by")
+TEXT_METRICS = ("scope", "limited_by", "fidelity")
 # What else a point's row says, in the order of its digest.
 POINT_TEXTS = (
     *("key", "code", "status", "error", "network", "trace", "trace_digest", "batch_size"),

@@ -7,6 +7,7 @@ is resumed runs the search again from its start, and the store answers for what 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import optuna
 
 SEARCHES = ("grid", "random", "nsga2", "tpe")
+"""Of :func:`make_search`; ``exact`` is :mod:`gscn_sim.sweep.proof`."""
 POPULATION = 32
 TPE_BATCH = 8
 FRUITLESS = 2000
@@ -43,16 +45,20 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """One point of the space; ``config`` is None where ``error`` says why there is none."""
+    """One point of the space; ``config`` is None where ``error`` says why there is none.
+
+    ``fidelity``: how its figures are to be found (:mod:`gscn_sim.sweep.fidelity`).
+    """
 
     position: int
     params: Params
     config: Config | None
     error: str = ""
+    fidelity: str = "exact"
 
 
-Scores = Mapping[int, Sequence[float] | None]
-"""Position -> one value per objective, None for a failed design."""
+Scores = Mapping[int, Sequence[Sequence[float]] | None]
+"""Position -> [workloads][objectives] values, None for a failed design."""
 
 
 class Search(Protocol):
@@ -60,6 +66,11 @@ class Search(Protocol):
 
     def batches(self) -> Iterator[Iterable[Design]]: ...
     def tell(self, scores: Scores) -> None: ...
+
+
+def mean_score(values: Sequence[Sequence[float]]) -> list[float]:
+    """[objectives] geometric means of [workloads][objectives] positive values."""
+    return [math.exp(sum(map(math.log, each)) / len(each)) for each in zip(*values, strict=True)]
 
 
 def parse_objectives(text: str) -> tuple[Objective, ...]:
@@ -200,7 +211,8 @@ class OptunaSearch:
             yield batch
 
     def tell(self, scores: Scores) -> None:
-        self.scores.update(scores)
+        means = {p: None if v is None else mean_score(v) for p, v in scores.items()}
+        self.scores.update(means)
         for position in sorted(scores):
             for trial in self.trials.pop(position, []):
                 self._answer(trial, position)

@@ -163,12 +163,17 @@ def _configuration(written: str, text: str) -> dict[str, Any] | None:
 
 
 def finished(frame: pd.DataFrame, where: str | None = None) -> pd.DataFrame:
-    """The points that are done and meet a condition, as ``area_mm2 < 400 and batch_size == 16``.
+    """The points that are done and meet a condition; where some were simulated, of these only.
+
+    A condition is such as ``area_mm2 < 400 and batch_size == 16``.
 
     Raises:
         SpaceError: the condition cannot be evaluated; nothing is done or meets it.
     """
     done = frame[frame["status"] == "done"]
+    exact = ~done["fidelity"].isin(("bound", "estimate"))
+    if exact.any():  # figures of another kind are no match for simulated ones
+        done = done[exact]
     if where is not None:
         try:
             done = done.query(where, engine="python")

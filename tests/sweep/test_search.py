@@ -36,7 +36,7 @@ def explore(name: str, budget: int, seed: int = 0, space: Space = SPACE):
         designs = list(batch)
         seen += [design.params for design in designs]
         assert all(space.allows(design.config) for design in designs)
-        search.tell({design.position: score(design.params) for design in designs})
+        search.tell({design.position: [score(design.params)] for design in designs})
     return seen
 
 
@@ -80,7 +80,7 @@ def test_a_small_space_ends_before_its_budget(name):
         search = make_search(name, space, budget=budget, objectives=OBJECTIVES, seed=0)
         for batch in search.batches():
             designs = list(batch)
-            search.tell({d.position: (1.0, 1.0) for d in designs})
+            search.tell({d.position: [(1.0, 1.0)] for d in designs})
             yield from designs
 
     found = {d.params["pe.accumulator_banks"] for d in all_of(100)}
@@ -105,7 +105,7 @@ def test_failed_designs_do_not_stop_a_search():
     for batch in search.batches():
         designs = list(batch)
         count += len(designs)
-        search.tell({d.position: None if d.position % 2 else score(d.params) for d in designs})
+        search.tell({d.position: None if d.position % 2 else [score(d.params)] for d in designs})
     assert count == 96
 
 

@@ -211,7 +211,7 @@ def test_another_version_is_refused(tmp_path):
     connection.execute("UPDATE meta SET value = '99'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreError, match="is a store of version 99; this program reads version 3"):
+    with pytest.raises(StoreError, match="is a store of version 99; this program reads version 4"):
         store(tmp_path)
 
 
