@@ -57,6 +57,7 @@ class StepJobs:
             flow=self._flow,
             fusion=config.fusion,
             value_bytes=config.pe.value_bytes,
+            parameter_bytes=config.vector.parameter_bytes,
             compressed=compressed,
         )
         self._depends_on = [operation.depends_on for operation in self.operations]
