@@ -1,0 +1,95 @@
+"""``gscn-sim ceiling``: what an infinitely fast array with a design's memory could reach."""
+
+from __future__ import annotations
+
+import click
+
+from gscn_sim.cli import completion
+from gscn_sim.cli.options import batch_option, config_options, read_config
+
+
+@click.command()
+@click.argument("path", metavar="TRACE", shell_complete=completion.files)
+@config_options
+@batch_option
+@click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
+@click.option(
+    "--gpu",
+    default="gtx-1080ti",
+    show_default=True,
+    metavar="NAME[:PRECISION]|none",
+    help="The GPU to compare with.",
+)
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table")
+def ceiling(
+    path: str,
+    source: str,
+    assignments: tuple[str, ...],
+    batch_size: int | None,
+    step_path: str | None,
+    gpu: str,
+    form: str,
+) -> None:
+    """Say what no array with a design's memory can beat in the training step of TRACE.
+
+    Every operand and result of the step moves once, compressed where it is sparse, in the passes
+    that the design's fusions leave, and computing takes no time. Nothing is simulated.
+    """
+    config = read_config(source, assignments)
+
+    import workloads
+    from gscn_sim.cli.show import show_frame
+    from gscn_sim.files import records, to_json
+    from gscn_sim.step.ceiling import ceiling as find
+    from gscn_sim.step.simulate import step_of
+    from workloads.step_file import load_step
+
+    trace = workloads.load(path)
+    step = step_of(trace, None if step_path is None else load_step(step_path), batch_size)
+    busy = None if gpu == "none" else _busy_seconds(step, gpu)
+    found = find(trace, step, config)
+    document = {
+        "memory_seconds": found.memory_seconds,
+        "chain_seconds": found.chain_seconds,
+        "products_seconds": found.products_seconds,
+        "seconds": found.seconds,
+        "gpu": None if busy is None else gpu,
+        "gpu_busy_seconds": busy,
+        "most_speedup": None if busy is None else busy / found.seconds,
+    }
+    if form == "json":
+        click.echo(to_json({**document, "table": records(found.table)}))
+        return
+    peak = config.dram.peak_gbps
+    shown = found.table.assign(
+        MB=found.table["moved_bytes"] / 1e6,
+        ms=found.table["moved_bytes"] / (peak * 1e6),
+        gmac=found.table["products"] / 1e9,
+    ).drop(columns=["moved_bytes", "products"])
+    title = f"A step of {step.network}, batch {step.batch_size}: what moves on {config.name}"
+    show_frame(title, shown.rename(columns={"gmac": "10^9 products"}))
+    click.echo(
+        f"no array with this memory ({peak:,.0f} GB/s) is faster than "
+        f"{1e3 * found.seconds:.3g} ms: all bytes take {1e3 * found.memory_seconds:.3g} ms, "
+        f"the longest chain of operations {1e3 * found.chain_seconds:.3g} ms"
+    )
+    click.echo(
+        f"the multipliers of {config.name} take {1e3 * found.products_seconds:.3g} ms for the "
+        "products of non-zeros if none is ever idle"
+    )
+    if busy is not None:
+        click.echo(
+            f"{gpu} is busy for {1e3 * busy:.3g} ms: at most {busy / found.seconds:.3g}x faster "
+            "with this memory, its waits for its host not counted"
+        )
+
+
+def _busy_seconds(step: object, gpu: str) -> float:
+    """What the ordinary step keeps a GPU busy for."""
+    from gscn_sim.gpu import predict_step
+    from gscn_sim.gpu.step import WAITING
+    from workloads.step import Step
+
+    assert isinstance(step, Step)
+    table = predict_step(step.without("resprop"), device=gpu)
+    return float(table.loc[table["operation"] != WAITING, "seconds"].sum())
