@@ -82,6 +82,12 @@ def ceiling(trace: Trace, step: Step, config: Config) -> Ceiling:
     )
 
 
+def dense_pass_bytes(step: Step, config: Config) -> int:
+    """Bytes that the ordinary step moves with the design's fusions beside its dense products."""
+    planned = StepJobs(step.without("resprop"), config, {}, {})
+    return sum(_moved(job) for job in planned.jobs if isinstance(job.work, VectorWork))
+
+
 def densities_of(trace: Trace) -> dict[str, dict[str, float]]:
     """Densities of the operands of a trace's first recorded iteration, by module."""
     first = trace.layers[0].iteration

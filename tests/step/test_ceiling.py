@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from gscn_sim import load_config
 from gscn_sim.cli import main
 from gscn_sim.config import Config
-from gscn_sim.step.ceiling import ceiling
+from gscn_sim.step.ceiling import ceiling, dense_pass_bytes
 from gscn_sim.step.simulate import simulate_step
 from workloads import LayerShape, Phase, Trace, layer_from_arrays
 from workloads.step import Operation, Step, TensorUse
@@ -101,7 +101,19 @@ def test_no_simulated_step_is_faster(config: Config) -> None:
     assert found.seconds >= found.chain_seconds > 0
 
 
-def test_the_multipliers_do_not_matter(tmp_path: Path) -> None:
+def test_passes_beside_dense_products() -> None:
+    """Without vector operations there are none; a ReLU that nothing fuses reads and writes."""
+    config = load_config("gscn-bf16", {"fusion.activation": False})
+    assert dense_pass_bytes(step(), config) == 0
+    relu = Operation(
+        phase="forward", kind="activation", name="relu", inputs=(tensor(5, N, 4, 6, 6),),
+        outputs=(tensor(9, N, 4, 6, 6),), depends_on=(1,),
+    )  # fmt: skip
+    more = replace(step(), operations=[*step().operations, relu])
+    assert dense_pass_bytes(more, config) == 2 * MAP * 2
+
+
+def test_the_multipliers_do_not_matter() -> None:
     few, many = (
         ceiling(trace(), step(), load_config("gscn", {"array.pe_rows": rows})) for rows in (1, 64)
     )
@@ -117,4 +129,5 @@ def test_command() -> None:
     assert "no array with this memory (484 GB/s) is faster than" in shown.stdout
     found = json.loads(CliRunner().invoke(main, [*arguments, "--format", "json"]).stdout)
     assert found["most_speedup"] == pytest.approx(found["gpu_busy_seconds"] / found["seconds"])
+    assert found["gpu_fused_seconds"] < found["gpu_busy_seconds"]
     assert found["seconds"] == max(found["memory_seconds"], found["chain_seconds"])
