@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gscn_sim.cli import completion
-from gscn_sim.cli.options import batch_option, config_options, read_config
+from gscn_sim.cli.options import DesignOptions, batch_option, config_options, step_gpu_option
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
@@ -19,18 +19,11 @@ if TYPE_CHECKING:
 @config_options
 @batch_option
 @click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
-@click.option(
-    "--gpu",
-    default="gtx-1080ti",
-    show_default=True,
-    metavar="NAME[:PRECISION]|none",
-    help="The GPU to compare with.",
-)
+@step_gpu_option
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table")
 def ceiling(
     path: str,
-    source: str,
-    assignments: tuple[str, ...],
+    design: DesignOptions,
     batch_size: int | None,
     step_path: str | None,
     gpu: str,
@@ -41,7 +34,7 @@ def ceiling(
     Every operand and result of the step moves once, compressed where it is sparse, in the passes
     that the design's fusions leave, and computing takes no time. Nothing is simulated.
     """
-    config = read_config(source, assignments)
+    config = design.read()
 
     import workloads
     from gscn_sim.cli.show import show_frame
