@@ -21,7 +21,7 @@ from gscn_sim.config.overrides import dram_preset_names, parse_value
 from gscn_sim.errors import ConfigError
 from workloads.errors import GscnError
 
-PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "gscn-ideal", "scnn")
+PRESETS = ("ant", "dense", "dnnsim-scnn", "gscn", "gscn-2026", "gscn-bf16", "gscn-ideal", "scnn")
 
 
 def unnamed(config: Config) -> Config:

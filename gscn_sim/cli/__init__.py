@@ -7,6 +7,7 @@ from gscn_sim.cli.group import CommandGroup
 COMMANDS = {
     "run": ("gscn_sim.cli.run:run", "Simulate a trace and compare it with a GPU."),
     "step": ("gscn_sim.cli.step:step", "Run a whole training step, on the machine and a GPU."),
+    "ceiling": ("gscn_sim.cli.ceiling:ceiling", "Bound what any array could make of a step."),
     "training": (
         "gscn_sim.cli.training:training",
         "Add up whole steps over a training run, by epoch.",

@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     metavar="GB/S",
     help="Link of a co-processor, 10^9 bytes a second.",
 )
+@click.option(
+    "--node",
+    "node_nm",
+    type=click.Choice((16, 7, 5)),
+    help="Say the design's area and its dynamic power in this process, nm.",
+)
 @output_options
 @click.option(
     "--timeline",
@@ -68,6 +74,7 @@ def step(
     gpu: str,
     deploy: str,
     link_gbps: float,
+    node_nm: int | None,
     out: Output,
     timeline: str | None,
     cache: str | None,
@@ -97,7 +104,7 @@ def step(
             timeline=timeline,
             iterations=read_iterations(iterations, trace),
         )
-    out.write(found.table, _document(found), lambda: show(found), headline=found.headline)
+    out.write(found.table, _document(found), lambda: show(found, node_nm), headline=found.headline)
 
 
 def _document(found: StepRun) -> dict[str, object]:
@@ -120,15 +127,18 @@ def _document(found: StepRun) -> dict[str, object]:
     }
 
 
-def show(found: StepRun) -> None:
-    """Print a step's operations, its sums and where its time goes on stdout."""
+def show(found: StepRun, node_nm: int | None = None) -> None:
+    """Print a step's operations, its sums and where its time goes on stdout.
+
+    With ``node_nm`` also the design's area and power in that process.
+    """
     from gscn_sim.cli.show import show_frame
 
     title = f"A training step of {found.network}, batch {found.batch_size}, on {found.config.name}"
     show_frame(title, _readable(found.table))
     show_frame("Whole step", _readable(found.summary))
     show_frame(f"Where the time of {found.config.name} goes", _milliseconds(found.resources))
-    for line in _sentences(found):
+    for line in _sentences(found, node_nm):
         click.echo(line)
 
 
@@ -142,9 +152,20 @@ def _milliseconds(frame: pd.DataFrame) -> pd.DataFrame:
     return shown.rename(columns=lambda name: name.replace("_seconds", " ms")).reset_index()
 
 
-def _sentences(found: StepRun) -> list[str]:
+def _sentences(found: StepRun, node_nm: int | None) -> list[str]:
     bounds = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in found.bounds_seconds.items())
     return [
         f"no schedule of these operations is faster than: {bounds}",
         *(f"left out: {note}" for note in found.left_out),
+        *([] if node_nm is None else [_in_process(found, node_nm)]),
     ]
+
+
+def _in_process(found: StepRun, node_nm: int) -> str:
+    from gscn_sim.results.node import area_at
+
+    area, power = area_at(found.config, node_nm), found.power_w(node_nm)
+    return (
+        f"in {node_nm} nm: {area.low:.0f} to {area.high:.0f} mm2 without memory interfaces and "
+        f"vector unit; {power.low:.0f} to {power.high:.0f} W of dynamic power, memory included"
+    )

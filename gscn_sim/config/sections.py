@@ -56,6 +56,12 @@ class PeConfig:
     )
     value_bytes: int = count(4, "bytes of one operand value", maximum=16)
     partial_sum_bytes: int = count(4, "bytes of one partial sum", maximum=16)
+    arithmetic: str = choice(
+        "exact",
+        "what functional mode computes in; bf16: operands and results are rounded to bfloat16, "
+        "products are exact, sums in fp32",
+        "exact", "bf16",
+    )  # fmt: skip
     bank_queue_ports: int = count(
         0, "products a bank takes into its queue a cycle; 0: any number", minimum=0, maximum=65536
     )
@@ -84,6 +90,11 @@ class PeConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "pe")
+        if self.arithmetic == "bf16" and (self.value_bytes, self.partial_sum_bytes) != (2, 4):
+            raise ConfigError(
+                "pe.value_bytes and pe.partial_sum_bytes must be 2 and 4 with pe.arithmetic bf16, "
+                f"got {self.value_bytes} and {self.partial_sum_bytes}"
+            )
         if self.gather_fragments > self.stationary_vector:
             raise ConfigError(
                 f"pe.gather_fragments must be at most pe.stationary_vector "
@@ -240,6 +251,10 @@ class VectorConfig:
     chunk_bytes: int = count(
         65536, "bytes of one of its two staging buffers: as much is read while the other computes",
         minimum=64, maximum=1 << 30,
+    )  # fmt: skip
+    parameter_bytes: int = count(
+        4, "bytes of a parameter, and of each of its states, as the optimizer keeps them; where "
+        "operands differ it writes a copy for the PEs too", maximum=16,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

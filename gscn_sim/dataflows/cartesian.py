@@ -164,10 +164,11 @@ class Cartesian(Dataflow):
         masks, group_of_list, list_of_channel = _lists_of_values(plan, operands, streamed)
         output_y, output_x = problem.output_plane
         per_input = problem.shape.C // problem.groups
-        summed = np.zeros((problem.output_channels, per_input, output_y, output_x))
+        each = stationary.dtype  # sums are of the operands' precision
+        summed = np.zeros((problem.output_channels, per_input, output_y, output_x), each)
         results = []
         for sample in range(operands.samples):
-            sums = np.zeros(problem.output_channels * output_y * output_x, np.float64)
+            sums = np.zeros(problem.output_channels * output_y * output_x, each)
             for block in plan.distinct_blocks:
                 # A summed output has an input channel too, so these are taken one by one.
                 spans = [(block.c0, block.c1)]

@@ -113,14 +113,15 @@ class Positional(Dataflow):
         where, machine = _where(plan, blocks), machine_array(timing)
         counters = np.zeros((len(plan.tiles), len(blocks), N_COUNTERS), np.int64)
         entries = np.zeros((len(plan.tiles), len(blocks), 3), np.int64)
-        sums = np.zeros((shape.K, shape.R, shape.S, shape.C), np.float64)
+        each = stationary.dtype  # sums are of the operands' precision
+        sums = np.zeros((shape.K, shape.R, shape.S, shape.C), each)
         for sample in range(operands.samples):
             maps = channels_last(operands.stationary[sample], operands.streamed[sample])
             values = channels_last(stationary[sample], streamed[sample])
             positional_tiles(*maps, *values, *where, machine, counters, entries, sums)
         # [K, R, S, C] -> [K, C / groups, R, S]: each filter's own group of channels.
         per_output, per_input = shape.K // shape.groups, shape.C // shape.groups
-        out = np.empty((shape.K, per_input, shape.R, shape.S))
+        out = np.empty((shape.K, per_input, shape.R, shape.S), each)
         for group in range(shape.groups):
             k = slice(group * per_output, (group + 1) * per_output)
             c = slice(group * per_input, (group + 1) * per_input)

@@ -127,7 +127,7 @@ def cartesian_tiles(
             if length > machine[14]:
                 resent[t, g] = max(vectors - 1, 0) * length
         if len(sums):
-            local = np.zeros((o1 - o0) * most_positions, np.float64)
+            local = np.zeros((o1 - o0) * most_positions, sums.dtype)
             accumulate(
                 sta_ptr, sta_idx, gather(stationary_value, sta_source, entries[t, 0]),
                 str_ptr, str_idx, str_offset, gather(streamed_value, str_source, entries[t, 1]),
@@ -190,7 +190,7 @@ def _visited_groups(axes, classes_y, classes_x, region, visited):
 @njit(cache=True, nogil=True)
 def gather(values, source, count):
     """Values of list entries, 0 for placeholders."""
-    out = np.zeros(count, np.float64)
+    out = np.zeros(count, values.dtype)
     for i in range(count):
         if source[i] >= 0:
             out[i] = values[source[i]]

@@ -15,7 +15,7 @@ from gscn_sim.mapping.estimate import EstimatedMachine
 from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
-from gscn_sim.run.knowledge import EarlierRecords, known_operands
+from gscn_sim.run.knowledge import known_operands, layers_to_run
 from gscn_sim.stages import Caller
 from workloads import Phase, Trace
 
@@ -33,11 +33,9 @@ def estimated_phases(
     Raises:
         ConfigError: a layer-phase has no legal plan.
     """
-    earlier = EarlierRecords()
     iterations = Counter((e.name, p) for e in trace.layers for p in phases if p in e.phases())
     found = dict.fromkeys(phases, 0.0)
-    for layer in trace.layers:
-        before = earlier.before(layer)
+    for layer, before in layers_to_run(trace):
         for phase in phases:
             if phase not in layer.phases():
                 continue

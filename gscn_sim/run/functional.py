@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ from gscn_sim.problem.operands import make_operands, weight_lists
 from gscn_sim.run.pipeline import plan_phase
 from workloads import Layer, Operand, Phase
 
-Floats = NDArray[np.float64]
+Floats = NDArray[Any]  # float64, or float32 in bf16
 
 
 def execute(layer: Layer, phase: str, config: Config) -> Floats:
@@ -25,7 +27,9 @@ def execute(layer: Layer, phase: str, config: Config) -> Floats:
     Every product is formed where the timing model forms it: by the plan's tiles, accumulator groups
     and pairing groups, in vectors of I and F, with the dataflow's skipping; partial sums are
     reduced over tiles and samples. On integer-valued operands the result equals a direct
-    convolution exactly.
+    convolution exactly. With ``pe.arithmetic = "bf16"`` operands are rounded to bfloat16 (nearest,
+    ties to even), products are exact, sums are in fp32, in the order of the machine's tiles, and
+    the result is rounded once, as the drain writes it.
 
     Returns:
         forward: [n, K, P, Q]; dgrad: [n, C, H, W]; wgrad: [K, C / groups, R, S].
@@ -38,7 +42,7 @@ def execute(layer: Layer, phase: str, config: Config) -> Floats:
         raise ConfigError(f"layer {layer.name}: {which} has no recorded values to execute")
     problem = make_problem(layer.shape, which, layer.n_samples)
     operands = make_operands(layer, problem)
-    stationary, streamed = _values(layer, problem)
+    stationary, streamed = (in_arithmetic(x, config) for x in _values(layer, problem))
     plan = plan_phase(layer, problem, operands, config)
     order = deal_order(plan, operands, config.policy.load_balance)
     if problem.is_reduction:
@@ -51,11 +55,21 @@ def execute(layer: Layer, phase: str, config: Config) -> Floats:
         streamed,
         view(PeTiming, config),
     )
+    result = in_arithmetic(result, config)
     if not problem.is_reduction or problem.groups > 1:
         return result
     in_order = np.empty_like(result)
     in_order[np.ix_(order.outputs, order.stationary)] = result
     return in_order
+
+
+def in_arithmetic(values: Floats, config: Config) -> Floats:
+    """Values as the machine holds them: float64, or in bf16 float32 with a bfloat16's digits."""
+    if config.pe.arithmetic == "exact":
+        return values
+    from ml_dtypes import bfloat16
+
+    return values.astype(bfloat16).astype(np.float32)
 
 
 def _values(layer: Layer, problem: Problem) -> tuple[Floats, Floats]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.config import Config
-from gscn_sim.run.functional import execute
+from gscn_sim.run.functional import execute, in_arithmetic
 from gscn_sim.run.pipeline import simulate_phase
 from gscn_sim.run.simulate import Progress, parse_phases
 from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays
@@ -90,7 +90,7 @@ def _functional(
 ) -> dict[str, object]:
     filled = fill_with_integers(layer, generator)
     got = execute(filled, phase.value, config)
-    expected = direct(filled, phase)
+    expected = in_arithmetic(direct(filled, phase), config)
     differing = int((got != expected).sum())
     return {
         "check": "functional equality",

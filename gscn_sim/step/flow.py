@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 
 from workloads.step import Operation
 
@@ -28,6 +29,18 @@ class Flow:
                         self._users[writer, tensor.storage].append(i)
             for tensor in operation.outputs:
                 last[tensor.storage] = i
+
+    @cached_property
+    def parameters(self) -> frozenset[int]:
+        """Storages that the forward or backward pass reads and the optimizer writes."""
+        read: set[int] = set()
+        written: set[int] = set()
+        for operation in self.operations:
+            if operation.kind == "optimizer":
+                written |= {tensor.storage for tensor in operation.outputs}
+            else:
+                read |= {tensor.storage for tensor in operation.inputs}
+        return frozenset(read & written)
 
     def writer(self, operation: int, storage: int) -> Operation | None:
         """What wrote the tensor that an operation reads; None if it was there before the step."""

@@ -57,6 +57,7 @@ class StepJobs:
             flow=self._flow,
             fusion=config.fusion,
             value_bytes=config.pe.value_bytes,
+            parameter_bytes=config.vector.parameter_bytes,
             compressed=compressed,
         )
         self._depends_on = [operation.depends_on for operation in self.operations]
@@ -106,7 +107,9 @@ class StepJobs:
         if schedule is not None:
             return ArrayWork(schedule=schedule, held_bytes=schedule.buffer_bytes)
         each = self._config.pe.value_bytes
-        read = sum(tensor.elements for tensor in operation.inputs) * each
+        read = _sparse_operands(operation, self.compressed, each)
+        if read is None:
+            read = sum(tensor.elements for tensor in operation.inputs) * each
         write = sum(tensor.elements for tensor in operation.outputs) * each
         slots = self._config.num_pes * self._config.multipliers
         return BestCase(
@@ -205,6 +208,24 @@ def _own_passes_of_resprop(
             places.append((work, next(users, numbers[-1])))
         for work, place in places:
             works[place] = _both(works[place] or VectorWork(), work)
+
+
+def _sparse_operands(
+    operation: Operation, compressed: Mapping[str, tuple[int, int]], value_bytes: int
+) -> int | None:
+    """Bytes of a convolution's operands, compressed where they are; None if none of them is."""
+    phase, shape = operation.layer_phase, operation.layer
+    if phase is None or phase.is_pre_phase or shape is None or operation.module not in compressed:
+        return None
+    activation, gradient = compressed[operation.module]
+    dense = {
+        "activation": math.prod(shape.activation_shape) * operation.samples,
+        "gradient": math.prod(shape.gradient_shape) * operation.samples,
+        "weight": math.prod(shape.weight_shape),
+    }
+    sizes = {operand: size * value_bytes for operand, size in dense.items()}
+    sizes |= {k: v for k, v in (("activation", activation), ("gradient", gradient)) if v}
+    return sizes[phase.stationary] + sizes[phase.streamed]
 
 
 def _both(one: VectorWork, two: VectorWork) -> VectorWork:

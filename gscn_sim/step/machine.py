@@ -236,7 +236,7 @@ def _known(
             "energy_j": energy_j(record.activity, config).total,
         }
     if isinstance(work, VectorWork):
-        each_pj = power_law("add_pj", bits)
+        each_pj = power_law("add_pj", 8 * config.pe.partial_sum_bytes)
         return {
             "how": VECTOR,
             "vector_cycles": entry.busy_cycles,

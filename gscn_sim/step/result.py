@@ -15,6 +15,8 @@ from gscn_sim.step.machine import BOUND, SCALAR, MachineStep, TimedOperation
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gscn_sim.results.node import Range
+
 Deploy = Literal["standalone", "coprocessor"]
 COLUMNS = ("machine", "phase", "kind", "seconds", "energy_j", "limited_by")
 OPERATION_COLUMNS = (
@@ -236,6 +238,17 @@ class StepRun:
             path = {"critical path": self.beside.critical_path_cycles}
             bounds = self.beside.busy_cycles | path
         return {name: cycles * to_seconds for name, cycles in bounds.items()}
+
+    def power_w(self, node_nm: int) -> Range:
+        """Mean dynamic power of the machine in a process (``gscn_sim.results.node``)."""
+        from gscn_sim.results.node import power_at
+        from gscn_sim.results.unit_costs import dram_pj_per_bit
+
+        pj = 8 * dram_pj_per_bit(self.config.dram.kind)
+        dram = 1e-12 * pj * sum(o.dram_bytes for o in self.sparse)
+        whole = sum(o.energy_j for o in self.sparse)
+        seconds = self.on_machine.cycles / (self.config.array.clock_ghz * 1e9)
+        return power_at(whole - dram, dram, seconds, node_nm)
 
     @property
     def left_out(self) -> list[str]:

@@ -28,6 +28,7 @@ class Context:
 
     Attributes:
         value_bytes: of one element of a feature map, weight or gradient.
+        parameter_bytes: of one element of a parameter or its state where the optimizer keeps it.
         compressed: module -> bytes of its convolution's compressed input (activation) and of its
             compressed gradient delta, where masks are known; empty on an array without sparsity.
     """
@@ -35,13 +36,20 @@ class Context:
     flow: Flow
     fusion: FusionConfig
     value_bytes: int
+    parameter_bytes: int
     compressed: Mapping[str, tuple[int, int]]
 
-    def size(self, tensor: TensorUse) -> int:
-        """Bytes of one pass over a tensor."""
+    def size(self, tensor: TensorUse, *, kept: bool = False) -> int:
+        """Bytes of one pass over a tensor; ``kept``: as the optimizer keeps it."""
         floating = tensor.dtype.startswith(("float", "bfloat"))
-        each = self.value_bytes if floating else ELEMENT_BYTES[tensor.dtype]
-        return tensor.elements * each
+        if not floating:
+            return tensor.elements * ELEMENT_BYTES[tensor.dtype]
+        return tensor.elements * (self.parameter_bytes if kept else self.value_bytes)
+
+    def copy_size(self, tensor: TensorUse) -> int:
+        """Bytes of the copy of a parameter that the PEs read, if it is not the parameter itself."""
+        own = self.parameter_bytes != self.value_bytes and tensor.storage in self.flow.parameters
+        return self.size(tensor) if own else 0
 
 
 Rule = Callable[[int, Operation, Context], VectorWork]
@@ -201,25 +209,43 @@ def resprop_work(operations: Sequence[Operation], context: Context) -> OwnPasses
     )
 
 
+@rule("optimizer")
+def optimizer(number: int, operation: Operation, context: Context) -> VectorWork:
+    """A pass of its own; gradients are operands, all else is as the optimizer keeps it.
+
+    A parameter's copy for the PEs is written with it.
+    """
+    read = 0
+    for tensor in operation.inputs:
+        writer = context.flow.writer(number, tensor.storage)
+        read += context.size(tensor, kept=writer is None or writer.kind == "optimizer")
+    written = sum(context.size(t, kept=True) + context.copy_size(t) for t in operation.outputs)
+    return VectorWork(read_bytes=read, write_bytes=written, elements=operation.elements)
+
+
 def optimizer_work(operations: list[Operation], context: Context) -> VectorWork:
     """One pass over parameters, gradients and state: each tensor read once and written once.
 
-    What is written before it is read is a temporary that stays in the lanes.
+    What is written before it is read is a temporary that stays in the lanes. A gradient is only
+    read, and is as wide as an operand; what is written is as the optimizer keeps it, and so is what
+    was read of it. A parameter's copy for the PEs is written beside it.
     """
-    read: dict[tuple[int, tuple[int, ...]], int] = {}
-    written: dict[tuple[int, tuple[int, ...]], int] = {}
+    read: dict[tuple[int, tuple[int, ...]], TensorUse] = {}
+    written: dict[tuple[int, tuple[int, ...]], TensorUse] = {}
     for operation in operations:
         for tensor in operation.inputs:
             key = tensor.storage, tensor.shape
             if key not in written:
-                read.setdefault(key, context.size(tensor))
+                read.setdefault(key, tensor)
         for tensor in operation.outputs:
-            written[tensor.storage, tensor.shape] = context.size(tensor)
-    kept = {key: size for key, size in written.items() if key in read}
+            written[tensor.storage, tensor.shape] = tensor
+    kept = {key: tensor for key, tensor in written.items() if key in read}
     return VectorWork(
-        read_bytes=sum(read.values()),
-        write_bytes=sum(kept.values()),
-        elements=max(1, sum(kept.values()) // context.value_bytes),
+        read_bytes=sum(context.size(tensor, kept=key in kept) for key, tensor in read.items()),
+        write_bytes=sum(
+            context.size(tensor, kept=True) + context.copy_size(tensor) for tensor in kept.values()
+        ),
+        elements=max(1, sum(tensor.elements for tensor in kept.values())),
     )
 
 

@@ -69,7 +69,7 @@ def simulate_step(
         raise ConfigError("a co-processor needs a GPU beside it, got none")
     if link_gbps <= 0:
         raise ConfigError(f"link_gbps must be above 0, got {link_gbps}")
-    found = _step_of(trace, step, batch_size)
+    found = step_of(trace, step, batch_size)
     table, energy = _on_gpu(found, gpu, precision)  # an unknown device is refused before the work
     if deploy == "coprocessor":
         config = coprocessor_config(config)
@@ -121,7 +121,7 @@ def _beside(
     )
 
 
-def _step_of(trace: Trace, step: Step | None, batch_size: int | None) -> Step:
+def step_of(trace: Trace, step: Step | None, batch_size: int | None) -> Step:
     found = step or trace.step
     is_other = found is not None and batch_size not in (None, found.batch_size)
     if found is None or (step is None and is_other and _is_known(trace.network, batch_size)):

@@ -30,9 +30,11 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_table_ends_with_the_same_work_on_both_sides(invoke, trace):
-    result = invoke("step", trace, "-q")
+    result = invoke("step", trace, "-q", "--node", "5")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
+    assert lines[-2].startswith("in 5 nm: ")
+    assert lines[-2].endswith(" W of dynamic power, memory included")
     assert lines[-1].startswith("a whole training step of resnet8, batch 64, on gscn: ")
     assert " than gtx-1080ti and " in lines[-1]
     assert " than the dense array at the same operations; mind: " in lines[-1]

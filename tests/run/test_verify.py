@@ -40,8 +40,9 @@ def test_the_direct_convolution_is_the_definition(layer: Layer) -> None:
         np.testing.assert_array_equal(direct(layer, phase), expected)
 
 
-def test_a_sound_trace_passes() -> None:
-    table = verify(toy_trace(), load_config(), functional_layers=2)
+@pytest.mark.parametrize("preset", ["gscn", "gscn-bf16"])
+def test_a_sound_trace_passes(preset: str) -> None:
+    table = verify(toy_trace(), load_config(preset), functional_layers=2)
     assert table["passed"].all()
     assert set(table["layer"]) == {"conv0", "conv1", "conv2"}
     functional = table[table["check"] == "functional equality"]

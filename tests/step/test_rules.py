@@ -53,7 +53,11 @@ def works(
     operations: list[Operation], fusion: FusionConfig, sizes: tuple[int, int] = (0, 0)
 ) -> list[VectorWork | None]:
     context = Context(
-        flow=Flow(operations), fusion=fusion, value_bytes=4, compressed={"conv": sizes}
+        flow=Flow(operations),
+        fusion=fusion,
+        value_bytes=4,
+        parameter_bytes=4,
+        compressed={"conv": sizes},
     )
     return [None if o.macs else vector_work(i, o, context) for i, o in enumerate(operations)]
 
@@ -138,7 +142,11 @@ ONE, ALL, WEIGHTS = 4 * MAP // N, 4 * MAP, 4 * C * C
 def own_passes(fusion: FusionConfig, *phases: Phase) -> tuple[int, int]:
     operations = backward_convolutions(*phases)
     context = Context(
-        flow=Flow(operations), fusion=fusion, value_bytes=4, compressed={"conv": (0, 70)}
+        flow=Flow(operations),
+        fusion=fusion,
+        value_bytes=4,
+        parameter_bytes=4,
+        compressed={"conv": (0, 70)},
     )
     own = resprop_work(operations, context)
     parts = (own.delta, own.batch_sum, own.pre_dgrad, own.pre_wgrad)
@@ -213,10 +221,37 @@ def test_the_optimizer_in_one_pass() -> None:
     ]
     apart = works(operations, NONE)
     assert sum(x.read_bytes + x.write_bytes for x in apart if x is not None) == 8 * 40
-    context = Context(flow=Flow(operations), fusion=NONE, value_bytes=4, compressed={})
+    context = Context(
+        flow=Flow(operations), fusion=NONE, value_bytes=4, parameter_bytes=4, compressed={}
+    )
     assert optimizer_work(operations, context) == VectorWork(
         read_bytes=120, write_bytes=80, elements=20
     )
+
+
+def test_master_parameters_beside_bfloat16_operands() -> None:
+    """The gradient is read in 2 bytes, m and w are read and written in 4; w's copy takes 2 more.
+
+    Apart: m twice, then m, g and m, then w, m, w and the copy.
+    """
+    x, y, m, g, w = (numbers(i, 10) for i in range(5))
+    operations = [
+        operation("matmul", "mm", [x, w], [y], macs=100),
+        operation("matmul", "mm", [x, y], [g], phase="backward", macs=100),
+        operation("optimizer", "_foreach_mul_", [m], [m], phase="optimizer"),
+        operation("optimizer", "_foreach_add_", [m, g], [m], phase="optimizer"),
+        operation("optimizer", "_foreach_add_", [w, m], [w], phase="optimizer"),
+    ]
+    context = Context(
+        flow=Flow(operations), fusion=NONE, value_bytes=2, parameter_bytes=4, compressed={}
+    )
+    assert optimizer_work(operations[2:], context) == VectorWork(
+        read_bytes=40 + 20 + 40, write_bytes=40 + 40 + 20, elements=20
+    )
+    apart = [vector_work(i, o, context) for i, o in enumerate(operations) if not o.macs]
+    assert [(a.read_bytes, a.write_bytes) for a in apart if a is not None] == [
+        (40, 40), (40 + 20, 40), (80, 40 + 20),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tiny import SETTING, SPACE, Remembering, tiny_plan, tiny_trace
 
+from gscn_sim.results.sizes import parse_iso
 from gscn_sim.sweep import Choices, Space, parse_objectives, run_sweep, sweep_table
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.metrics import with_metrics
@@ -126,6 +129,13 @@ def test_a_million_designs_take_no_list_of_a_million(traces):
 def test_what_has_no_bound_is_refused(metric, message, traces):
     plan = tiny_plan(traces, search="exact", objectives=parse_objectives(metric))
     with pytest.raises(SpaceError, match=message.replace("(", r"\(")):
+        plan.open_search()
+
+
+def test_designs_of_equal_size_are_refused(traces):
+    space = replace(SPACE, iso=parse_iso(("multipliers=64",)))
+    plan = tiny_plan(traces, space=space, search="exact", objectives=parse_objectives("seconds"))
+    with pytest.raises(SpaceError, match="designs at equal size .--iso. cannot be proved"):
         plan.open_search()
 
 
