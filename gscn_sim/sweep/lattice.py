@@ -58,9 +58,7 @@ class Lattice:
 
     def __init__(self, space: Space) -> None:
         if space.iso:
-            raise SpaceError(
-                "designs at equal size (--iso) cannot be proved: leave out one of both"
-            )
+            raise SpaceError("designs at equal size (--iso) cannot be proved: leave one out")
         self.space = space
         self._values = [axis.values() for axis in space.axes]
         self.size = math.prod(map(len, self._values))
