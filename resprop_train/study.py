@@ -28,10 +28,9 @@ from resprop_train.run import check_writable, train_once
 from resprop_train.threshold import make_rule
 from workloads.errors import GscnWarning, reason
 from workloads.files import atomic_file, read_regular
-from workloads.sealed_text import row_digest
+from workloads.sealed_text import DIGEST, row_digest
 
 CONFIDENCE = 0.95
-DIGEST = "digest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
