@@ -175,7 +175,10 @@ def carry_out(
     """
     if processes < 1:
         raise TrainError(f"processes must be at least 1, got {processes}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"{folder}: cannot be the folder of a study: {reason(error)}") from None
     path = folder / "accuracy_runs.csv"
     check_writable(path)
     done = read_runs(path)

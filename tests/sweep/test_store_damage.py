@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fake_points import fake_metrics, large_plan, plan
+from fake_points import fake_metrics, medium_plan, plan
 
 from gscn_sim.sweep import point_config, run_sweep, sweep_table
 from gscn_sim.sweep.errors import StoreError
@@ -43,7 +43,7 @@ def run(path: Path, made, **options) -> tuple[pd.DataFrame, list[str]]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[bytes, pd.DataFrame]:
     path = tmp_path_factory.mktemp("whole") / "s.sqlite"
-    table, said = run(path, large_plan())
+    table, said = run(path, medium_plan())
     assert not said
     return path.read_bytes(), table
 
@@ -151,7 +151,7 @@ def test_a_resumed_sweep_mends_the_damage(tmp_path, whole, survived):
         path.parent.mkdir()
         path.write_bytes(spoiled(content, number, random))
         try:
-            found, said = run(path, large_plan())
+            found, said = run(path, medium_plan())
         except StoreError as error:
             check_line(str(error))
             refused += 1
