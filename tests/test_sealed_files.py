@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +123,7 @@ def test_an_empty_file_is_no_design_space_or_device(tmp_path, content):
         with pytest.raises(GscnError, match=r"x\.toml.*: is empty"):
             read(str(path))
     path.write_text("# gscn as it is\n")
-    assert load_config(str(path)) == replace(load_config("gscn"), name="x")
+    assert load_config(str(path)).name == "x"
 
 
 def test_a_changed_step_says_how_to_go_on(tmp_path):
