@@ -27,12 +27,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        TomlError: it cannot be read, is not what its digest says, or :func:`parse_toml` refuses it.
+        TomlError: it cannot be read, is empty, is not what its digest says, or :func:`parse_toml`
+            refuses it.
     """
     try:
         text = read_regular(path, LIMIT_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise TomlError(f"cannot be read as a TOML file: {reason(error)}") from None
+    if not text.strip("\0 \t\r\n"):  # what a full disk or a crash leaves of a file
+        raise TomlError("is empty; a file that shall say nothing must hold a comment")
     if not is_whole_text(text):
         raise TomlError(CHANGED)
     return parse_toml(text)

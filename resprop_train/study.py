@@ -28,10 +28,9 @@ from resprop_train.run import check_writable, train_once
 from resprop_train.threshold import make_rule
 from workloads.errors import GscnWarning, reason
 from workloads.files import atomic_file, read_regular
-from workloads.sealed_text import row_digest
+from workloads.sealed_text import DIGEST, row_digest
 
 CONFIDENCE = 0.95
-DIGEST = "digest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +175,10 @@ def carry_out(
     """
     if processes < 1:
         raise TrainError(f"processes must be at least 1, got {processes}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"{folder}: cannot be the folder of a study: {reason(error)}") from None
     path = folder / "accuracy_runs.csv"
     check_writable(path)
     done = read_runs(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import warnings
 from pathlib import Path
@@ -13,6 +15,9 @@ from gscn_sim.claims.reproduce import _kept
 from gscn_sim.config import load_config
 from gscn_sim.config.loader import dump_toml
 from gscn_sim.files import sealed, to_json
+from gscn_sim.gpu.device import find_device
+from gscn_sim.gpu.fits import load_file
+from gscn_sim.sweep.space import read_space
 from gscn_sim.toml import TomlError, read_toml
 from workloads import GscnError, known_step
 from workloads.sealed_text import is_whole_text, row_digest, sealed_text
@@ -73,6 +78,8 @@ def test_a_step(tmp_path, survived):
         return step.metadata(), tuple(step.operations)
 
     survive(tmp_path / "x.json.gz", content, read, survived, "operations of a step")
+    plain = gzip.decompress(content)
+    survive(tmp_path / "x.json", plain, read, survived, "operations of a step, plain JSON")
 
 
 def test_a_reproduction(tmp_path, survived):
@@ -105,6 +112,32 @@ def test_an_edited_design_says_how_to_go_on(tmp_path):
         load_config(str(path))
     path.write_text(path.read_text().partition("\n")[2])
     assert load_config(str(path)).pe.accumulator_banks == 64
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\0" * 512])
+def test_an_empty_file_is_no_design_space_or_device(tmp_path, content):
+    """A file that says nothing on purpose says so in a comment."""
+    path = tmp_path / "x.toml"
+    path.write_text(content)
+    for read in (load_config, read_space, find_device, lambda name: load_file(Path(name))):
+        with pytest.raises(GscnError, match=r"x\.toml.*: is empty"):
+            read(str(path))
+    path.write_text("# gscn as it is\n")
+    assert load_config(str(path)).name == "x"
+
+
+def test_a_changed_step_says_how_to_go_on(tmp_path):
+    save_step(known_step("resnet8", 64), tmp_path / "s.json.gz")
+    document = json.loads(gzip.decompress((tmp_path / "s.json.gz").read_bytes()))
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(document, indent=2))  # laid out otherwise, the same step
+    assert load_step(path) == known_step("resnet8", 64)
+    path.write_text(json.dumps(document | {"batch_size": 63}))
+    with pytest.raises(GscnError, match=r"not the step that was written; .* delete its digest"):
+        load_step(path)
+    del document["digest"]
+    path.write_text(json.dumps(document))
+    assert load_step(path) == known_step("resnet8", 64)
 
 
 def test_digests_of_rows_depend_on_where_cells_end():

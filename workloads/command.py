@@ -21,6 +21,8 @@ from workloads.errors import GscnError, GscnWarning, did_you_mean, one_line
 USER_ERROR = 2
 INTERNAL_ERROR = 1
 INTERRUPTED = 130
+MIN_OPEN_FILES = 16
+"""With fewer no compiled code can be kept, nor files take the place of others."""
 
 
 class OneLineErrors(click.Group):
@@ -79,6 +81,7 @@ class OneLineErrors(click.Group):
         debug = "--debug" in (sys.argv[1:] if args is None else args)
         _open_streams()
         try:
+            _check_open_files()
             with _ending_by_signals():
                 code: Any = run(standalone_mode=False)
         except _Ended as ended:
@@ -127,6 +130,20 @@ def _end_by(number: int) -> NoReturn:
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     sys.exit(128 + number)
+
+
+def _check_open_files() -> None:
+    """Raise GscnError if the system allows too few open files."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < MIN_OPEN_FILES:
+        raise GscnError(
+            f"at least {MIN_OPEN_FILES} open files must be allowed, got {allowed}; ulimit -n "
+            f"{4 * MIN_OPEN_FILES} allows more"
+        )
 
 
 def _open_streams() -> None:

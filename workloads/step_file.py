@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import zlib
 from collections.abc import Iterable
@@ -35,13 +36,15 @@ _GZIP = b"\x1f\x8b"
 
 
 def save_step(step: Step, path: str | os.PathLike[str]) -> None:
-    """Write a step to a file: JSON, gzipped. The file appears whole or not at all.
+    """Write a step to a file: JSON with a digest of the step, gzipped.
+
+    The file appears whole or not at all.
 
     Raises:
         TraceError: the file cannot be written.
     """
-    header = {"format": FORMAT, "schema_version": SCHEMA_VERSION} | header_json(step)
-    text = canonical_json(header)[:-1] + b',"operations":' + operations_json(step.operations) + b"}"
+    header = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "digest": _digest(step)}
+    text = canonical_json(header)[:-1] + b"," + _content(step)[1:]
     try:
         with atomic_file(path) as file:
             file.write(gzip.compress(text, mtime=0))
@@ -51,6 +54,8 @@ def save_step(step: Step, path: str | os.PathLike[str]) -> None:
 
 def load_step(path: str | os.PathLike[str]) -> Step:
     """Return the step in a file, gzipped or plain JSON.
+
+    Files of version 0.2 have no digest; whoever edits one deletes it.
 
     Raises:
         TraceError: one line that names the file and what was expected there.
@@ -89,10 +94,26 @@ def _parse(obj: object) -> Step:
         raise TraceError(
             f"schema_version must be {SCHEMA_VERSION}, got {shown(obj.get('schema_version'))}"
         )
+    written = obj.pop("digest", None)
     fields = check_keys("step", obj, {"format", "schema_version", "operations", *HEADER})
     header = header_from_json("step", {key: fields[key] for key in HEADER})
     operations = operations_from_json(fields["operations"])
-    return Step(**header.metadata(), operations=operations)
+    step = Step(**header.metadata(), operations=operations)
+    if written is not None and written != _digest(step):
+        raise TraceError(
+            "is not the step that was written; if it was changed on purpose, delete its digest"
+        )
+    return step
+
+
+def _content(step: Step) -> bytes:
+    """The step as JSON."""
+    operations = operations_json(step.operations)
+    return canonical_json(header_json(step))[:-1] + b',"operations":' + operations + b"}"
+
+
+def _digest(step: Step) -> str:
+    return hashlib.sha256(_content(step)).hexdigest()
 
 
 def known_steps() -> list[tuple[str, int]]:

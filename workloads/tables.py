@@ -14,14 +14,24 @@ from __future__ import annotations
 
 import codecs
 import csv
+import math
 import re
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.errors import LayerError, ShapeError, did_you_mean, one_line, reason
+from workloads.errors import (
+    GscnWarning,
+    LayerError,
+    ShapeError,
+    did_you_mean,
+    one_line,
+    reason,
+)
 from workloads.files import read_regular
 from workloads.layer import check_label
+from workloads.sealed_text import DIGEST, first_damaged
 from workloads.shape import LayerShape
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
@@ -79,6 +89,18 @@ class Row:
             raise self._wrong(column, "a whole number without thousands separators", text)
         return int(match[1])
 
+    def number(self, column: str) -> float:
+        """A finite number of at least 0.
+
+        Raises:
+            LayerError: it is missing or something else.
+        """
+        text = self.cells.get(column, "")
+        value = self._decimal(text)
+        if not 0 <= value < math.inf:
+            raise self._wrong(column, "a number of at least 0", text)
+        return value
+
     def density(self, column: str, default: float) -> float:
         """A density from 0 to 1, or the default where the cell is empty.
 
@@ -88,8 +110,7 @@ class Row:
         text = self.cells.get(column, "")
         if not text:
             return default
-        readable = _DECIMAL.fullmatch(text) and not ("," in text and self.separator == ",")
-        value = float(text.replace(",", ".")) if readable else -1.0
+        value = self._decimal(text)
         if not 0 <= value <= 1:
             raise self._wrong(column, "from 0 to 1", text)
         return value
@@ -104,6 +125,11 @@ class Row:
             return LayerShape(**sizes)  # type: ignore[arg-type]
         except ShapeError as error:
             raise ShapeError(f"{self.where}: {error}") from None
+
+    def _decimal(self, text: str) -> float:
+        """The number, or -1 where it is none."""
+        readable = _DECIMAL.fullmatch(text) and not ("," in text and self.separator == ",")
+        return float(text.replace(",", ".")) if readable else -1.0
 
     def _wrong(self, column: str, allowed: str, text: str) -> LayerError:
         return LayerError(
@@ -145,6 +171,7 @@ def read_table(
     *,
     canonical: Callable[[str], str] = str,
     last_column: str | None = None,
+    digests: bool = False,
 ) -> Table:
     """Read a table by the rules of this module.
 
@@ -154,12 +181,15 @@ def read_table(
             refused.
         last_column: the name of a column that may follow those of the header without being named
             there; lines may then end early too. For formats whose own reader allows that.
+        digests: whether a last column ``digest`` says of each line that it is what was written
+            after those before. A last line that was cut off is then left out, with a warning.
 
     Raises:
         LayerError: the file cannot be read, or is no table by these rules.
     """
     path = str(path)
-    lines = _lines(path)
+    every_line = _lines(path)
+    lines = iter(every_line)
     number, header, separator = _header(path, lines)
     header = [canonical(name) if name else "" for name in header]
     if last_column is not None and last_column not in header:
@@ -172,6 +202,9 @@ def read_table(
                 body.append((f"{path}, line {line_number}", cells))
     skipped = _index_columns(header, [cells for _, cells in body])
     names = header[skipped:]
+    if digests and names[-1:] == [DIGEST]:
+        cut_off = every_line[-1][1] != ""
+        body = _whole(names[:-1], body, skipped, cut_off=cut_off)
     if numbers := [name for name in names if _DECIMAL.fullmatch(name)]:
         raise LayerError(
             f"{path}, line {number}: the first line must name the columns, got the number "
@@ -192,20 +225,43 @@ def read_table(
     return Table(path=path, header_line=number, columns=columns, rows=tuple(rows))
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
+def _whole(
+    columns: Sequence[str], body: list[tuple[str, list[str]]], skipped: int, *, cut_off: bool
+) -> list[tuple[str, list[str]]]:
+    """The lines that are what was written; of a file cut off, all but the last if that is not.
+
+    Raises:
+        LayerError: another one is not.
+    """
+    place = first_damaged(columns, [cells[skipped:] for _, cells in body])
+    if place is None:
+        return body
+    where, _ = body[place]
+    if cut_off and place == len(body) - 1:
+        warnings.warn(f"{where}: was cut off and is left out", GscnWarning, stacklevel=4)
+        return body[:-1]
+    raise LayerError(
+        f"{where}: is not what was written, or lines before it are missing; if it was changed on "
+        f"purpose, delete the column {DIGEST}"
+    )
+
+
+def _lines(path: str) -> list[tuple[int, str]]:
     """The lines of a text file and their numbers."""
     try:
         content = read_regular(path)
-        text = content.decode(_encoding(content))
+        encoding = _encoding(content)
+        text = content.decode(encoding)
     except OSError as error:
         raise LayerError(f"{path}: cannot be read as a table: {reason(error)}") from None
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
+        line = f", line {content.count(10, 0, error.start) + 1}" if encoding == "utf-8" else ""
         raise LayerError(
-            f"{path}: cannot be read as a table: it must be UTF-8, or UTF-16 with its mark"
+            f"{path}{line}: cannot be read as a table: it must be UTF-8, or UTF-16 with its mark"
         ) from None
     if "\0" in text:
         raise LayerError(f"{path}: cannot be read as a table: it is no text")
-    return iter(list(enumerate(re.split("\r\n|\n|\r", text), start=1)))
+    return list(enumerate(re.split("\r\n|\n|\r", text), start=1))
 
 
 def _encoding(content: bytes) -> str:

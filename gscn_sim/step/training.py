@@ -176,17 +176,19 @@ def simulate_training(
 def read_epochs(path: str | Path) -> list[Epoch]:
     """Read a table with columns epoch and density, and steps if a line stands for several.
 
-    Lines of one epoch are added up, so ``steps.csv`` of a training log is such a table.
+    Lines of one epoch are added up, so ``steps.csv`` of a training log is such a table; there an
+    epoch of 1.5 is the middle of the second one. Where the last column is ``digest``, as in that
+    log, each line must be what was written; tables without one are believed.
 
     Raises:
-        LayerError: the file is no such table; the message names the line.
+        LayerError: the file is no such table, or a line is damaged; the message names the line.
     """
-    table = read_table(path)
+    table = read_table(path, digests=True)
     known = ("epoch", "density")
     table.check_columns(required=known, optional=(*known, *table.columns))
     sums: dict[int, tuple[int, float]] = {}
     for row in table.rows:
-        epoch, each = row.whole("epoch"), 1
+        epoch, each = int(row.number("epoch")), 1
         if "steps" in table.columns:
             each = row.whole("steps")
         steps, total = sums.get(epoch, (0, 0.0))

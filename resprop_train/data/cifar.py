@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from resprop_train.data.source import Dataset, in_memory
 from resprop_train.errors import TrainError
+from workloads.files import open_regular
 
 PIXELS = 3 * 32 * 32
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -125,7 +126,8 @@ def _find(form: _Archive, folder: Path) -> Path | None:
 
 def _read(form: _Archive, place: Path, name: str) -> bytes:
     if place.is_dir():
-        return (place / name).read_bytes()
+        with open_regular(place / name) as file:
+            return file.read()
     with tarfile.open(place) as tar:
         member = tar.extractfile(f"{form.folder}/{name}")
         if member is None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from resprop_train.data.source import Dataset, in_memory
 from resprop_train.errors import TrainError
+from workloads.files import open_regular
 
 PREFIX = "idx:"
 PARTS = {"train": "train", "test": "t10k"}
@@ -61,7 +62,8 @@ def read_idx(path: Path) -> NDArray[np.generic]:
         TrainError: the file cannot be read or is not such a file.
     """
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
         if path.suffix == ".gz":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from gscn_sim.cli import main
 from gscn_sim.cli.progress import progress
 from gscn_sim.cli.show import show_frame
 from gscn_sim.files import csv_text
@@ -124,3 +126,15 @@ def test_a_trainer_that_is_ended_leaves_nothing(tmp_path, number):
     process.send_signal(number)
     assert process.wait(60) == -number
     assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_open_files_are_said_at_once(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (5, 5))
+    ran = CliRunner().invoke(main, ["config", "list"])
+    assert ran.exit_code == 2
+    assert ran.stderr == (
+        "error: at least 16 open files must be allowed, got 5; ulimit -n 64 allows more\n"
+    )
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (16, 16))
+    assert CliRunner().invoke(main, ["config", "list"]).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import tarfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from resprop_train.data.batches import epoch_order, evaluation_batches, training
 from resprop_train.data.bundled import pictures
 from resprop_train.data.source import Dataset
 from resprop_train.errors import TrainError
+from resprop_train.study import carry_out
 
 
 def test_digits_are_split_by_class_without_overlap() -> None:
@@ -252,3 +254,15 @@ def test_bad_names_and_folders(tmp_path: Path) -> None:
         load_dataset("cifar10")
     with pytest.raises(TrainError, match="data set folder: no such folder"):
         load_dataset("folder", tmp_path / "missing")
+
+
+def test_pipes_in_a_data_set_and_as_the_folder_of_a_study(tmp_path: Path) -> None:
+    pipe = tmp_path / "train-images-idx3-ubyte"
+    os.mkfifo(pipe)
+    (tmp_path / "train-labels-idx1-ubyte").touch()
+    with pytest.raises(TrainError, match="ubyte: cannot read: is not a regular file"):
+        load_dataset(f"idx:{tmp_path}")
+    with pytest.raises(TrainError, match="no such folder"):
+        load_dataset(f"idx:{pipe}")
+    with pytest.raises(TrainError, match="cannot be the folder of a study: File exists"):
+        carry_out([], pipe)

@@ -119,7 +119,7 @@ def test_a_log_of_steps_is_summed_by_epoch(tmp_path: Path):
     [
         ("epoch,loss\n0,1\n", "must have column density"),
         ("epoch,density\n0,1.5\n", "column density: must be from 0 to 1, got '1.5'"),
-        ("epoch,density\nx,0.5\n", "column epoch: must be a whole number, got 'x'"),
+        ("epoch,density\nx,0.5\n", "column epoch: must be a number of at least 0, got 'x'"),
         ("epoch,density\n", "must have at least one line below"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 
 import pytest
 from fake_points import SETTING, WORKLOADS
@@ -248,3 +249,46 @@ def test_no_store_and_no_such_sweep(tmp_path):
         pass
     with pytest.raises(StoreError, match="no sweep 7; there are"):
         sweep_table(tmp_path / "s.sqlite", 7)
+
+
+@pytest.mark.parametrize("jump", [-86_400, -3600, 86_400])
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+def test_no_jump_of_a_clock_makes_the_living_dead_or_the_dead_alive(
+    tmp_path, monkeypatch, jump, place
+):
+    """Its heart beats by itself; the wall clock jumps while it lives and before it is dead."""
+    now, wall = [1000.0], [time.time()]
+    monkeypatch.setattr(owners.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(owners.time, "time", lambda: wall[0])
+    monkeypatch.setattr(owners, "HEARTBEAT_SECONDS", 0.01)
+    if place == "elsewhere":
+        with monkeypatch.context() as patch:
+            patch.setattr(owners, "this_machine", lambda: "elsewhere")
+            first = store(tmp_path)
+    else:
+        first = store(tmp_path)
+    beats = sqlite3.connect(tmp_path / "s.sqlite", timeout=30)
+
+    def count() -> int:
+        row = beats.execute("SELECT beats FROM owners WHERE id = ?", (first.owner,)).fetchone()
+        return int(row[0])
+
+    with first, store(tmp_path) as second:
+        sweep = first.sweep_id({}, None)
+        first.claim(sweep, point())
+        for _ in range(3):
+            assert second.claim(sweep, point()) == "other"
+            before = count()
+            while count() == before:
+                first.me._stop.wait(0.005)
+            wall[0] += jump
+            now[0] += 15
+        first.me.end()
+        if place == "here":  # gone, and its number taken by another
+            beats.execute("UPDATE owners SET started = '1' WHERE id = ?", (first.owner,))
+            beats.commit()
+        else:
+            assert second.claim(sweep, point()) == "other"
+            now[0] += owners.DEAD_AFTER_SECONDS + 1
+        assert second.claim(sweep, point()) == "mine"
+    beats.close()
