@@ -171,9 +171,10 @@ def finished(frame: pd.DataFrame, where: str | None = None) -> pd.DataFrame:
         SpaceError: the condition cannot be evaluated; nothing is done or meets it.
     """
     done = frame[frame["status"] == "done"]
-    exact = ~done["fidelity"].isin(("bound", "estimate"))
-    if exact.any():  # figures of another kind are no match for simulated ones
-        done = done[exact]
+    if "fidelity" in done:  # tables of earlier programs have simulated points only
+        exact = ~done["fidelity"].isin(("bound", "estimate"))
+        if exact.any():  # figures of another kind are no match for simulated ones
+            done = done[exact]
     if where is not None:
         try:
             done = done.query(where, engine="python")

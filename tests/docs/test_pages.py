@@ -73,9 +73,9 @@ def test_commands_have_these_options(path: Path) -> None:
             rest = [*context._protected_args, *context.args]
             if not isinstance(command, click.Group) or not rest:
                 break
-            found = command.get_command(context, rest[0])
+            found_name, found, words = command.resolve_command(context, rest)
             assert found is not None, f"{line}: no command {rest[0]}"
-            command, name, words = found, rest[0], rest[1:]
+            command, name = found, str(found_name)
 
 
 def test_the_commands_that_are_checked_are_many() -> None:
