@@ -129,7 +129,7 @@ class Recorded:
     def _kept(self) -> str:
         sizes = sorted(set(self.batch_sizes.values()))
         batch = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-        kept = "all" if self.samples is None else str(self.samples)
+        kept = str(self.samples) if self.samples is not None and self.samples < sizes[-1] else "all"
         return f"{kept} samples of a batch of {batch}"
 
 

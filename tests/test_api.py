@@ -118,8 +118,8 @@ def test_an_unknown_gpu_is_refused_before_anything_is_simulated() -> None:
 def test_a_run_is_a_few_lines_a_table_and_pictures(run: gscn_sim.Run, tmp_path: Path) -> None:
     lines = repr(run).splitlines()
     assert 2 <= len(lines) <= 5
-    assert max(map(len, lines)) < 320
-    assert lines[0] == "<Run of toy on gscn, batch 4: 2 layers, dgrad, wgrad"
+    assert max(map(len, lines)) < 360
+    assert lines[0] == "<Run of toy on gscn-ideal, batch 4: 2 layers, dgrad, wgrad"
     assert run.headline in repr(run)
     shown = run._repr_html_()
     assert shown.startswith(f"<p>{run.headline}</p><table")

@@ -133,7 +133,7 @@ def test_what_has_no_bound_is_refused(metric, message, traces):
 
 
 def test_designs_of_equal_size_are_refused(traces):
-    space = replace(SPACE, iso=parse_iso(("multipliers=64",)))
+    space = replace(SPACE, iso=parse_iso(("bandwidth_gbs=400",)))
     plan = tiny_plan(traces, space=space, search="exact", objectives=parse_objectives("seconds"))
     with pytest.raises(SpaceError, match=r"designs at equal size \(--iso\) cannot be proved"):
         plan.open_search()

@@ -150,7 +150,7 @@ def test_the_full_configuration_is_kept(tmp_path):
         first.finish(point(64), DONE)
     config = point_config(tmp_path / "s.sqlite", 0)
     assert config["pe.accumulator_banks"] == 64
-    assert config["name"] == "gscn"
+    assert config["name"] == "gscn-ideal"
     assert config["array.clock_ghz"] == 1.582
     with pytest.raises(StoreError, match="no point 5"):
         point_config(tmp_path / "s.sqlite", 5)
