@@ -158,6 +158,7 @@ def test_a_machine_of_the_largest_sizes() -> None:
         pe__stationary_buffer_bytes=1 << 48,
         pe__streamed_fifo_entries=1 << 48,
         pe__bank_queue_depth=1 << 20,
+        pe__adder_stages=1,
         pe__streamed_vector=256,
         pe__stationary_vector=256,
         pe__accumulator_banks=4096,

@@ -63,29 +63,29 @@ class PeConfig:
         "exact", "bf16",
     )  # fmt: skip
     bank_queue_ports: int = count(
-        0, "products a bank takes into its queue a cycle; 0: any number", minimum=0, maximum=65536
+        2, "products a bank takes into its queue a cycle; 0: any number", minimum=0, maximum=65536
     )
     adder_stages: int = count(
-        1, "cycles until a sum can be added to again, while other sums go on", maximum=64
+        3, "cycles until a sum can be added to again, while other sums go on", maximum=64
     )
     gather_fragments: int = count(
-        0,
+        1,
         "positional: fragments (I entries of a pixel, at most) of the next window read a cycle; "
         "0: any number, with no time ahead",
         minimum=0, maximum=256,
     )  # fmt: skip
     visits_per_cycle: int = count(
-        0, "pairing groups without pairs that are passed over a cycle; 0: any number",
+        1, "pairing groups without pairs that are passed over a cycle; 0: any number",
         minimum=0, maximum=1 << 16,
     )  # fmt: skip
     group_bubble: int = count(
-        0, "cycles between one pairing group and the next", minimum=0, maximum=1 << 10
+        1, "cycles between one pairing group and the next", minimum=0, maximum=1 << 10
     )
     round_latency: int = count(
-        0, "cycles from the first operands of a round to its first step", minimum=0, maximum=1 << 16
+        6, "cycles from the first operands of a round to its first step", minimum=0, maximum=1 << 16
     )
     list_resend: bool = switch(
-        False, "a streamed list longer than the FIFO is sent again for every stationary vector"
+        True, "a streamed list longer than the FIFO is sent again for every stationary vector"
     )
 
     def __post_init__(self) -> None:
@@ -154,7 +154,7 @@ class NetworkConfig:
         1, "partial sums a PE exchanges a cycle, in a halo or a reduction", maximum=1 << 16
     )
     dispatch_latency: int = count(
-        0, "cycles that word of a begun round, a list done or a meeting is on its way",
+        8, "cycles that word of a begun round, a list done or a meeting is on its way",
         minimum=0, maximum=1 << 16,
     )  # fmt: skip
 

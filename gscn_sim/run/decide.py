@@ -34,8 +34,8 @@ def without_banks(config: Config) -> Config:
         accumulator_banks=default.accumulator_banks,
         bank_hash=default.bank_hash,
         bank_queue_depth=NEVER_FULL,
-        bank_queue_ports=default.bank_queue_ports,
-        adder_stages=default.adder_stages,
+        bank_queue_ports=0,
+        adder_stages=1,
     )
     return Config(
         name="",

@@ -158,7 +158,7 @@ def test_command_writes_table_and_plot(tmp_path: Path) -> None:
         (["--reuse-sparsity", "a"], "reuse_sparsity must be like 0.8,0.9, got 'a'"),
         (["--seeds", "1"], "seeds must be at least 2 for an interval, got 1"),
         (["--model", "lenet"], "model must be one of"),
-        (["-o", "/proc/none"], "cannot write"),
+        (["-o", "/proc/none"], "cannot be the folder of a study"),
     ],
 )
 def test_bad_input(
