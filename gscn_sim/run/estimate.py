@@ -6,16 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from gscn_sim.config import Config
-from gscn_sim.config.view import view
-from gscn_sim.dataflows.registry import WantedDataflows, dataflows_of
-from gscn_sim.errors import ConfigError
 from gscn_sim.mapping.choose import estimated_cycles
-from gscn_sim.mapping.counts import Counts
-from gscn_sim.mapping.estimate import EstimatedMachine
-from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
 from gscn_sim.run.knowledge import known_operands, layers_to_run
+from gscn_sim.run.planner import ask_planner
 from gscn_sim.stages import Caller
 from workloads import Phase, Trace
 
@@ -42,16 +37,6 @@ def estimated_phases(
             problem = make_problem(layer.shape, phase, batch_size or trace.batch_of(layer))
             operands = cache(make_operands, layer, problem)
             known = known_operands(config.policy.knowledge, problem, operands, before, cache)
-            try:
-                cycles = cache(
-                    estimated_cycles,
-                    problem,
-                    Counts(problem, known, cache),
-                    view(MappingSpace, config),
-                    view(EstimatedMachine, config),
-                    dataflows_of(phase, view(WantedDataflows, config)),
-                )
-            except ConfigError as error:
-                raise ConfigError(f"layer {layer.name}, {phase}: {error}") from None
+            cycles = ask_planner(estimated_cycles, layer.name, problem, known, config, cache)
             found[phase] += cycles / iterations[layer.name, phase]
     return found

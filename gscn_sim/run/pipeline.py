@@ -16,16 +16,12 @@ import numpy as np
 from gscn_sim.config import Config
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.base import BlockCosts, PeTiming, block_costs
-from gscn_sim.dataflows.registry import WantedDataflows, dataflow, dataflows_of
-from gscn_sim.errors import ConfigError
+from gscn_sim.dataflows.registry import dataflow
 from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL, WAIT_CYCLES
 from gscn_sim.mapping.choose import shortlist
-from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.deal import ChannelOrder, Dealt, deal_order, deal_units
-from gscn_sim.mapping.estimate import EstimatedMachine
-from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Ints, Problem, make_problem
 from gscn_sim.problem.operands import Operands, count_useful, make_operands
@@ -33,6 +29,7 @@ from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.decide import fastest, without_banks
 from gscn_sim.run.knowledge import known_operands
+from gscn_sim.run.planner import ask_planner
 from gscn_sim.schedule.make import make_schedule
 from gscn_sim.schedule.model import Movement, Schedule
 from gscn_sim.stages import Caller, Later, call
@@ -99,17 +96,7 @@ def plan_phase(
     Raises:
         ConfigError: none is legal; the message names the layer and the phase.
     """
-    try:
-        plans = caller(
-            shortlist,
-            problem,
-            Counts(problem, operands, caller),
-            view(MappingSpace, config),
-            view(EstimatedMachine, config),
-            dataflows_of(problem.phase, view(WantedDataflows, config)),
-        )
-    except ConfigError as error:
-        raise ConfigError(f"layer {layer.name}, {problem.phase}: {error}") from None
+    plans = ask_planner(shortlist, layer.name, problem, operands, config, caller)
     return fastest(plans, operands, without_banks(config), caller)
 
 

@@ -6,11 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.units import Task, run_tasks
 from gscn_sim.step.flow import Flow
+from gscn_sim.step.shares import shared_cycles
 from workloads.step import Operation
 
 GPU, GSCN, THERE, BACK = "GPU", "gscn", "link there", "link back"
@@ -129,8 +129,8 @@ def _tasks(
         after = frozenset().union(*(waits[n] for n in operation.depends_on))
         for tensor in operation.inputs:
             writer = flow.writer_number(i, tensor.storage)
-            made_here = homes[tensor.storage] if writer is None else is_ours(operations[writer])
-            if made_here == ours:
+            made_by_us = homes[tensor.storage] if writer is None else is_ours(operations[writer])
+            if made_by_us == ours:
                 continue
             key = (writer, tensor.storage)
             if key not in crossed:
@@ -155,24 +155,6 @@ def _tasks(
         unit = GSCN if ours else GPU
         tasks.append(Task(unit=unit, cycles=round(cycles), after=tuple(sorted(after))))
     return tasks, numbers, moved
-
-
-def shared_cycles(ran: Sequence[range]) -> list[float]:
-    """Each task's share of the whole: every cycle is shared equally by the tasks in progress."""
-    marks = sorted({0, *(when.start for when in ran), *(when.stop for when in ran)})
-    begins: dict[int, list[int]] = defaultdict(list)
-    ends: dict[int, list[int]] = defaultdict(list)
-    for n, when in enumerate(ran):
-        if when:
-            begins[when.start].append(n)
-            ends[when.stop].append(n)
-    shares = [0.0] * len(ran)
-    running: set[int] = set()
-    for mark, upto in pairwise(marks):
-        running = (running - set(ends[mark])) | set(begins[mark])
-        for n in running:
-            shares[n] += (upto - mark) / len(running)
-    return shares
 
 
 def _homes(operations: Sequence[Operation]) -> dict[int, bool]:

@@ -21,6 +21,7 @@ from gscn_sim.results.unit_costs import dram_pj_per_bit, power_law
 from gscn_sim.run.pipeline import PreparedPhase, record_of
 from gscn_sim.step.graph import Group, bounds_of, order_of, share_operand, siblings_of
 from gscn_sim.step.jobs import StepJobs
+from gscn_sim.step.shares import shared_cycles
 from workloads import Phase
 from workloads.step import Operation, Step
 
@@ -177,19 +178,12 @@ def shares_of(result: StepResult) -> list[float]:
     if not result.jobs:
         return []
     last = max(range(len(result.jobs)), key=lambda n: result.jobs[n].end_cycle)
-    moments: list[tuple[int, int, int]] = []
-    for n, job in enumerate(result.jobs):
-        end = result.cycles if n == last else job.end_cycle
-        moments += [(job.start_cycle, 1, n), (end, 0, n)]
-    shares = [0.0] * len(result.jobs)
-    before, progress, passed = 0, 0, 0.0
-    for cycle, starts, n in sorted(moments):
-        if progress:
-            passed += (cycle - before) / progress
-        before = cycle
-        progress += 1 if starts else -1
-        shares[n] += -passed if starts else passed
-    return shares
+    return shared_cycles(
+        [
+            range(job.start_cycle, result.cycles if n == last else job.end_cycle)
+            for n, job in enumerate(result.jobs)
+        ]
+    )
 
 
 def _record(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gscn_sim.fabric.units import Task, run_tasks
-from gscn_sim.step.coprocessor import shared_cycles
+from gscn_sim.step.shares import shared_cycles
 
 UNITS = ("GPU", "link", "gscn")
 
