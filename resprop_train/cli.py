@@ -272,7 +272,8 @@ def study(
     import shlex
 
     from resprop_train.errors import TrainError
-    from resprop_train.study import carry_out, compare, plan
+    from resprop_train.study import carry_out, plan
+    from resprop_train.study_comparison import compare
     from resprop_train.study_results import write_results
 
     if threads is not None:

@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from resprop_train.errors import TrainError
-from resprop_train.study import Comparison, as_text
+from resprop_train.study import as_text
+from resprop_train.study_comparison import Comparison
 from workloads.files import atomic_file
 from workloads.sealed_text import sealed_text, unsealed
 

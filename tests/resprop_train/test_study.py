@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from resprop_train import study
 from resprop_train.cli import main
 from resprop_train.errors import TrainError
-from resprop_train.study import Outcome, Run, carry_out, compare, interval, plan, read_runs
+from resprop_train.study import Outcome, Run, carry_out, plan, read_runs
+from resprop_train.study_comparison import compare, interval
 
 SETTINGS: dict[str, Any] = {
     "model": "resnet8",
