@@ -91,9 +91,9 @@ class Comparison:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The network per phase, and the whole backward pass with and without pre-phases."""
-        from gscn_sim.compare.tables import summary_table
+        from gscn_sim.compare.tables import summarize
 
-        return summary_table(self)
+        return summarize(self.table)
 
     @property
     def headline(self) -> str:

@@ -70,11 +70,6 @@ def layer_table(run: Compared) -> pd.DataFrame:
     return _with_speedups(table)[list(LAYER_COLUMNS)]
 
 
-def summary_table(run: Compared) -> pd.DataFrame:
-    """The network: one row per phase, then ``backward`` and ``backward_with_pre``."""
-    return summarize(layer_table(run))
-
-
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Sum a layer table over its layers, each taken as the mean of its recorded iterations."""
     means = tables.layer_means(table, extra=_OTHERS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from gscn_sim.config.fields import check_fields, choice, count, real
 from gscn_sim.errors import ConfigError
+from gscn_sim.units import exact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,11 @@ class DramConfig:
     def peak_gbps(self) -> float:
         """Peak bandwidth in 10^9 bytes a second."""
         return self.channels * self.channel_bits / 8 * self.transfers_gtps
+
+    @property
+    def exact_peak_gbps(self) -> Fraction:
+        """Peak bandwidth in bytes a nanosecond, of the decimal numbers given."""
+        return self.channels * self.channel_bits * exact(self.transfers_gtps) / 8
 
     @property
     def refresh_gap_ns(self) -> float:

@@ -11,6 +11,7 @@ from gscn_sim.config.memory import DramConfig as DramConfig
 from gscn_sim.config.names import dataflows_for, mapping_kinds
 from gscn_sim.config.overrides import flatten, make_sections, merge, parsed
 from gscn_sim.errors import ConfigError
+from gscn_sim.units import exact
 
 MOST_STAGED_DEPTH = 1024
 """Places of a bank queue behind an adder of several stages, of which each is kept track of."""
@@ -382,6 +383,12 @@ class Config:
     def seconds(self, cycles: int) -> float:
         """Time of a number of cycles."""
         return cycles / (self.array.clock_ghz * 1e9)
+
+    def memory_cycles(self, moved_bytes: int) -> int:
+        """Cycles in which DRAM moves so many bytes at its peak, rounded down; 0 if ideal."""
+        if self.dram.kind == "ideal":
+            return 0
+        return int(moved_bytes * exact(self.array.clock_ghz) / self.dram.exact_peak_gbps)
 
 
 SECTIONS: dict[str, type] = {

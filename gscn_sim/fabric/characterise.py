@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from gscn_sim.config import Config, DramConfig, load_config
-from gscn_sim.fabric.memory_controllers import FirstReady, exact
+from gscn_sim.fabric.memory_controllers import FirstReady
 from gscn_sim.problem.geometry import Ints
-from gscn_sim.units import ceil_div
+from gscn_sim.units import ceil_div, exact
 from workloads.errors import GscnError
 
 _CHANNEL_BYTES = 1 << 30  # addresses are spread over, or streams divide, so much of each channel

@@ -11,8 +11,8 @@ import simpy
 
 from gscn_sim.config import Config
 from gscn_sim.fabric.component import Component, Probe
-from gscn_sim.fabric.memory_controllers import Controller, exact, make_controller
-from gscn_sim.units import ceil_div
+from gscn_sim.fabric.memory_controllers import Controller, make_controller
+from gscn_sim.units import ceil_div, exact
 
 FS_PER_NS = 1_000_000  # a burst is no whole cycle, nor whole ps: inside, time is whole fs
 
@@ -27,15 +27,6 @@ class Transfer(NamedTuple):
     start_cycle: int
     first_cycle: int
     done_cycle: int
-
-
-def bound_cycles(config: Config, read_bytes: int, write_bytes: int) -> int:
-    """Cycles in which the peak bandwidth moves so many bytes, rounded down; 0 if ideal."""
-    dram = config.dram
-    if dram.kind == "ideal":
-        return 0
-    bytes_per_ns = dram.channels * dram.channel_bits * exact(dram.transfers_gtps) / 8
-    return int((read_bytes + write_bytes) * exact(config.array.clock_ghz) / bytes_per_ns)
 
 
 class Dram(Component):

@@ -6,7 +6,6 @@ Times are whole femtoseconds. A controller knows where the streams lie; the kern
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from functools import lru_cache
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from gscn_sim.config import DramConfig
 from gscn_sim.kernels import dram as in_order
 from gscn_sim.kernels import dram_queue
 from gscn_sim.problem.geometry import Ints
-from gscn_sim.units import ceil_div
+from gscn_sim.units import ceil_div, exact
 
 _BANK_STRIDE = 5  # in order: between the first banks of two streams
 _PLACES = 1 << 40  # first ready: bytes over which requests without a place are scattered
@@ -199,11 +198,6 @@ def timing(dram: DramConfig) -> dict[str, int]:
         "refresh_interval": _to_fs(dram.refresh_interval_ns),
         "refresh_gap": _to_fs(dram.refresh_gap_ns),
     }
-
-
-def exact(value: float) -> Fraction:
-    """The decimal number somebody wrote, without its binary rounding."""
-    return Fraction(repr(value))
 
 
 def _to_fs(nanoseconds: float) -> int:

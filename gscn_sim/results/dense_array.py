@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 from gscn_sim.config import Config
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.units import ceil_div
 from workloads import LayerShape, Phase
 
@@ -33,7 +32,7 @@ def dense_bound(macs: int, read_elements: int, write_elements: int, config: Conf
     each = config.pe.value_bytes
     return DenseBound(
         array_cycles=ceil_div(macs, config.num_pes * config.multipliers),
-        memory_cycles=bound_cycles(config, read_elements * each, write_elements * each),
+        memory_cycles=config.memory_cycles((read_elements + write_elements) * each),
     )
 
 

@@ -17,7 +17,6 @@ from gscn_sim.config import Config
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.base import BlockCosts, PeTiming, block_costs
 from gscn_sim.dataflows.registry import dataflow
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.kernels.pairing import CYCLES, PAIRS, REAL_PAIRS, STEPS, USEFUL, WAIT_CYCLES
 from gscn_sim.mapping.choose import shortlist
@@ -203,7 +202,7 @@ def record_of(
         compute_bound_cycles=max(
             busiest, ceil_div(slots.useful, config.num_pes * config.multipliers)
         ),
-        dram_bound_cycles=bound_cycles(config, result.dram_read_bytes, result.dram_write_bytes),
+        dram_bound_cycles=config.memory_cycles(result.dram_read_bytes + result.dram_write_bytes),
         scheduled_read_bytes=read_bytes,
         scheduled_write_bytes=write_bytes,
         pe_busy_cycles=result.busy,

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gscn_sim.config import Config
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.jobs import BestCase, Job, VectorWork
 from gscn_sim.step.graph import critical_path
 from gscn_sim.step.jobs import StepJobs
@@ -76,7 +75,7 @@ def ceiling(trace: Trace, step: Step, config: Config) -> Ceiling:
     moved = int(table["moved_bytes"].sum())
     return Ceiling(
         table=table,
-        memory_seconds=config.seconds(bound_cycles(config, moved, 0)),
+        memory_seconds=config.seconds(config.memory_cycles(moved)),
         chain_seconds=config.seconds(critical_path(free, config)),
         products_seconds=float(table["products"].sum()) / config.peak_macs_per_second,
     )

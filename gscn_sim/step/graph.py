@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 from gscn_sim.config import Config
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.jobs import ArrayWork, BestCase, Job, StepResult, VectorWork
 from gscn_sim.units import ceil_div
 from workloads import Phase
@@ -102,7 +101,7 @@ def _sibling(
 def estimate(job: Job, config: Config) -> int:
     """Cycles that a job takes at least, alone and with nothing read ahead."""
     compute, read, write = _needs(job, config)
-    return max(compute, bound_cycles(config, read, write))
+    return max(compute, config.memory_cycles(read + write))
 
 
 def _needs(job: Job, config: Config) -> tuple[int, int, int]:
@@ -135,7 +134,7 @@ def bounds_of(jobs: Sequence[Job], result: StepResult, config: Config) -> dict[s
     return {
         "multipliers": sum(c for c, array in zip(compute, on_array, strict=True) if array),
         "lanes": sum(c for c, array in zip(compute, on_array, strict=True) if not array),
-        "memory": bound_cycles(config, moved, 0),
+        "memory": config.memory_cycles(moved),
         "critical path": critical_path(jobs, config),
     }
 
@@ -152,14 +151,14 @@ def critical_path(jobs: Sequence[Job], config: Config) -> int:
     for job in jobs:
         compute, read, write = _needs(job, config)
         late = max(0, write - buffered)
-        end = max(compute, bound_cycles(config, 0, late))
+        end = max(compute, config.memory_cycles(late))
         for n in job.after:
             new = read
             if isinstance(job.work, ArrayWork):
                 stationary, streamed = _read_bytes(job.work)
                 new = stationary * (n in job.work.stationary_after)
                 new += streamed * (n in job.work.streamed_after)
-            moved = bound_cycles(config, max(0, new + late), 0)
+            moved = config.memory_cycles(max(0, new + late))
             end = max(end, ends[n] + max(compute, moved))
         ends.append(end)
     return max(ends, default=0)

@@ -13,7 +13,7 @@ from oracles.memory import Memory
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.fabric.dram import Dram, bound_cycles
+from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.memory_controllers import InOrder, scatter
 from gscn_sim.results.timeline import Timeline
 
@@ -59,7 +59,7 @@ def efficiency(config: Config, sizes: list[int], stream: str | None = None) -> f
     """Share of the peak bandwidth that reads issued at once reach."""
     dram = memory(config)
     done = max(dram.read(size, stream) for size in sizes)
-    return bound_cycles(config, dram.counters["read_bytes"], 0) / done
+    return config.memory_cycles(dram.counters["read_bytes"]) / done
 
 
 # --- by hand
@@ -207,12 +207,12 @@ def test_equals_the_twin_and_meets_the_bounds(
         assert transfer.done_cycle == ceil(end * clock)
         moved += bursts * 64
         assert env.now <= transfer.start_cycle < transfer.first_cycle <= transfer.done_cycle
-        assert transfer.done_cycle - env.now >= bound_cycles(config, bursts * 64, 0)
-        assert transfer.done_cycle >= bound_cycles(config, 0, bursts * 64)
+        assert transfer.done_cycle - env.now >= config.memory_cycles(bursts * 64)
+        assert transfer.done_cycle >= config.memory_cycles(bursts * 64)
     counters = dram.counters
     assert counters["read_bytes"] + counters["write_bytes"] == moved
     assert (counters["row_hits"], counters["row_misses"]) == (twin.hits, twin.misses)
-    assert max(ceil(lane.free * clock) for lane in twin.lanes) >= bound_cycles(config, moved, 0)
+    assert max(ceil(lane.free * clock) for lane in twin.lanes) >= config.memory_cycles(moved)
 
 
 @settings(max_examples=30, deadline=None)
@@ -235,7 +235,7 @@ def test_sequential_streams_reach_85_to_99_percent(name: str, write: bool) -> No
         for _ in range(64 * MEBIBYTE // piece):
             done = dram.transfer(piece, write=write, stream="s").done_cycle
         done = max(done, dram.finish())
-        assert 0.85 <= bound_cycles(config, 64 * MEBIBYTE, 0) / done <= 0.99
+        assert 0.85 <= config.memory_cycles(64 * MEBIBYTE) / done <= 0.99
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -313,7 +313,7 @@ def test_ideal_memory_takes_no_time_and_counts_bytes() -> None:
     assert dram.read(1_000_001) == dram.write(65) == 17
     assert dram.counters["read_bytes"] == 1_000_064
     assert dram.counters["write_bytes"] == 128
-    assert bound_cycles(config, 1 << 40, 1 << 40) == 0
+    assert config.memory_cycles(1 << 41) == 0
     assert dram.busy_cycles == 0
 
 

@@ -13,7 +13,7 @@ from oracles.memory_queue import QueueMemory
 
 from gscn_sim.config import load_config
 from gscn_sim.errors import ConfigError
-from gscn_sim.fabric.dram import Dram, bound_cycles
+from gscn_sim.fabric.dram import Dram
 from gscn_sim.fabric.memory_controllers import FirstReady
 
 # One channel of 8 bytes at 1 GT/s and a clock of 1 GHz: a burst is 8 cycles, one cycle is 1 ns.
@@ -209,11 +209,11 @@ def test_equals_the_twin_and_meets_the_bounds(
         assert transfer.done_cycle == max(int(env.now), ceil(end * clock))
         if begin is not None:
             assert transfer.start_cycle == int(begin * clock)
-            assert transfer.done_cycle - env.now >= bound_cycles(config, 64 * bursts, 0)
+            assert transfer.done_cycle - env.now >= config.memory_cycles(64 * bursts)
         moved += bursts * 64
     finished = dram.finish()
     assert finished == ceil(twin.flush(int(env.now)) * clock)
-    assert finished >= bound_cycles(config, moved, 0)
+    assert finished >= config.memory_cycles(moved)
     assert dram.counters["row_misses"] == twin.opened
     assert dram.counters["turnarounds"] == twin.turns
     assert dram.counters["row_hits"] == moved // 64 - twin.opened

@@ -13,7 +13,6 @@ from schedules import make_gang, make_schedule, schedules
 
 from gscn_sim.config import Config, load_config
 from gscn_sim.errors import DeadlockError
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.jobs import ArrayWork, BestCase, Job, StepResult, VectorWork
 from gscn_sim.fabric.room import BufferRoom
 from gscn_sim.fabric.step import run_step
@@ -259,7 +258,7 @@ def test_a_job_that_waits_forever_is_named() -> None:
 
 def test_work_at_its_best_case_beside_others() -> None:
     """Its bytes queue with those of the vector unit: both take longer, the last twice as long."""
-    alone = bound_cycles(machine(), 3_000_000, 0)
+    alone = machine().memory_cycles(3_000_000)
     best = BestCase(macs=0, array_cycles=0, read_bytes=3_000_000, write_bytes=0)
     jobs = [
         Job(name="a", work=best),

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gscn_sim.config import Config, load_config
-from gscn_sim.fabric.dram import bound_cycles
 from gscn_sim.fabric.vector import VectorWork, run_vector
 
 SLOW_MEMORY = {
@@ -85,7 +84,7 @@ def test_bounds_and_accounts(todo: list[VectorWork], lanes: int, chunk: int, pre
         assert result.cycles >= result.busy_cycles >= -(-work.elements // lanes)
         assert result.dram_read_bytes >= work.read_bytes
         assert result.dram_write_bytes >= work.write_bytes
-        assert result.cycles >= bound_cycles(config, work.read_bytes, work.write_bytes)
+        assert result.cycles >= config.memory_cycles(work.read_bytes + work.write_bytes)
 
 
 def test_work_is_not_negative() -> None:
