@@ -25,10 +25,11 @@ from gscn_sim.kernels.pairing import (
 from gscn_sim.kernels.queues import (
     LONG_AGO,
     as_remembered,
+    end_step,
     places_of,
     remember,
     tail_of,
-    take_step,
+    take_product,
 )
 
 
@@ -57,8 +58,6 @@ def pair_buildable(
     recent = np.full((2, num_banks, places_of(depth, stages)), LONG_AGO)
     before = np.zeros(recent.shape, np.int64)
     ready = np.zeros(len(bank_of) if stages > 1 else 1, np.int64)
-    step_bank = np.empty(vector_i * vector_f, np.uint32)
-    step_output = np.empty(vector_i * vector_f, np.uint32)
     ranges = np.empty((len(str_idx) // vector_f + len(str_ptr), 5), np.int64)
     own = np.empty((1, 5), np.int64)
     ranges_of, vectors = -1, 0
@@ -117,16 +116,21 @@ def pair_buildable(
                         continue
                     added[PAIRS] += (a_end - a) * (b_end - b)
                     added[REAL_PAIRS] += own[0, 4] * ranges[v, 4]
-                products = products_of_step(
-                    sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of,
-                    step_bank, step_output,
-                )  # fmt: skip
-                added[USEFUL] += products
+                room, offered = now, now * ports
+                for i in range(a, a_end):
+                    base = sta_idx[i]
+                    for j in range(b, b_end):
+                        position = position_of[np.uint32(base + str_idx[j])]
+                        if position >= 0:
+                            output = np.uint32(str_offset[j] + position)
+                            least, number = take_product(
+                                bank_of[output], output, now, depth, ports, stages, banks, recent,
+                                ready,
+                            )  # fmt: skip
+                            room, offered = max(room, least), max(offered, number)
+                            added[USEFUL] += 1
                 added[STEPS] += 1
-                now = take_step(
-                    step_bank, step_output, products, now, depth, ports, stages, banks, recent,
-                    ready,
-                )  # fmt: skip
+                now = end_step(now, room, offered, ports)
             if anticipate:
                 scanned = vector_start + (vectors + scan_vectors - 1) // scan_vectors
                 if scanned > now:
@@ -146,28 +150,9 @@ def pair_buildable(
 
 
 @njit(cache=True, nogil=True)
-def products_of_step(
-    sta_idx, a, a_end, str_idx, str_offset, b, b_end, position_of, bank_of, step_bank, step_output
-):  # fmt: skip
-    """Banks and outputs of a step's useful products; returns how many they are."""
-    products = 0
-    for i in range(a, a_end):
-        base = sta_idx[i]
-        for j in range(b, b_end):
-            position = position_of[np.uint32(base + str_idx[j])]
-            if position >= 0:
-                output = np.uint32(str_offset[j] + position)
-                step_bank[products] = bank_of[output]
-                step_output[products] = output
-                products += 1
-    return products
-
-
-@njit(cache=True, nogil=True)
 def pair_position_buildable(
-    window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now, step_bank,
-    step_output,
-):  # fmt: skip
+    window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now
+):
     """All pairs of an output position; returns the cycle after the last step."""
     vector_i, vector_f, depth = machine[0], machine[1], machine[2]
     ports, stages = machine[8], machine[9]
@@ -175,19 +160,18 @@ def pair_position_buildable(
         a_end = min(a + vector_i, count)
         for f in range(0, k_count, vector_f):
             f_end = min(f + vector_f, k_count)
-            products = 0
+            room, offered = now, now * ports
             for i in range(a, a_end):
                 left = window[i]
                 for j in range(f, f_end):
                     right = k_idx[j]
                     if left >= 0 and right >= 0:
                         output = np.uint32(left + right)
-                        step_bank[products] = bank_of[output]
-                        step_output[products] = output
-                        products += 1
-            now = take_step(
-                step_bank, step_output, products, now, depth, ports, stages, banks, recent, ready
-            )
+                        least, number = take_product(
+                            bank_of[output], output, now, depth, ports, stages, banks, recent, ready
+                        )
+                        room, offered = max(room, least), max(offered, number)
+            now = end_step(now, room, offered, ports)
     return now
 
 
@@ -208,7 +192,7 @@ def pass_position(front, now, machine, counters):
 @njit(cache=True, nogil=True)
 def visit_position(
     window, count, k_idx, k_count, fragments, bank_of, machine, front, banks, recent, ready, before,
-    may_repeat, repeats, now, step_bank, step_output, counters,
+    may_repeat, repeats, now, counters,
 ):  # fmt: skip
     """One output position of an accumulator group; returns the cycle after its last step.
 
@@ -234,9 +218,8 @@ def visit_position(
             remember(banks, recent, now, machine[9], before)
         start = now
         now = pair_position_buildable(
-            window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now, step_bank,
-            step_output,
-        )  # fmt: skip
+            window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now
+        )
         front[LAST], front[ENDED] = now - start, now
     front[EMPTY], front[BEGUN] = 0, 1
     front[SINCE] = front[LAST]

@@ -125,8 +125,6 @@ def positional_tiles(
     recent = np.empty((n_rows, 2, num_banks, places_of(depth, stages)), np.int64)
     met = np.empty(recent.shape, np.int64)
     ready = np.empty((n_rows, len(bank_of) if stages > 1 else 1), np.int64)
-    step_bank = np.empty(vector_i * vector_f, np.uint32)
-    step_output = np.empty(vector_i * vector_f, np.uint32)
     fragments = 0
     for t in range(len(tiles)):
         p0, p1, q0, q1 = tiles[t, 0], tiles[t, 1], tiles[t, 2], tiles[t, 3]
@@ -197,8 +195,7 @@ def positional_tiles(
                             now[b] = visit_position(
                                 window, count, k_idx[row, k_start:], n_k, fragments, bank_of,
                                 machine, front[x], banks[x], recent[x], ready[x], met[x], same,
-                                k_same[row, position + 1], now[b], step_bank, step_output,
-                                counters[t, b],
+                                k_same[row, position + 1], now[b], counters[t, b],
                             )  # fmt: skip
                         elif same:
                             now[b] += last_cycles[b]

@@ -33,42 +33,38 @@ def places_of(depth, stages):
 
 
 @njit(cache=True, nogil=True)
-def take_step(
-    step_bank, step_output, products, now, depth, ports, stages, banks, recent, ready
-):  # fmt: skip
-    """Send a step's products to their banks at cycle ``now``; return when the next one can begin.
+def take_product(bank, output, now, depth, ports, stages, banks, recent, ready):
+    """Send one product of the step of cycle ``now`` to its bank.
 
-    Args:
-        step_bank, step_output: of each product, in the order of the multipliers.
+    Returns:
+        The first cycle in which at most ``depth`` products wait there, and ports * cycle + the
+        products that the step has offered the bank so far (:func:`end_step`).
     """
-    began = now * ports
-    latest = now
-    offered = began
+    offered = max(banks[OFFERED, bank], now * ports) + 1
+    banks[OFFERED, bank] = offered
     if stages == 1:
-        for i in range(products):
-            bank = step_bank[i]
-            free = max(banks[FREE, bank], now) + 1
-            banks[FREE, bank] = free
-            latest = max(latest, free - depth)
-            count = max(banks[OFFERED, bank], began) + 1
-            banks[OFFERED, bank] = count
-            offered = max(offered, count)
-    else:
-        last = recent.shape[2] - 1
-        for i in range(products):
-            bank, output = step_bank[i], step_output[i]
-            retires = max(banks[FREE, bank], now, ready[output])
-            banks[FREE, bank] = retires + 1
-            ready[output] = retires + stages
-            number = banks[TAKEN, bank]
-            banks[TAKEN, bank] = number + 1
-            recent[0, bank, number & last] = retires
-            recent[1, bank, number & last] = output
-            latest = max(latest, recent[0, bank, (number - depth) & last] + 1)
-            count = max(banks[OFFERED, bank], began) + 1
-            banks[OFFERED, bank] = count
-            offered = max(offered, count)
-    return max(now + 1, latest, (offered + ports - 1) // ports)
+        free = max(banks[FREE, bank], now) + 1
+        banks[FREE, bank] = free
+        return free - depth, offered
+    last = recent.shape[2] - 1
+    retires = max(banks[FREE, bank], now, ready[output])
+    banks[FREE, bank] = retires + 1
+    ready[output] = retires + stages
+    number = banks[TAKEN, bank]
+    banks[TAKEN, bank] = number + 1
+    recent[0, bank, number & last] = retires
+    recent[1, bank, number & last] = output
+    return recent[0, bank, (number - depth) & last] + 1, offered
+
+
+@njit(cache=True, nogil=True)
+def end_step(now, room, offered, ports):
+    """When the next step can begin: one cycle later, when all banks have ``room``, and when the
+    bank that was ``offered`` most has taken it through its ports."""
+    after = max(now + 1, room)
+    if offered > after * ports:  # rarely: a division takes longer than the rest
+        after = (offered + ports - 1) // ports
+    return after
 
 
 @njit(cache=True, nogil=True)
