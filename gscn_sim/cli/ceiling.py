@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 @batch_option
 @click.option("--step", "step_path", metavar="FILE", help="The step, if it is not in the trace.")
 @step_gpu_option
-@click.option("--format", "form", type=click.Choice(("table", "json")), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "json")),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
 def ceiling(
     path: str,
     design: DesignOptions,

@@ -74,9 +74,20 @@ def gpu() -> None:
     help="The card's own sparse products of a gradient this dense, beside its dense phases.",
 )
 @click.option(
-    "-o", "--output", metavar="PATH", type=OUTPUT_FILE, help="Write .csv, .parquet or .json."
+    "-o",
+    "--output",
+    metavar="PATH",
+    type=OUTPUT_FILE,
+    help="Write the table (.csv, .parquet, .json).",
 )
-@click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "csv", "json")),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
 def predict_command(
     layers: Path,
     device: str,
@@ -168,9 +179,20 @@ def fit(
     "--plot", metavar="PATH", type=OUTPUT_FILE, help="Write a scatter plot: .svg, .png or .pdf."
 )
 @click.option(
-    "-o", "--output", metavar="PATH", type=OUTPUT_FILE, help="Write .csv, .parquet or .json."
+    "-o",
+    "--output",
+    metavar="PATH",
+    type=OUTPUT_FILE,
+    help="Write the table (.csv, .parquet, .json).",
 )
-@click.option("--format", "form", type=click.Choice(("table", "csv", "json")), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "csv", "json")),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
 def report(
     devices: tuple[str, ...],
     model: str,

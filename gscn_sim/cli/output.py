@@ -79,7 +79,12 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*arguments, out=Output(form=form, path=output), **options)
 
     with_format = click.option(
-        "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="What to print.",
     )
     return with_format(
         click.option(

@@ -29,7 +29,7 @@ traceback), an interrupt 130. Output files appear whole or not at all.
 
 SHARED_HEAD = """## Options that several commands have
 
-Explained once, here; the last line of a command's section names those that it has.
+The last line of a command's section names those of these that it has.
 """
 SHARED_FROM = 3
 """Commands with the same option, in the same words, from which on it is explained once."""
@@ -44,16 +44,19 @@ def reference() -> str:
             assert command is not None
             sections.extend(_commands(command, name, context))
     shared = _shared([option for section in sections for option in section.options])
-    parts = [HEAD, f"{SHARED_HEAD}\n{_table(shared)}"]
+    parts = [HEAD, f"{SHARED_HEAD}\n{_list(shared)}"]
     parts.extend(text for section in sections for text in section.texts(shared))
     return "\n".join(parts)
 
 
 def _shared(options: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those that many commands have; of a name with several meanings none."""
-    many = [option for option, count in Counter(options).items() if count >= SHARED_FROM]
-    names = Counter(_name(option) for option, _ in many)
-    return [(option, text) for option, text in many if text and names[_name(option)] == 1]
+    """Those that many commands have; of a name with several meanings the most frequent one."""
+    counts = Counter(option for option in options if option[1])
+    named: dict[str, tuple[str, str]] = {}
+    for option, count in counts.most_common():
+        if count >= SHARED_FROM:
+            named.setdefault(_name(option[0]), option)
+    return [option for option in dict.fromkeys(options) if option in named.values()]
 
 
 def command_reference(command: click.Command, name: str, head: str) -> str:
@@ -131,18 +134,19 @@ def _presets(default: Config) -> str:
         f"| key | {' | '.join(f'`{name}`' for name in presets)} |",
         "|---" * (1 + len(presets)) + "|",
     ]
+    alone: dict[str, list[str]] = {}
     for key in names:
-        values = [found.get(key, "") for found in presets.values()]
-        cells = [
-            ""
-            if value == base.get(key)
-            else str(value).lower()
-            if isinstance(value, bool)
-            else str(value)
-            for value in values
-        ]
-        if any(cells):
-            lines.append(f"| `{key}` | {' | '.join(cells)} |")
+        changed = {
+            name: str(found[key]).lower() if isinstance(found[key], bool) else str(found[key])
+            for name, found in presets.items()
+            if key in found and found[key] != base.get(key)
+        }
+        if len(changed) > 1:
+            lines.append(f"| `{key}` | {' | '.join(changed.get(name, '') for name in presets)} |")
+        for name, value in changed.items() if len(changed) == 1 else ():
+            alone.setdefault(name, []).append(f"`{key}` {value}")
+    lines.append("\nKeys that one preset alone changes:\n")
+    lines.extend(f"- `{name}`: {', '.join(keys)}." for name, keys in alone.items())
     return "\n".join(lines) + "\n"
 
 
@@ -156,9 +160,11 @@ class _Section:
     options: list[tuple[str, str]]
 
     def texts(self, shared: Collection[tuple[str, str]]) -> Iterator[str]:
-        yield f"## `{self.path}`\n\n{self.prose}\n\n    {self.usage}\n"
+        yield f"## `{self.path}`\n\n{self.prose}\n"
+        if self.usage:
+            yield f"    {self.usage}\n"
         if own := [option for option in self.options if option not in shared]:
-            yield _table(own)
+            yield _list(own)
         if also := [
             f"`{_name(option)}`" for option, text in self.options if (option, text) in shared
         ]:
@@ -169,10 +175,11 @@ def _commands(
     command: click.Command, name: str, parent: click.Context | None
 ) -> Iterator[_Section]:
     context = click.Context(command, info_name=name, parent=parent, **command.context_settings)
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield _Section(
         path=context.command_path,
         prose=_prose(command.help),
-        usage=" ".join([context.command_path, *command.collect_usage_pieces(context)]),
+        usage="" if isinstance(command, click.Group) and not command.params else usage,
         options=[
             record
             for parameter in command.get_params(context)
@@ -188,9 +195,11 @@ def _commands(
             yield from _commands(found, child, context)
 
 
-def _table(options: Collection[tuple[str, str]]) -> str:
-    rows = [f"| `{_cell(option)}` | {_cell(text)} |" for option, text in options]
-    return "\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n"
+def _list(options: Collection[tuple[str, str]]) -> str:
+    lines = [
+        f"- `{option}`: {_prose(text)}" if text else f"- `{option}`" for option, text in options
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _name(option: str) -> str:

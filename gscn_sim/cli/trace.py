@@ -33,7 +33,14 @@ trace.add_command(add_step)
 @trace.command()
 @click.argument("path", metavar="TRACE", shell_complete=completion.files)
 @click.option("--all", "every", is_flag=True, help="Every recorded iteration, not layer by layer.")
-@click.option("--format", "form", type=click.Choice(INFO_FORMATS), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(INFO_FORMATS),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
 @click.option("--step", "of_step", is_flag=True, help="The operations of its training step.")
 def info(path: str, every: bool, form: str, of_step: bool) -> None:
     """Show what TRACE is and the shape and densities of each of its layers.

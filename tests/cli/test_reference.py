@@ -17,7 +17,7 @@ def test_every_command_has_a_section_with_its_options():
     page = reference()
     for heading in ("run", "sweep", "trace synth", "config show", "verify", "demo", "sweep pareto"):
         assert f"## `gscn-sim {heading}`" in page
-    assert "| `--timeline FILE` |" in page
+    assert "- `--timeline FILE`: " in page
 
 
 def test_an_option_is_explained_once_and_named_by_every_command_that_has_it():
