@@ -183,7 +183,8 @@ class Dataflow(ABC):
     ) -> BlockCosts:
         """:meth:`costs` as if no product waited for a bank, quickly: cycles are at least these.
 
-        Here the costs themselves; a dataflow that can count steps without forming products does.
+        Useful products and what is read need not be counted. Here the costs themselves; a dataflow
+        that can count steps without forming products does.
         """
         return self.costs(plan, operands, timing, blocks)
 

@@ -74,13 +74,29 @@ class Cartesian(Dataflow):
         self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
     ) -> BlockCosts:
         """A kernel call a block and sample, for all tiles."""
+        return self._costs(plan, operands, timing, blocks)
+
+    def counted_costs(
+        self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
+    ) -> BlockCosts:
+        """From the lengths of the lists; which pairs anticipation skips, only the kernel knows."""
+        return self._costs(plan, operands, timing, blocks, counted=not self.anticipate)
+
+    def _costs(
+        self,
+        plan: Plan,
+        operands: Operands,
+        timing: PeTiming,
+        blocks: list[Block],
+        counted: bool = False,
+    ) -> BlockCosts:
         from gscn_sim.dataflows.machine import NO_VALUES, machine_array, plane_entries
         from gscn_sim.kernels.cartesian import cartesian_tiles
         from gscn_sim.kernels.pairing import N_COUNTERS
 
         problem = plan.problem
         tiles = tile_array(plan.tiles)
-        machine = machine_array(timing, anticipate=self.anticipate)
+        machine = machine_array(timing, anticipate=self.anticipate, counted=counted)
         n, t, b = operands.samples, len(tiles), len(blocks)
         counters = np.zeros((n, b, t, N_COUNTERS), np.int64)
         entries = np.zeros((n, b, t, 2), np.int64)

@@ -14,7 +14,7 @@ from gscn_sim.problem.operands import Operands
 NO_VALUES: Floats = np.empty(0, np.float64)
 
 
-def machine_array(timing: PeTiming, *, anticipate: bool = False) -> Ints:
+def machine_array(timing: PeTiming, *, anticipate: bool = False, counted: bool = False) -> Ints:
     """The machine as the kernels read it (MACHINE_FIELDS)."""
     return np.array(
         [
@@ -33,6 +33,7 @@ def machine_array(timing: PeTiming, *, anticipate: bool = False) -> Ints:
             timing.group_bubble,
             timing.is_ideal,
             timing.streamed_fifo_entries,
+            counted,
         ],
         np.int64,
     )

@@ -150,6 +150,35 @@ def pair_buildable(
 
 
 @njit(cache=True, nogil=True)
+def count_pairs(
+    sta_ptr, sta_real, str_ptr, str_real, str_of, visited, machine, group_cycles, counters
+):
+    """As :func:`pair_buildable` where no product waits for a bank; useful ones are not counted."""
+    vector_i, vector_f, visits, bubble = machine[0], machine[1], machine[11], machine[12]
+    empty = 0
+    begun = False
+    for g in range(len(str_of)):
+        s = str_of[g]
+        a, b = sta_ptr[g + 1] - sta_ptr[g], str_ptr[s + 1] - str_ptr[s]
+        waited = steps = np.int64(0)
+        if a == 0 or b == 0:
+            if visited[g]:
+                waited = look_past(empty, visits)
+                empty += 1
+        else:
+            empty = 0
+            waited += bubble * begun
+            begun = True
+            steps = ((a + vector_i - 1) // vector_i) * ((b + vector_f - 1) // vector_f)
+            counters[PAIRS] += a * b
+            counters[REAL_PAIRS] += sta_real[g] * str_real[s]
+        counters[STEPS] += steps
+        counters[WAIT_CYCLES] += waited
+        counters[CYCLES] += steps + waited
+        group_cycles[g] += steps + waited
+
+
+@njit(cache=True, nogil=True)
 def pair_position_buildable(
     window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now
 ):
@@ -190,6 +219,26 @@ def pass_position(front, now, machine, counters):
 
 
 @njit(cache=True, nogil=True)
+def begin_position(front, fragments, now, machine, counters):
+    """Wait for a position with pairs; returns the cycle of its first step.
+
+    ``fragments`` are those of its window, which is read while the position before is computed.
+    """
+    wait = machine[12] if front[BEGUN] else 0
+    if machine[10] > 0:
+        gathered = (fragments + machine[10] - 1) // machine[10]
+        wait = max(wait, gathered - front[SINCE])
+    counters[WAIT_CYCLES] += wait
+    return now + wait
+
+
+@njit(cache=True, nogil=True)
+def end_position(front, cycles):
+    """Note that a position with pairs took so many cycles."""
+    front[EMPTY], front[BEGUN], front[SINCE] = 0, 1, cycles
+
+
+@njit(cache=True, nogil=True)
 def visit_position(
     window, count, k_idx, k_count, fragments, bank_of, machine, front, banks, recent, ready, before,
     may_repeat, repeats, now, counters,
@@ -197,19 +246,13 @@ def visit_position(
     """One output position of an accumulator group; returns the cycle after its last step.
 
     Args:
-        fragments: of the position's window, which is read while the position before is computed.
         front: of the group: ``EMPTY`` positions just passed; whether a position with pairs has
             ``BEGUN``; cycles ``SINCE`` the last one did, or since the start; cycles that it took
             (``LAST``); when the last one that was walked ``ENDED``; cycles ``SKIPPED`` since.
         may_repeat: whether the lists are those of the position before. repeats: whether the next
             position's may be these.
     """
-    wait = machine[12] if front[BEGUN] else 0
-    if machine[10] > 0:
-        gathered = (fragments + machine[10] - 1) // machine[10]
-        wait = max(wait, gathered - front[SINCE])
-    now += wait
-    counters[WAIT_CYCLES] += wait
+    now = begin_position(front, fragments, now, machine, counters)
     if may_repeat and as_remembered(banks, recent, now, machine[9], before):
         front[SKIPPED] += now - front[ENDED] + front[LAST]
         now = front[ENDED]
@@ -221,6 +264,5 @@ def visit_position(
             window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now
         )
         front[LAST], front[ENDED] = now - start, now
-    front[EMPTY], front[BEGUN] = 0, 1
-    front[SINCE] = front[LAST]
+    end_position(front, front[LAST])
     return now

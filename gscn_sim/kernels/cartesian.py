@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gscn_sim.kernels.banks import output_tables
-from gscn_sim.kernels.buildable import pair_buildable
+from gscn_sim.kernels.buildable import count_pairs, pair_buildable
 from gscn_sim.kernels.compiled import njit
 from gscn_sim.kernels.lists import (
     classes_of,
@@ -29,7 +29,7 @@ from gscn_sim.kernels.pairing import (
 MACHINE_FIELDS = (
     "vector_i", "vector_f", "queue_depth", "num_banks", "bank_hash", "run_limit", "anticipate",
     "scan_vectors", "ports", "adder_stages", "gather_fragments", "visits", "group_bubble",
-    "is_ideal", "fifo_entries",
+    "is_ideal", "fifo_entries", "counted",
 )  # fmt: skip
 
 
@@ -134,6 +134,12 @@ def cartesian_tiles(
                 str_of, position_of, vector_i, vector_f, anticipate, width, absent, window, local,
             )  # fmt: skip
             reduce_into(sums, local, most_positions, o0, o1 - o0, rect, out_y, out_x)
+        elif machine[15]:
+            _visited_groups(axes, classes_y, classes_x, str_region, visited)
+            count_pairs(
+                sta_ptr, sta_real, str_ptr, str_real, str_of, visited, machine, group_cycles,
+                counters[t],
+            )  # fmt: skip
         elif not is_ideal:
             _visited_groups(axes, classes_y, classes_x, str_region, visited)
             pair_buildable(
