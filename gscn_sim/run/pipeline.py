@@ -178,7 +178,7 @@ def record_of(
     problem, samples = prepared.problem, prepared.samples
     plan, schedule = prepared.plan, prepared.schedule
     times = np.bincount(np.arange(problem.batch_size) % samples, minlength=samples)
-    read_bytes, write_bytes = _scheduled_bytes(schedule, config)
+    read_bytes, write_bytes = schedule.dram_bytes(config.dram.burst_bytes)
     busiest = schedule.busiest_cycles
     slots = _slots(schedule, result, config)
     return PhaseRecord(
@@ -249,14 +249,3 @@ def _activity(schedule: Schedule, result: FabricResult, config: Config) -> Activ
         dram_read_bytes=result.dram_read_bytes,
         dram_write_bytes=result.dram_write_bytes,
     )
-
-
-def _scheduled_bytes(schedule: Schedule, config: Config) -> tuple[int, int]:
-    """Bytes that the schedule says must be read and written, in whole bursts."""
-    burst = config.dram.burst_bytes
-    reads = int((-(-schedule.fill_dram_bytes // burst)).sum())
-    writes = 0
-    for gang in schedule.gangs:
-        reads += int((-(-gang.stream_dram_bytes // burst)).sum())
-        writes += int((-(-gang.output_bytes // burst)).sum())
-    return reads * burst, writes * burst

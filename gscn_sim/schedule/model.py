@@ -121,6 +121,15 @@ class Schedule:
         """Cycles that the busiest PE computes."""
         return max(int(gang.busy_cycles.sum(1).max()) for gang in self.gangs)
 
+    def dram_bytes(self, burst_bytes: int) -> tuple[int, int]:
+        """Bytes to be read and to be written, in whole bursts."""
+        reads = int((-(-self.fill_dram_bytes // burst_bytes)).sum())
+        writes = 0
+        for gang in self.gangs:
+            reads += int((-(-gang.stream_dram_bytes // burst_bytes)).sum())
+            writes += int((-(-gang.output_bytes // burst_bytes)).sum())
+        return reads * burst_bytes, writes * burst_bytes
+
     def without_dram(self, *, stationary: bool) -> Schedule:
         """The same with one operand in the global buffer from the beginning."""
         if stationary:
