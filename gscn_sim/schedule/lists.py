@@ -45,13 +45,16 @@ def resent_entries(costs: BlockCosts, rows: Ints, sample: Ints, live: Any, tile:
     found = np.zeros((sample.shape[1], tile.shape[1], len(rows)), np.int64)
     if not costs.resent_entries:
         return found
+    known: dict[tuple[object, ...], int] = {}
     for wave in range(sample.shape[1]):
         samples = np.unique(sample[live[:, wave], wave])
         for p in range(tile.shape[1]):
             for i, row in enumerate(rows.tolist()):
-                found[wave, p, i] = (
-                    costs.resent_entries[row][samples][:, tile[:, p]].max((0, 1)).sum()
-                )
+                key = (samples.tobytes(), p, row)
+                if key not in known:
+                    heard = costs.resent_entries[row][samples][:, tile[:, p]].max((0, 1))
+                    known[key] = int(heard.sum())
+                found[wave, p, i] = known[key]
     return found
 
 

@@ -102,8 +102,9 @@ def _work(plan: Plan, costs: BlockCosts, machine: Movement, dealt: Dealt) -> _Wo
     streamed = np.einsum("unt,ntb->ub", times, costs.streamed_entries)
     reads = costs.stationary_reads
     again = np.zeros_like(streamed)
-    for row, resent in costs.resent_entries.items():
-        again[:, row] = np.einsum("unt,nt->u", times, resent[..., 0])
+    if costs.resent_entries:
+        resent = np.concatenate([costs.resent_entries[row] for row in range(again.shape[1])], -1)
+        again = np.einsum("unt,ntb->ub", times, resent)
     # Windows of neighbouring tiles overlap: PEs are sent both, DRAM is read once.
     sent = machine.entry_bytes(stationary).sum(0)
     samples = times.sum(0).sum(1) // len(plan.tiles)
