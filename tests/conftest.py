@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+import workloads
+
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
 # For `make mutants`, which asks whether a test fails, not for the smallest example that does.
@@ -25,6 +27,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 Survived = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def digits_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the small recorded network, one sample of the last recorded iteration."""
+    path = tmp_path_factory.mktemp("digits") / "resnet8_digits.npz"
+    whole = workloads.load("workloads/data/resnet8_digits.npz")
+    last = max(layer.iteration for layer in whole.layers)
+    workloads.save(workloads.excerpt(whole, samples=1, iterations=[last]), path)
+    return path
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ def run(words: list[str], folder: Path) -> str:
 def test_the_tutorial_runs_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = str(Path(sys.executable).parent)
     monkeypatch.setenv("PATH", programs, prepend=":")
+    monkeypatch.setenv("GSCN_SIM_CACHE", str(tmp_path / "cache"))  # a reader has one
     found = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
     assert len(found) >= 7
     said = ""

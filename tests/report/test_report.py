@@ -30,7 +30,6 @@ from gscn_sim.report.static import draw
 from workloads import GscnError
 
 pytest.importorskip("plotly", reason="plotly is not installed")
-TRACE = "workloads/data/resnet8_digits.npz"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,17 +39,17 @@ def command(*words: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def run_json(tmp_path_factory) -> Path:
+def run_json(tmp_path_factory, digits_trace) -> Path:
     path = tmp_path_factory.mktemp("run") / "run.json"
-    command("run", ROOT / TRACE, "--batch", "8", "-q", "-o", path)
+    command("run", digits_trace, "--batch", "8", "-q", "-o", path)
     return path
 
 
 @pytest.fixture(scope="module")
-def sweep_folder(tmp_path_factory) -> Path:
+def sweep_folder(tmp_path_factory, digits_trace) -> Path:
     folder = tmp_path_factory.mktemp("sweep") / "out"
     axes = ("--param", "array.pe_rows=7,14", "--param", "array.clock_ghz=0.8,1.6")
-    command("sweep", ROOT / TRACE, *axes, "--batch", "2", "-j", "1", "-q", "-o", folder)
+    command("sweep", digits_trace, *axes, "--batch", "2", "-j", "1", "-q", "-o", folder)
     return folder
 
 

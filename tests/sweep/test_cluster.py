@@ -105,11 +105,10 @@ def test_a_point_that_kills_every_worker_fails_alone(cluster, tmp_path):
     assert "workers of the cluster that ran it died" in table["error"].iloc[0]
 
 
-def test_the_trace_travels_to_the_workers(cluster, tmp_path):
+def test_the_trace_travels_to_the_workers(cluster, tmp_path, digits_trace):
     """The simulator itself, and a trace that the workers would not find under its path."""
-    source = Path(__file__).resolve().parents[2] / "workloads/data/resnet8_digits.npz"
     here = tmp_path / "here.npz"
-    here.write_bytes(source.read_bytes())
+    here.write_bytes(digits_trace.read_bytes())
     trace = workloads.load(here)
     space = Space(
         axes=(Choices(key="array.clock_ghz", options=(0.5, 1.0)),),
