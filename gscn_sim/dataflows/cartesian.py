@@ -90,13 +90,13 @@ class Cartesian(Dataflow):
         blocks: list[Block],
         counted: bool = False,
     ) -> BlockCosts:
-        from gscn_sim.dataflows.machine import NO_VALUES, machine_array, plane_entries
+        from gscn_sim.dataflows.machine import NO_VALUES, machine_of, plane_entries
         from gscn_sim.kernels.cartesian import cartesian_tiles
         from gscn_sim.kernels.pairing import N_COUNTERS
 
         problem = plan.problem
         tiles = tile_array(plan.tiles)
-        machine = machine_array(timing, anticipate=self.anticipate, counted=counted)
+        machine = machine_of(timing, anticipate=self.anticipate, counted=counted)
         n, t, b = operands.samples, len(tiles), len(blocks)
         counters = np.zeros((n, b, t, N_COUNTERS), np.int64)
         entries = np.zeros((n, b, t, 2), np.int64)
@@ -168,13 +168,13 @@ class Cartesian(Dataflow):
         timing: PeTiming,
     ) -> Floats:
         """The same kernel, with values; tiles and samples are summed as reduction and halo do."""
-        from gscn_sim.dataflows.machine import machine_array
+        from gscn_sim.dataflows.machine import machine_of
         from gscn_sim.kernels.cartesian import cartesian_tiles
         from gscn_sim.kernels.pairing import N_COUNTERS
 
         problem = plan.problem
         tiles = tile_array([tile for tile in plan.tiles if not tile.is_empty])
-        machine = machine_array(timing, anticipate=self.anticipate)
+        machine = machine_of(timing, anticipate=self.anticipate)
         counters = np.zeros((len(tiles), N_COUNTERS), np.int64)
         entries = np.zeros((len(tiles), 2), np.int64)
         masks, group_of_list, list_of_channel = _lists_of_values(plan, operands, streamed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from gscn_sim.dataflows.base import BlockCosts, PeTiming
 from gscn_sim.dataflows.channels_last import channels_last
-from gscn_sim.dataflows.machine import machine_array
+from gscn_sim.dataflows.machine import machine_of
 from gscn_sim.dataflows.window_reads import Where
 from gscn_sim.kernels.list_lengths import count_positions, list_lengths, window_sums
 from gscn_sim.kernels.pairing import N_COUNTERS
@@ -22,7 +22,7 @@ def list_counts(plan: Plan, operands: Operands, timing: PeTiming, where: Where) 
     tiles, blocks, c_ranges, *geometry = where
     k_ranges, k_row = np.unique(blocks[:, :2], axis=0, return_inverse=True)
     rows = np.stack([k_row.reshape(-1), blocks[:, 2]], 1)
-    machine = machine_array(timing)
+    machine = machine_of(timing)
     n, t, b = operands.samples, len(tiles), len(blocks)
     counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
     resent = np.zeros((n, t, b), np.int64)

@@ -6,6 +6,7 @@ import numpy as np
 
 from gscn_sim.dataflows.base import Floats, PeTiming
 from gscn_sim.kernels.banks import BANK_HASHES
+from gscn_sim.kernels.machine import Machine
 from gscn_sim.kernels.pixels import pixel_entries
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.problem.geometry import Ints
@@ -14,28 +15,25 @@ from gscn_sim.problem.operands import Operands
 NO_VALUES: Floats = np.empty(0, np.float64)
 
 
-def machine_array(timing: PeTiming, *, anticipate: bool = False, counted: bool = False) -> Ints:
-    """The machine as the kernels read it (MACHINE_FIELDS)."""
-    return np.array(
-        [
-            timing.stationary_vector,
-            timing.streamed_vector,
-            timing.bank_queue_depth,
-            timing.accumulator_banks,
-            BANK_HASHES[timing.bank_hash],
-            timing.run_limit,
-            anticipate,
-            timing.anticipator_vectors,
-            timing.bank_queue_ports or timing.multipliers,
-            timing.adder_stages,
-            timing.gather_fragments,
-            timing.visits_per_cycle,
-            timing.group_bubble,
-            timing.is_ideal,
-            timing.streamed_fifo_entries,
-            counted,
-        ],
-        np.int64,
+def machine_of(timing: PeTiming, *, anticipate: bool = False, counted: bool = False) -> Machine:
+    """The machine as the kernels read it."""
+    return Machine(
+        vector_i=timing.stationary_vector,
+        vector_f=timing.streamed_vector,
+        queue_depth=timing.bank_queue_depth,
+        num_banks=timing.accumulator_banks,
+        bank_hash=BANK_HASHES[timing.bank_hash],
+        run_limit=timing.run_limit,
+        anticipate=int(anticipate),
+        scan_vectors=timing.anticipator_vectors,
+        ports=timing.bank_queue_ports or timing.multipliers,
+        adder_stages=timing.adder_stages,
+        gather_fragments=timing.gather_fragments,
+        visits=timing.visits_per_cycle,
+        group_bubble=timing.group_bubble,
+        is_ideal=int(timing.is_ideal),
+        fifo_entries=timing.streamed_fifo_entries,
+        counted=int(counted),
     )
 
 

@@ -57,13 +57,13 @@ class Positional(Dataflow):
         self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
     ) -> BlockCosts:
         """A kernel call a sample, for all tiles and blocks."""
-        from gscn_sim.dataflows.machine import machine_array, plane_entries
+        from gscn_sim.dataflows.machine import machine_of, plane_entries
         from gscn_sim.dataflows.window_reads import window_reads
         from gscn_sim.kernels.pairing import N_COUNTERS
         from gscn_sim.kernels.positional import positional_tiles
 
         where = _where(plan, blocks)
-        machine = machine_array(timing)
+        machine = machine_of(timing)
         n, t, b = operands.samples, len(plan.tiles), len(blocks)
         counters = np.zeros((n, t, b, N_COUNTERS), np.int64)
         entries = np.zeros((n, t, b, 3), np.int64)
@@ -105,12 +105,12 @@ class Positional(Dataflow):
         timing: PeTiming,
     ) -> Floats:
         """The same kernel, with values."""
-        from gscn_sim.dataflows.machine import machine_array
+        from gscn_sim.dataflows.machine import machine_of
         from gscn_sim.kernels.pairing import N_COUNTERS
         from gscn_sim.kernels.positional import positional_tiles
 
         shape, blocks = plan.problem.shape, plan.distinct_blocks
-        where, machine = _where(plan, blocks), machine_array(timing)
+        where, machine = _where(plan, blocks), machine_of(timing)
         counters = np.zeros((len(plan.tiles), len(blocks), N_COUNTERS), np.int64)
         entries = np.zeros((len(plan.tiles), len(blocks), 3), np.int64)
         each = stationary.dtype  # sums are of the operands' precision

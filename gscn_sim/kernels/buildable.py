@@ -48,12 +48,14 @@ def pair_buildable(
 
     Args:
         visited: of each group: whether its class has streamed coordinates, so that it is looked at.
-        machine: MACHINE_FIELDS as ints.
+        machine: the PE (:class:`gscn_sim.kernels.machine.Machine`).
         width, absent, window: as in :func:`pair_anticipated`.
     """
-    vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
-    anticipate, scan_vectors, ports, stages = machine[6], machine[7], machine[8], machine[9]
-    visits, bubble = machine[11], machine[12]
+    vector_i, vector_f = machine.vector_i, machine.vector_f
+    depth, num_banks = machine.queue_depth, machine.num_banks
+    anticipate, scan_vectors = machine.anticipate, machine.scan_vectors
+    ports, stages = machine.ports, machine.adder_stages
+    visits, bubble = machine.visits, machine.group_bubble
     banks = np.zeros((3, num_banks), np.int64)
     recent = np.full((2, num_banks, places_of(depth, stages)), LONG_AGO)
     before = np.zeros(recent.shape, np.int64)
@@ -154,7 +156,8 @@ def count_pairs(
     sta_ptr, sta_real, str_ptr, str_real, str_of, visited, machine, group_cycles, counters
 ):
     """As :func:`pair_buildable` where no product waits for a bank; useful ones are not counted."""
-    vector_i, vector_f, visits, bubble = machine[0], machine[1], machine[11], machine[12]
+    vector_i, vector_f = machine.vector_i, machine.vector_f
+    visits, bubble = machine.visits, machine.group_bubble
     empty = 0
     begun = False
     for g in range(len(str_of)):
@@ -183,8 +186,8 @@ def pair_position_buildable(
     window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now
 ):
     """All pairs of an output position; returns the cycle after the last step."""
-    vector_i, vector_f, depth = machine[0], machine[1], machine[2]
-    ports, stages = machine[8], machine[9]
+    vector_i, vector_f, depth = machine.vector_i, machine.vector_f, machine.queue_depth
+    ports, stages = machine.ports, machine.adder_stages
     for a in range(0, count, vector_i):
         a_end = min(a + vector_i, count)
         for f in range(0, k_count, vector_f):
@@ -211,7 +214,7 @@ N_FRONT = 6
 @njit(cache=True, nogil=True)
 def pass_position(front, now, machine, counters):
     """Look at a position without pairs; returns the cycle after that."""
-    waited = look_past(front[EMPTY], machine[11])
+    waited = look_past(front[EMPTY], machine.visits)
     front[EMPTY] += 1
     front[SINCE] += waited
     counters[WAIT_CYCLES] += waited
@@ -224,9 +227,9 @@ def begin_position(front, fragments, now, machine, counters):
 
     ``fragments`` are those of its window, which is read while the position before is computed.
     """
-    wait = machine[12] if front[BEGUN] else 0
-    if machine[10] > 0:
-        gathered = (fragments + machine[10] - 1) // machine[10]
+    wait = machine.group_bubble if front[BEGUN] else 0
+    if machine.gather_fragments > 0:
+        gathered = (fragments + machine.gather_fragments - 1) // machine.gather_fragments
         wait = max(wait, gathered - front[SINCE])
     counters[WAIT_CYCLES] += wait
     return now + wait
@@ -253,12 +256,12 @@ def visit_position(
             position's may be these.
     """
     now = begin_position(front, fragments, now, machine, counters)
-    if may_repeat and as_remembered(banks, recent, now, machine[9], before):
+    if may_repeat and as_remembered(banks, recent, now, machine.adder_stages, before):
         front[SKIPPED] += now - front[ENDED] + front[LAST]
         now = front[ENDED]
     else:
         if repeats:
-            remember(banks, recent, now, machine[9], before)
+            remember(banks, recent, now, machine.adder_stages, before)
         start = now
         now = pair_position_buildable(
             window, count, k_idx, k_count, bank_of, machine, banks, recent, ready, now

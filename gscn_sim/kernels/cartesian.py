@@ -26,12 +26,6 @@ from gscn_sim.kernels.pairing import (
     pair_unqueued,
 )
 
-MACHINE_FIELDS = (
-    "vector_i", "vector_f", "queue_depth", "num_banks", "bank_hash", "run_limit", "anticipate",
-    "scan_vectors", "ports", "adder_stages", "gather_fragments", "visits", "group_bubble",
-    "is_ideal", "fifo_entries", "counted",
-)  # fmt: skip
-
 
 @njit(cache=True, nogil=True)
 def cartesian_tiles(
@@ -49,7 +43,7 @@ def cartesian_tiles(
         c0, c1, o0, o1: stationary channels and output channels of the group.
         tiles: [T, 12] stationary and streamed region of each tile, and the outputs it can reach.
         axes: [2, 5]: alpha, beta, gamma, div, output size, for y and x.
-        machine: MACHINE_FIELDS as ints.
+        machine: the PE (:class:`gscn_sim.kernels.machine.Machine`).
         counters: out, [T, N_COUNTERS].
         entries: out, [T, 2] stationary and streamed entries, placeholders counted.
         resent: out, [T, pairing groups] entries of lists that are sent once for each stationary
@@ -58,9 +52,11 @@ def cartesian_tiles(
         channel_entries: out with them, [c1 - c0] streamed entries that each channel meets.
         sums: [O * out_y * out_x] flat result to add to in functional mode, else empty.
     """
-    vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
-    kind, run_limit, anticipate, scan = machine[4], machine[5], machine[6], machine[7]
-    is_ideal = machine[13]
+    vector_i, vector_f = machine.vector_i, machine.vector_f
+    depth, num_banks = machine.queue_depth, machine.num_banks
+    kind, run_limit = machine.bank_hash, machine.run_limit
+    anticipate, scan = machine.anticipate, machine.scan_vectors
+    is_ideal = machine.is_ideal
     classes_y = classes_of(axes[0], stationary.shape[1], streamed.shape[1])
     classes_x = classes_of(axes[1], stationary.shape[2], streamed.shape[2])
     classes = len(classes_y) * len(classes_x)
@@ -124,7 +120,7 @@ def cartesian_tiles(
         for g in range(n_sta if len(resent) else 0):
             length = str_ptr[str_of[g] + 1] - str_ptr[str_of[g]]
             vectors = (sta_ptr[g + 1] - sta_ptr[g] + vector_i - 1) // vector_i
-            if length > machine[14]:
+            if length > machine.fifo_entries:
                 resent[t, g] = max(vectors - 1, 0) * length
         if len(sums):
             local = np.zeros((o1 - o0) * most_positions, sums.dtype)
@@ -134,7 +130,7 @@ def cartesian_tiles(
                 str_of, position_of, vector_i, vector_f, anticipate, width, absent, window, local,
             )  # fmt: skip
             reduce_into(sums, local, most_positions, o0, o1 - o0, rect, out_y, out_x)
-        elif machine[15]:
+        elif machine.counted:
             _visited_groups(axes, classes_y, classes_x, str_region, visited)
             count_pairs(
                 sta_ptr, sta_real, str_ptr, str_real, str_of, visited, machine, group_cycles,

@@ -80,7 +80,7 @@ def count_positions(
         machine: as there. counters: out, [T, B, N_COUNTERS]. resent: out, [T, B] entries of lists
             longer than the FIFO sent again.
     """
-    vector_i, vector_f, fifo = machine[0], machine[1], machine[14]
+    vector_i, vector_f, fifo = machine.vector_i, machine.vector_f, machine.fifo_entries
     front = np.empty(N_FRONT, np.int64)
     for t in range(len(tiles)):
         for b in range(len(blocks)):

@@ -92,8 +92,10 @@ def positional_tiles(
             the tile's activations and gradients, and of lists longer than the FIFO sent again.
         sums: [K, R, S, C] result to add to in functional mode, else size 0.
     """
-    vector_i, vector_f, depth, num_banks = machine[0], machine[1], machine[2], machine[3]
-    kind, run_limit, stages, is_ideal = machine[4], machine[5], machine[9], machine[13]
+    vector_i, vector_f = machine.vector_i, machine.vector_f
+    depth, num_banks = machine.queue_depth, machine.num_banks
+    kind, run_limit = machine.bank_hash, machine.run_limit
+    stages, is_ideal = machine.adder_stages, machine.is_ideal
     functional = sums.size > 0
     n_blocks = len(blocks)
     most_c, most_k = 1, 1
@@ -167,7 +169,7 @@ def positional_tiles(
                     same_window = count == previous_count and same_list(window, previous, count)
                     previous_count = count
                     i_steps = (count + vector_i - 1) // vector_i
-                    if machine[10] > 0:
+                    if machine.gather_fragments > 0:
                         fragments = window_fragments(
                             c_count[d], p, q, kernel_size, stride, padding, dilation, vector_i
                         )
@@ -211,7 +213,7 @@ def positional_tiles(
                                 window_real == count and k_real[row, position] == n_k,
                             )  # fmt: skip
                             last_cycles[b] = now[b] - start
-                        if 0 < machine[14] < n_k:
+                        if 0 < machine.fifo_entries < n_k:
                             entries[t, b, 2] += (i_steps - 1) * n_k
                         counters[t, b, PAIRS] += count * n_k
                         counters[t, b, USEFUL] += window_real * k_real[row, position]
