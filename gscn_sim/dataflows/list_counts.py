@@ -1,7 +1,8 @@
 """What the positional dataflow costs where no product waits for a bank, from lengths of lists.
 
 At a position, lists of k and c entries form k * c pairs in ceil(k / F) * ceil(c / I) steps. Sums of
-such products over the positions of a tile, for all pairs of lists, are one matrix product.
+such products over the positions of a tile, for all pairs of lists, are one matrix product. What is
+waited for lists is counted position by position.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ AT_ONCE = 1 << 20  # products held at a time
 
 
 def list_counts(plan: Plan, operands: Operands, timing: PeTiming, where: Where) -> BlockCosts:
-    """Costs of blocks on all tiles of a plan of one sample; a step takes a cycle."""
+    """Costs of blocks on all tiles of a plan of one sample, to the cycle but for banks."""
+    from gscn_sim.kernels.list_lengths import waits_for_lists
+
     tiles, blocks, c_ranges, *_ = where
     k_ranges, k_row = np.unique(blocks[:, :2], axis=0, return_inverse=True)
     rows = k_row.reshape(-1), blocks[:, 2]
     is_grouped = plan.problem.shape.groups > 1
     n, t, b = operands.samples, len(tiles), len(blocks)
     steps, pairs, useful = (np.zeros((n, t, b)) for _ in range(3))  # exact: far below 2**53
+    waits = np.zeros((n, t, b), np.int64)
+    machine = timing.gather_fragments, timing.visits_per_cycle, timing.group_bubble
     held, sent = (
         np.zeros((n, t, len(c_ranges)), np.int64),
         np.zeros((n, t, len(k_ranges)), np.int64),
@@ -43,11 +48,15 @@ def list_counts(plan: Plan, operands: Operands, timing: PeTiming, where: Where) 
                 (useful, lengths.k_real, lengths.window_real),
             ):
                 sums[sample, i] = _over_positions(of_k[at], of_c[at], rows, is_grouped)
+            if any(machine):
+                waits[sample, i] = waits_for_lists(
+                    lengths.k_steps[at], lengths.c_steps[at], lengths.fragments[at], *rows, machine
+                )
             held[sample, i] = lengths.c_entries[:, y0:y1, x0:x1].sum((1, 2))
             sent[sample, i] = lengths.k_entries[at].sum((1, 2))
     return BlockCosts(
         row_of=np.arange(b),
-        counters=_counters(steps, pairs, useful),
+        counters=_counters(steps, waits, pairs, useful),
         stationary_entries=held[..., blocks[:, 2]],
         streamed_entries=sent[..., k_row.reshape(-1)],
         plane_entries=plane[:, blocks[:, 2]],
@@ -75,6 +84,8 @@ class _Lengths:
         self.window_real = self.window if same else window_sums(c_real, plane, *geometry)
         self.k_steps = -(-self.k_entries // timing.streamed_vector)
         self.c_steps = -(-self.window // timing.stationary_vector)
+        parts = -(-self.c_entries // timing.stationary_vector)
+        self.fragments = window_sums(parts, plane, *geometry)
 
 
 def _over_positions(
@@ -93,12 +104,22 @@ def _over_positions(
     return found
 
 
-def _counters(steps: np.ndarray, pairs: np.ndarray, useful: np.ndarray) -> Ints:
+def _counters(steps: np.ndarray, waits: Ints, pairs: np.ndarray, useful: np.ndarray) -> Ints:
     """Kernel counters [samples, tiles, blocks, N_COUNTERS]."""
-    from gscn_sim.kernels.pairing import CYCLES, N_COUNTERS, PAIRS, REAL_PAIRS, STEPS, USEFUL
+    from gscn_sim.kernels.pairing import (
+        CYCLES,
+        N_COUNTERS,
+        PAIRS,
+        REAL_PAIRS,
+        STEPS,
+        USEFUL,
+        WAIT_CYCLES,
+    )
 
     counters = np.zeros((*steps.shape, N_COUNTERS), np.int64)
     counters[..., STEPS] = counters[..., CYCLES] = steps
+    counters[..., CYCLES] += waits
+    counters[..., WAIT_CYCLES] = waits
     counters[..., PAIRS] = pairs
     counters[..., USEFUL] = counters[..., REAL_PAIRS] = useful
     return counters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gscn_sim.kernels.buildable import look_past
 from gscn_sim.kernels.compiled import njit
 
 
@@ -62,3 +63,45 @@ def window_sums(values, plane, kernel_size, stride, padding, dilation):
                         if 0 <= x < width:
                             out[d, p, q] += values[d, y, x]
     return out
+
+
+@njit(cache=True, nogil=True)
+def waits_for_lists(k_steps, c_steps, fragments, k_of, c_of, machine):
+    """Cycles in which blocks wait for lists, over the positions of a tile in order.
+
+    As :func:`gscn_sim.kernels.buildable.visit_position` and ``pass_position``.
+
+    Args:
+        k_steps: [K ranges, P, Q] vectors at each position; c_steps, fragments: [C ranges, P, Q]
+            vectors of its window, and parts of pixels' lists that it is gathered from.
+        k_of, c_of: [blocks] ranges of each. machine: fragments gathered a cycle, positions without
+            pairs passed a cycle (0 for all), cycles between positions with pairs.
+
+    Returns:
+        [blocks]
+    """
+    gather, visits, bubble = machine
+    found = np.zeros(len(k_of), np.int64)
+    for b in range(len(k_of)):
+        k, c = k_of[b], c_of[b]
+        waited = since = np.int64(0)
+        empty = 0
+        begun = False
+        for p in range(k_steps.shape[1]):
+            for q in range(k_steps.shape[2]):
+                steps = np.int64(k_steps[k, p, q]) * c_steps[c, p, q]
+                if steps == 0:
+                    passed = look_past(empty, visits)
+                    empty += 1
+                    since += passed
+                    waited += passed
+                    continue
+                wait = bubble if begun else 0
+                if gather > 0:
+                    wait = max(wait, (fragments[c, p, q] + gather - 1) // gather - since)
+                waited += wait
+                since = steps
+                empty = 0
+                begun = True
+        found[b] = waited
+    return found
