@@ -13,7 +13,8 @@ from gscn_sim.sweep.points import Setting, Workload
 from gscn_sim.sweep.search import Objective, Search, make_search
 from gscn_sim.sweep.space import Space
 
-FIDELITIES = ("exact", "auto", "estimate", "bound")
+EXACT = "exact"
+FIDELITIES = (EXACT, "auto", "estimate", "bound")
 
 
 def open_search(

@@ -191,7 +191,7 @@ def design_points(plan: Plan, design: Design) -> Iterator[Point]:
             workload=workload,
             setting=plan.setting,
             error=design.error,
-            fidelity=design.fidelity if plan.fidelity == "auto" else plan.fidelity,
+            fidelity=plan.fidelity if plan.fidelity in ("bound", "estimate") else design.fidelity,
         )
 
 
