@@ -37,6 +37,12 @@ class LayerPhase(NamedTuple):
         flows = dataflows_of(self.phase, wanted)
         return least_of([self.works[flow.name] for flow in flows], machine)
 
+    def with_read(self, planned: Floats, machine: BoundedMachine) -> Floats:
+        """Bounds of plans with the wait for the first operand, where there are such bounds."""
+        if not all(work.reads_first for work in self.works.values()):
+            return planned
+        return planned + np.where(planned > 0, machine.latency_cycles, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Least:
@@ -76,7 +82,9 @@ class NetworkBounds:
         for number, each in enumerate(self.layer_phases):
             one = simulated[number] if number in simulated else each.least(machine, wanted)
             before = found.get(each.phase)
-            cycles = one.cycles if planned is None else np.maximum(one.cycles, planned[number])
+            cycles = one.cycles
+            if planned is not None:
+                cycles = np.maximum(cycles, each.with_read(planned[number], machine))
             found[each.phase] = Least(
                 cycles=each.weight * cycles + (before.cycles if before else 0.0),
                 activity=one.activity.times(each.weight).plus(before.activity if before else None),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gscn_sim.bounds.planned_network import PlannedNetwork, planning_key
 from gscn_sim.dataflows.base import Floats
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.sweep.bounded import (
@@ -29,6 +28,7 @@ from gscn_sim.sweep.evaluate import load_trace
 from gscn_sim.sweep.fidelity import EXACT
 from gscn_sim.sweep.intervals import Interval, metric_interval
 from gscn_sim.sweep.lattice import Lattice
+from gscn_sim.sweep.planned_network import PlannedNetwork, planning_key
 from gscn_sim.sweep.points import Setting, Workload
 from gscn_sim.sweep.search import Design, Objective, Scores, mean_score
 from gscn_sim.sweep.space import Space
