@@ -30,7 +30,6 @@ from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands
 from gscn_sim.units import ceil_div
 
-
 NEVER = 1e18
 """Cycles of a layer-phase that has no legal plan."""
 
@@ -53,7 +52,7 @@ class PlannedBounds:
         machine: PlannedMachine,
         dataflows: Sequence[Dataflow],
     ) -> float:
-        """What the fastest legal plan takes at least; 0 if nothing is known, ``NEVER`` if none is."""
+        """What the fastest legal plan takes at least; ``NEVER`` if none is, 0 if none is known."""
         problem, operands = self.problem, self.counts.operands
         if problem.groups > 1 or space.tile_rule != "exact":
             return 0.0

@@ -25,12 +25,11 @@ from gscn_sim.sweep.bounded import (
 )
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.evaluate import load_trace
-from gscn_sim.sweep.fidelity import EXACT
 from gscn_sim.sweep.intervals import Interval, metric_interval
 from gscn_sim.sweep.lattice import Lattice
 from gscn_sim.sweep.planned_network import PlannedNetwork, planning_key
 from gscn_sim.sweep.points import Setting, Workload
-from gscn_sim.sweep.search import Design, Objective, Scores, mean_score
+from gscn_sim.sweep.search import EXACT, Design, Objective, Scores, mean_score
 from gscn_sim.sweep.space import Space
 from workloads import Phase
 
