@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -16,7 +17,8 @@ from gscn_sim import load_config
 from gscn_sim.bounds.cycles import BOUNDS, bounds_of
 from gscn_sim.bounds.machine import BoundedMachine
 from gscn_sim.bounds.network import least_of
-from gscn_sim.bounds.planned import PlannedBounds, PlannedMachine
+from gscn_sim.bounds.planned import PlannedBounds
+from gscn_sim.bounds.planned_machine import PlannedMachine
 from gscn_sim.bounds.work import work_of
 from gscn_sim.config import Config
 from gscn_sim.config.view import view
@@ -27,6 +29,7 @@ from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
+from gscn_sim.run.knowledge import known_operands
 from gscn_sim.run.memo import Cache
 from gscn_sim.run.pipeline import finish_phase, prepare_phase
 from workloads import Layer, Phase, load
@@ -73,9 +76,12 @@ def shares(layer: Layer, phase: Phase, config: Config, cache: Cache) -> tuple[fl
     works = [work_of(problem, operands, flow, vectors) for flow in flows]
     machine = view(BoundedMachine, config)
     least = float(least_of(works, machine).cycles)
-    of_plans = PlannedBounds(problem, Counts(problem, operands, cache)).cycles(
+    known = partial(known_operands, problem=problem, operands=operands, before=None)
+    of_plans = PlannedBounds(problem, Counts(problem, operands, cache), known).cycles(
         view(MappingSpace, config), view(PlannedMachine, config), flows
     )
+    if of_plans and all(work.reads_first for work in works):
+        of_plans += float(machine.latency_cycles)
     of_plans = max(of_plans, least)
     if of_plans > record.cycles:
         raise AssertionError(f"{layer.name} {phase}: {of_plans} > {record.cycles} on {config}")

@@ -11,6 +11,7 @@ from gscn_sim.bounds.cycles import dram_bytes, network_bytes, steps_of
 from gscn_sim.bounds.machine import BoundedMachine, Number
 from gscn_sim.bounds.work import Work
 from gscn_sim.results.energy import UnitEnergies
+from gscn_sim.results.record import Activity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,13 @@ class LeastActivity:
     network_bytes: Number
     drained_entries: Number
     dram_bytes: Number
+
+    @classmethod
+    def of(cls, activity: Activity) -> Self:
+        """What parts of a machine did, of what is counted here."""
+        moved = activity.dram_read_bytes + activity.dram_write_bytes
+        names = (f.name for f in fields(cls) if f.name != "dram_bytes")
+        return cls(**{name: getattr(activity, name) for name in names}, dram_bytes=moved)
 
     def times(self, factor: float) -> Self:
         """All of it so many times."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,17 @@ class LayerPhase(NamedTuple):
     weight: float
     works: Mapping[str, Work]
 
+    def least(self, machine: BoundedMachine, wanted: WantedDataflows) -> Least:
+        """What it takes at least, whichever of the wanted dataflows it runs."""
+        flows = dataflows_of(self.phase, wanted)
+        return least_of([self.works[flow.name] for flow in flows], machine)
+
+    def with_read(self, planned: Floats, machine: BoundedMachine) -> Floats:
+        """Bounds of plans with the wait for the first operand, where there are such bounds."""
+        if not all(work.reads_first for work in self.works.values()):
+            return planned
+        return planned + np.where(planned > 0, machine.latency_cycles, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Least:
@@ -38,6 +50,9 @@ class Least:
 
     cycles: Floats
     activity: LeastActivity
+
+
+NOTHING: Mapping[int, Least] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +67,24 @@ class NetworkBounds:
         return list(dict.fromkeys(each.phase for each in self.layer_phases))
 
     def least(
-        self, machine: BoundedMachine, wanted: WantedDataflows, planned: Floats | None = None
+        self,
+        machine: BoundedMachine,
+        wanted: WantedDataflows,
+        planned: Floats | None = None,
+        simulated: Mapping[int, Least] = NOTHING,
     ) -> dict[Phase, Least]:
         """Cycles and activity of each phase, at least: sums over layers of :func:`least_of`.
 
-        ``planned``: [layer-phases, machines] other bounds of cycles, if there are any.
+        ``planned``: [layer-phases, machines] other bounds of cycles, if there are any;
+        ``simulated``: what some layer-phases are known to take.
         """
         found: dict[Phase, Least] = {}
         for number, each in enumerate(self.layer_phases):
-            flows = dataflows_of(each.phase, wanted)
-            one = least_of([each.works[flow.name] for flow in flows], machine)
+            one = simulated[number] if number in simulated else each.least(machine, wanted)
             before = found.get(each.phase)
-            cycles = one.cycles if planned is None else np.maximum(one.cycles, planned[number])
+            cycles = one.cycles
+            if planned is not None:
+                cycles = np.maximum(cycles, each.with_read(planned[number], machine))
             found[each.phase] = Least(
                 cycles=each.weight * cycles + (before.cycles if before else 0.0),
                 activity=one.activity.times(each.weight).plus(before.activity if before else None),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.dataflows.base import Dataflow
-from gscn_sim.mapping.counts import Counts
+from gscn_sim.mapping.counts import Counts, classes
 from gscn_sim.mapping.tiles import reach, window
 from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands, count_useful
@@ -28,6 +28,7 @@ class Work:
             that stream count once, gradients with every sample.
         drained_sums: outputs that some product may reach.
         unit_steps: steps of the largest part that no plan splits.
+        reads_first: whether every PE waits for memory before its first step, whatever the plan.
         steps: [streamed, stationary] fewest steps with vectors of these lengths; 0 where nobody
             asked.
     """
@@ -39,6 +40,7 @@ class Work:
     streamed_entries: int
     drained_sums: int
     unit_steps: int
+    reads_first: bool
     steps: Ints
 
 
@@ -61,6 +63,7 @@ def work_of(
         streamed_entries=int(streamed),
         drained_sums=_drained(problem),
         unit_steps=dataflow.largest_unit(counts),
+        reads_first=problem.groups == 1 and reads_first(counts),
         steps=steps,
     )
 
@@ -73,6 +76,19 @@ def stationary_sent(counts: Counts) -> Ints:
         mask = mask[:, :, rows][..., cols]
     found: Ints = mask.sum((1, 2, 3), dtype=np.int64)
     return found
+
+
+def reads_first(counts: Counts) -> bool:
+    """Whether the first fill of every plan has entries, without convolution groups.
+
+    All PEs that share a stream share it: of maps it has the first position of the first sample, of
+    summed outputs all that is in any window of some channels.
+    """
+    problem, mask = counts.problem, counts.operands.stationary
+    if not problem.is_reduction:
+        return classes(problem) == 1 and bool(mask[0, :, 0, 0].any())
+    rows, cols = (_in_windows(problem, axis) for axis in range(2))
+    return bool(mask[:, :, rows][..., cols].any((0, 2, 3)).all())
 
 
 def gradients_sent(counts: Counts) -> Ints:

@@ -58,7 +58,8 @@ def show_proof(search: Search) -> None:
 
 def proof_in_words(proof: Proof) -> list[str]:
     """A proof as sentences."""
-    ran = f"{proof.simulated:,} of {proof.designs:,} designs simulated"
+    in_part = f", {proof.in_part:,} in part" if proof.in_part else ""
+    ran = f"{proof.simulated:,} of {proof.designs:,} designs simulated{in_part}"
     if proof.best is None:
         return [f"No design has a value of {proof.metric} yet: {ran}"]
     value = f"{proof.metric} = {proof.value:.6g}"

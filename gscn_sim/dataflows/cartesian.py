@@ -18,6 +18,7 @@ from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.mapping.tiles import cut, reached_span, tile_array, window
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.problem.operands import Operands
+from gscn_sim.units import ceil_div
 
 MOST_POSITIONS = 1 << 26  # that products of a tile land on: the kernels look each up in a table
 
@@ -33,12 +34,16 @@ class Cartesian(Dataflow):
         self.is_automatic = not anticipate
 
     def steps(self, plan: Plan, counts: Counts, machine: EstimatedMachine) -> float:
-        """Redundant pairs are counted, skipped ones too."""
+        """Redundant pairs are counted, skipped ones too; and what each pairing group waits."""
         rows, cols = plan.rows * plan.passes[0], plan.cols * plan.passes[1]
         block = min(plan.block_outputs, plan.problem.output_channels // plan.problem.groups)
         vectors = machine.streamed_vector, machine.stationary_vector
         of_sample = counts.of(pair_steps, block, rows, cols, plan.tile_rule, *vectors)
-        return of_sample * plan.problem.batch_size
+        blocks = plan.problem.groups * ceil_div(
+            plan.problem.output_channels // plan.problem.groups, block
+        )
+        groups = rows * cols * blocks * plan.problem.stationary_channels // plan.problem.groups
+        return (of_sample + groups * machine.group_wait) * plan.problem.batch_size
 
     def least_steps(self, plan: Plan, counts: Counts, machine: EstimatedMachine) -> float:
         """All pairs in full vectors, as if operands were spread evenly over the tiles."""

@@ -100,17 +100,17 @@ def gradients_at(counts: Counts) -> Ints:
 
 def window_of_groups(counts: Counts) -> Ints:
     """[n, groups, P, Q] activations of a convolution group in each position's window."""
-    return _windows(counts.problem, _grouped(counts).sum(2, dtype=np.int32)).astype(np.int64)
+    return windows_of(counts.problem, _grouped(counts).sum(2, dtype=np.int32)).astype(np.int64)
 
 
 def window_sums(counts: Counts) -> NDArray[Any]:
     """[n, C, P, Q] activations of a channel in each position's window."""
-    return _windows(counts.problem, counts.operands.stationary.astype(np.uint16))
+    return windows_of(counts.problem, counts.operands.stationary.astype(np.uint16))
 
 
 def window_vectors(counts: Counts, vector: int) -> Ints:
     """[n, groups, P, Q] vectors of the activations in each window, channel by channel."""
-    of_channel = _windows(counts.problem, _grouped(counts).astype(np.uint16))
+    of_channel = windows_of(counts.problem, _grouped(counts).astype(np.uint16))
     found: Ints = (-(-of_channel.astype(np.int32) // vector)).sum(2, dtype=np.int64)
     return found
 
@@ -121,7 +121,7 @@ def _grouped(counts: Counts) -> NDArray[Any]:
     return found.reshape(len(found), groups, -1, *found.shape[2:])
 
 
-def _windows(problem: Problem, activations: NDArray[Any]) -> NDArray[Any]:
+def windows_of(problem: Problem, activations: NDArray[Any]) -> NDArray[Any]:
     """[..., P, Q] sums of [..., H, W] over the filter positions of each window."""
     shape = problem.shape
     total = np.zeros((*activations.shape[:-2], shape.P, shape.Q), activations.dtype)

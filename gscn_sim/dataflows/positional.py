@@ -6,6 +6,8 @@ product is useful.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,10 +23,12 @@ from gscn_sim.mapping.estimate import EstimatedMachine
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands
+from gscn_sim.units import ceil_div
 from workloads import Phase
 
 GOLDEN = 0.6180339887498949  # multiples of it fill the unit interval most evenly
 SAMPLED_SIDE = 14  # outputs along each side at which the estimate counts vectors
+ENDLESS = 1 << 30  # a vector that holds any list
 
 
 class Positional(Dataflow):
@@ -47,7 +51,8 @@ class Positional(Dataflow):
         """Vectors at some hundred sampled positions stand for all."""
         blocks = plan.block_outputs, plan.block_inputs
         vectors = machine.streamed_vector, machine.stationary_vector
-        return counts.of(position_steps, *blocks, *vectors) * plan.problem.batch_size
+        waits = machine.gather_fragments, machine.group_bubble, machine.looked_past
+        return counts.of(position_cycles, *blocks, *vectors, *waits) * plan.problem.batch_size
 
     def fewest_steps(self, counts: Counts, streamed: int, stationary: int) -> Ints:
         """Each position's gradients and window in one block."""
@@ -91,7 +96,7 @@ class Positional(Dataflow):
     def counted_costs(
         self, plan: Plan, operands: Operands, timing: PeTiming, blocks: list[Block]
     ) -> BlockCosts:
-        """From the lengths of the lists at each position; what is read is not counted."""
+        """From the lengths of lists at each position; of what is read, the waits for windows."""
         from gscn_sim.dataflows.list_counts import list_counts
 
         return list_counts(plan, operands, timing, _where(plan, blocks))
@@ -129,15 +134,41 @@ class Positional(Dataflow):
         return out
 
 
-def position_steps(
-    counts: Counts, block_outputs: int, block_inputs: int, streamed: int, stationary: int
+def position_cycles(
+    counts: Counts,
+    block_outputs: int,
+    block_inputs: int,
+    streamed: int,
+    stationary: int,
+    gather: int,
+    bubble: int,
+    looked_past: float,
 ) -> float:
-    """Steps over all positions and blocks, the mean over samples; vectors of the given lengths."""
+    """Steps and waits over all positions and blocks, the mean over samples.
+
+    ``streamed``, ``stationary``: lengths of vectors. ``gather``: fragments of a window that are
+    read a cycle, 0 for all. ``bubble``, ``looked_past``: cycles between positions, and at one
+    without pairs.
+    """
     k_vectors = counts.of(position_vectors, block_outputs, streamed, True)
     c_vectors = counts.of(position_vectors, block_inputs, stationary, False)
+    cycles = k_vectors * c_vectors
+    if gather or bubble or looked_past:
+        k_lists = counts.of(position_vectors, block_outputs, ENDLESS, True)
+        c_lists = counts.of(position_vectors, block_inputs, ENDLESS, False)
+        cycles += bubble * k_lists * c_lists
+        if gather:  # a window is read while the one before is computed
+            fragments = counts.of(position_fragments, block_inputs, stationary)
+            cycles = np.maximum(cycles, k_lists * fragments / gather)
+        shape = counts.problem.shape
+        blocks = [
+            ceil_div(channels // shape.groups, block)
+            for channels, block in ((shape.K, block_outputs), (shape.C, block_inputs))
+        ]
+        cycles += looked_past * (blocks[0] * blocks[1] - k_lists * c_lists)
     positions = counts.problem.streamed_plane[0] * counts.problem.streamed_plane[1]
     rows, cols = _sampled(counts.problem)
-    return float((k_vectors * c_vectors).sum((1, 2)).mean()) * positions / (len(rows) * len(cols))
+    return float(cycles.sum((1, 2)).mean()) * positions / (len(rows) * len(cols))
 
 
 def position_vectors(counts: Counts, block: int, vector: int, of_gradient: bool) -> Floats:
@@ -152,6 +183,21 @@ def position_vectors(counts: Counts, block: int, vector: int, of_gradient: bool)
     return (-(-entries // vector)).sum(2, dtype=np.float64)
 
 
+def position_fragments(counts: Counts, block: int, vector: int) -> Floats:
+    """[n, groups, positions] parts of pixels' lists, of at most a vector, in sampled windows.
+
+    Summed over all blocks of channels.
+    """
+    stationary, groups = counts.operands.stationary, counts.problem.groups
+    n, channels, height, width = stationary.shape
+    per_group = channels // groups
+    grouped = stationary.reshape(n, groups, per_group, height, width)
+    entries = np.add.reduceat(grouped, np.arange(0, per_group, block), axis=2, dtype=np.int32)
+    parts = (-(-entries // vector)).sum(2, dtype=np.int32)
+    found: Floats = _in_windows(counts.problem, parts).reshape(n, groups, -1).astype(np.float64)
+    return found
+
+
 def gradients_below(counts: Counts) -> NDArray[np.int32]:
     """[n, K + 1, positions] gradients of the channels below, at each sampled position."""
     p, q = _sampled(counts.problem)
@@ -160,9 +206,13 @@ def gradients_below(counts: Counts) -> NDArray[np.int32]:
 
 def window_below(counts: Counts) -> NDArray[np.int32]:
     """[n, C + 1, positions] activations of the channels below, in each sampled window."""
-    shape = counts.problem.shape
-    p, q = _sampled(counts.problem)
-    source = counts.operands.stationary
+    return prefix(_in_windows(counts.problem, counts.operands.stationary))
+
+
+def _in_windows(problem: Problem, source: NDArray[Any]) -> NDArray[np.int32]:
+    """[n, channels, rows, cols] sums of [n, channels, H, W] over each sampled window."""
+    shape = problem.shape
+    p, q = _sampled(problem)
     total = np.zeros((*source.shape[:2], len(p), len(q)), np.int32)
     for r in range(shape.R):
         h = p * shape.stride[0] - shape.padding[0] + r * shape.dilation[0]
@@ -172,7 +222,7 @@ def window_below(counts: Counts) -> NDArray[np.int32]:
             in_cols = (w >= 0) & (w < shape.W)
             rows, cols = np.ix_(in_rows, in_cols)
             total[:, :, rows, cols] += source[:, :, h[in_rows][:, None], w[in_cols]]
-    return prefix(total)
+    return total
 
 
 def _sampled(problem: Problem) -> tuple[Ints, Ints]:

@@ -123,6 +123,12 @@ def largest_share(counts: Counts, parts: int, of_gradient: bool, is_sorted: bool
     return float(dealt.max() / max(1, totals.sum()))
 
 
+def classes(problem: Problem) -> int:
+    """Pairing groups of a stationary channel, about: classes of coordinates by strides."""
+    height, width = problem.stationary_plane
+    return min(int(problem.axes[0, 3]), height) * min(int(problem.axes[1, 3]), width)
+
+
 def tile_vectors(
     counts: Counts, rows: int, cols: int, met: int, vector: int, rule: str
 ) -> tuple[Floats, Floats]:
@@ -132,14 +138,12 @@ def tile_vectors(
         [n, ceil(C / met), rows, cols] and [n, rows, cols].
     """
     problem = counts.problem
-    height, width = problem.stationary_plane
-    classes = min(int(problem.axes[0, 3]), height) * min(int(problem.axes[1, 3]), width)
     ranges = [
         [cut(problem, rule, axis, parts, i) for i in range(parts)]
         for axis, parts in enumerate((rows, cols))
     ]
     entries = region_counts(counts.of(stationary_integral), *ranges)
     channels = range(0, entries.shape[1], met)
-    whole = vector * classes
-    steps = np.add.reduceat(-(-entries // whole) * classes, channels, 1, np.float64)
+    each = classes(problem)
+    steps = np.add.reduceat(-(-entries // (vector * each)) * each, channels, 1, np.float64)
     return steps, entries.sum(1, dtype=np.float64)

@@ -43,6 +43,11 @@ class EstimatedMachine:
     operand_bytes_per_cycle: int = key("network.operand_bytes_per_cycle")
     partial_sums_per_cycle: int = key("network.partial_sums_per_cycle")
     drain_entries_per_cycle: int = key("drain.entries_per_cycle")
+    gather_fragments: int = key("pe.gather_fragments")
+    visits_per_cycle: int = key("pe.visits_per_cycle")
+    group_bubble: int = key("pe.group_bubble")
+    round_latency: int = key("pe.round_latency")
+    dispatch_latency: int = key("network.dispatch_latency")
     dram_kind: str = key("dram.kind")
     dram_peak_gbps: float = key("dram.peak_gbps")
     dram_controller_ns: float = key("dram.controller_ns")
@@ -62,6 +67,21 @@ class EstimatedMachine:
     def entry_bytes(self) -> float:
         """Bytes of a compressed entry."""
         return self.value_bytes + self.index_bits / 8
+
+    @property
+    def looked_past(self) -> float:
+        """Cycles to look at a pairing group that has no pairs."""
+        return 1 / self.visits_per_cycle if self.visits_per_cycle else 0.0
+
+    @property
+    def group_wait(self) -> float:
+        """Cycles that a pairing group takes about, beside its steps."""
+        return max(self.group_bubble, self.looked_past)
+
+    @property
+    def round_wait(self) -> int:
+        """Cycles that a round takes beside computing: fill the pipeline, hear of its end."""
+        return self.round_latency + (self.dispatch_latency if self.barrier != "none" else 0)
 
     @property
     def dram_bytes_per_cycle(self) -> float:
@@ -189,7 +209,10 @@ def _map_compute(
             continue
         groups = ceil_div(outputs, per_output)  # convolution groups in one accumulator group
         streamed = min(outputs, per_output) * kernel * density
-        steps = vectors * groups / problem.groups * max(1, ceil(streamed / machine.streamed_vector))
+        share = groups / problem.groups
+        steps = vectors * share * max(1, ceil(streamed / machine.streamed_vector))
+        lists = problem.stationary_channels * share * count.classes(problem)
+        steps += visits * (lists * machine.group_wait + machine.round_wait)
         drain = outputs * plan.held_outputs / machine.drain_rate * visits
         compute += times * max(steps, drain)
     return compute, full + (rest > 0)
@@ -230,6 +253,7 @@ def summed_cycles(
     k_blocks = _ceil_div(own_outputs, np.minimum(at.block_outputs, per_output))
     c_blocks = _ceil_div(own_inputs, at.block_inputs)
     rounds = k_blocks * c_blocks
+    compute += rounds * machine.round_wait
     # In each round PEs wait for the slowest of those with other units: the more of these, and the
     # fewer units each has, the longer.
     wait = ROUND_WAIT * np.sqrt(2 * np.log(splits) * splits / units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gscn_sim.config import Config
 from gscn_sim.config.names import DATAFLOWS, MAPPING_KINDS
@@ -49,6 +50,27 @@ class Simulation:
     reuse_sparsity: float | None
     simpy_share: float = field(compare=False)
     recalled: bool = field(default=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        trace: Trace,
+        config: Config,
+        records: Collection[PhaseRecord],
+        *,
+        simpy_share: float = math.nan,
+    ) -> Self:
+        """The result of a trace's records on a machine."""
+        return cls(
+            records=tuple(records),
+            config=config,
+            network=trace.network,
+            trace_digest=trace.digest,
+            trace_metadata=trace.metadata(),
+            batch_size=same_or_mean([record.batch_size for record in records]),
+            reuse_sparsity=trace.reuse_sparsity,
+            simpy_share=simpy_share,
+        )
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -93,16 +115,8 @@ def simulate(
         records, fabric_seconds = _run(
             trace, config, wanted, batch_size, workers, progress, timeline, cache, iterations
         )
-        found = Simulation(
-            records=tuple(records),
-            config=config,
-            network=trace.network,
-            trace_digest=trace.digest,
-            trace_metadata=trace.metadata(),
-            batch_size=same_or_mean([record.batch_size for record in records]),
-            reuse_sparsity=trace.reuse_sparsity,
-            simpy_share=fabric_seconds / max(time.perf_counter() - began, 1e-9),
-        )
+        share = fabric_seconds / max(time.perf_counter() - began, 1e-9)
+        found = Simulation.of(trace, config, records, simpy_share=share)
         computed.append(found)
         return found
 
@@ -144,7 +158,7 @@ def _run(
             iterations,
         ):
             if prepared is None:  # a dense phase of a shape that has been simulated
-                first = dense[_dense_key(layer, phase)]
+                first = dense[dense_key(layer, phase)]
                 records.append(
                     replace(first, **facts_of_layer(layer, batch_size or trace.batch_of(layer)))
                 )
@@ -155,7 +169,7 @@ def _run(
             fabric_seconds += seconds
             records.append(record)
             if phase.is_pre_phase:
-                dense[_dense_key(layer, phase)] = record
+                dense[dense_key(layer, phase)] = record
     if progress:
         progress(len(trace.layers), len(trace.layers), "")
     if recorder is not None and timeline is not None:
@@ -184,7 +198,7 @@ def prepare(
         for layer, phase, future in _prepare_ahead(
             *(pool, trace, config, list(phases), batch_size, progress, False, cache), iterations
         ):
-            key = _dense_key(layer, phase)
+            key = dense_key(layer, phase)
             prepared = dense[key] if future is None else future.result()
             if phase.is_pre_phase:
                 dense[key] = prepared
@@ -222,7 +236,7 @@ def _prepare_ahead(
         for phase in phases:
             if phase not in layer.phases():
                 continue
-            key = _dense_key(layer, phase)
+            key = dense_key(layer, phase)
             future = None
             if not phase.is_pre_phase or key not in seen or every_phase:
                 future = pool.submit(prepare_phase, layer, phase, config, batch, cache, before)
@@ -242,7 +256,7 @@ class _Caller(Executor):
         return future
 
 
-def _dense_key(layer: Layer, phase: Phase) -> object:
+def dense_key(layer: Layer, phase: Phase) -> object:
     """What a pre-phase's cost depends on: it is dense but for the weights."""
     weight = layer.weight if "weight" in (phase.stationary, phase.streamed) else None
     return phase, layer.shape, weight

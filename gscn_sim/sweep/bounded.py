@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gscn_sim.bounds.machine import IDEAL, BoundedMachine
-from gscn_sim.bounds.network import NetworkBounds, network_bounds
+from gscn_sim.bounds.network import NOTHING, Least, NetworkBounds, network_bounds
 from gscn_sim.bounds.work import Vectors
 from gscn_sim.compare.gpu_times import layer_times
 from gscn_sim.config import Config
@@ -53,6 +53,21 @@ def check_bounded(objective: Objective) -> None:
         SpaceError: it has none.
     """
     better_end(objective, metric_interval(objective.metric, _EXAMPLE), 1)
+
+
+def has_parts(objective: Objective) -> bool:
+    """Whether an objective's bound is that of its parts, each at its own better end.
+
+    So it is of all that are usual; not of ``1 + speedup``, where less is to be better.
+    """
+    ends = {
+        name: exactly(high if "speedup" in name else low) for name, (low, high) in _EXAMPLE.items()
+    }
+    found = (
+        better_end(objective, metric_interval(objective.metric, known), 1)
+        for known in (_EXAMPLE, ends)
+    )
+    return bool(np.equal(*found).all())
 
 
 def better_end(objective: Objective, interval: Interval, count: int) -> NDArray[np.float64]:
@@ -178,11 +193,15 @@ class BoundedWorkload:
         return "backward_with_pre" if present & set(PRE_PHASES) else "backward"
 
     def intervals(
-        self, columns: Columns, planned: NDArray[np.float64] | None = None
+        self,
+        columns: Columns,
+        planned: NDArray[np.float64] | None = None,
+        simulated: Mapping[int, Least] = NOTHING,
     ) -> dict[str, Interval]:
         """Where each metric that has a bound lies, by design.
 
-        ``planned``: [layer-phases, designs] more bounds of cycles.
+        ``planned``: [layer-phases, designs] more bounds of cycles. ``simulated``: what some
+        layer-phases are known to take on all of these designs.
         """
         count = len(columns["array.pe_rows"])
         cycles = {phase: np.zeros(count) for phase in self.network.phases}
@@ -191,7 +210,7 @@ class BoundedWorkload:
             units: dict[str, Any] = {name: columns[name][rows] for name in _UNITS}
             unit = UnitEnergies(**units)
             more = None if planned is None else planned[:, rows]
-            for phase, least in self.network.least(machine, wanted, more).items():
+            for phase, least in self.network.least(machine, wanted, more, simulated).items():
                 cycles[phase][rows] = least.cycles * (1 - ROUNDING)
                 energy[phase][rows] = least.activity.energy_j(unit) * (1 - ROUNDING)
         found = self.times(cycles, columns)

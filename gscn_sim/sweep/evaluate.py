@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gscn_sim.errors import ConfigError
 from gscn_sim.run.memo import Cache, open_cache
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.points import Point
 from gscn_sim.sweep.schema import METRICS
 from gscn_sim.sweep.store import Outcome
-from workloads import GscnError, Phase, Trace, load
+from workloads import GscnError, Trace, load
 
 if TYPE_CHECKING:
     from gscn_sim.compare.comparison import Comparison
@@ -36,25 +37,23 @@ class Evaluation:
 
     def __call__(self, point: Point) -> Metrics:
         from gscn_sim.compare.comparison import Comparison
-        from gscn_sim.run.simulate import simulate
+        from gscn_sim.run.parts import records_of
+        from gscn_sim.run.simulate import Simulation, parse_phases
 
         assert point.config is not None
+        trace = load_trace(point.workload.path, point.workload.digest)
+        cache = _cache(self.cache)
         if point.fidelity != "exact":
             from gscn_sim.sweep.quick import quick_metrics
 
-            return quick_metrics(
-                point, load_trace(point.workload.path, point.workload.digest), _cache(self.cache)
-            )
-        trace = load_trace(point.workload.path, point.workload.digest)
-        own = point.workload.batch_size == trace.batch_size
-        found = simulate(
-            trace,
-            point.config,
-            phases=tuple(Phase(name) for name in point.setting.phases),
-            batch_size=None if own else point.workload.batch_size,
-            workers=0,
-            cache=_cache(self.cache),
-        )
+            return quick_metrics(point, trace, cache)
+        phases = parse_phases(point.setting.phases)
+        batch = point.workload.batch_of(trace)
+        records = records_of(trace, point.config, phases, batch_size=batch, cache=cache)
+        if not records:
+            names = ", ".join(phases)
+            raise ConfigError(f"no layer of trace {trace.network!r} can run {names}")
+        found = Simulation.of(trace, point.config, records.values())
         gpu = {"gpu": point.setting.gpu, "gpu_model": point.setting.gpu_model}
         return metrics(Comparison(simulation=found, **gpu))
 

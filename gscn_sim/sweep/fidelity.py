@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gscn_sim.sweep.points import Setting, Workload
-from gscn_sim.sweep.search import Objective, Search, make_search
+from gscn_sim.sweep.search import EXACT, Objective, Search, make_search
 from gscn_sim.sweep.space import Space
 
-FIDELITIES = ("exact", "auto", "estimate", "bound")
+FIDELITIES = (EXACT, "auto", "estimate", "bound")
 
 
 def open_search(

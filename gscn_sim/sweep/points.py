@@ -42,6 +42,10 @@ class Workload:
             batch_size=batch_size or trace.batch_size,
         )
 
+    def batch_of(self, trace: Trace) -> int | None:
+        """The batch size of every layer, None where each iteration keeps its own."""
+        return None if self.batch_size == trace.batch_size else self.batch_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:

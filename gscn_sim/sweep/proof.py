@@ -1,7 +1,8 @@
 """``--search exact``: the best design of a space, with a proof from bounds.
 
-Designs are simulated in the order of their bounds, the most promising first. As soon as no bound
-of the rest is better than the best design found, it is the best of all.
+Designs are taken in the order of their bounds, the most promising first, and simulated part by
+part: what a part takes replaces its bound. As soon as no bound of the rest is better than the best
+design found, it is the best of all.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gscn_sim.bounds.planned_network import PlannedNetwork, planning_key
 from gscn_sim.dataflows.base import Floats
 from gscn_sim.problem.geometry import Ints
 from gscn_sim.sweep.bounded import (
@@ -21,19 +21,23 @@ from gscn_sim.sweep.bounded import (
     LatticeColumns,
     better_end,
     check_bounded,
+    has_parts,
 )
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.evaluate import load_trace
 from gscn_sim.sweep.intervals import Interval, metric_interval
 from gscn_sim.sweep.lattice import Lattice
+from gscn_sim.sweep.planned_network import PlannedNetwork, planning_key
 from gscn_sim.sweep.points import Setting, Workload
-from gscn_sim.sweep.search import Design, Objective, Scores, mean_score
+from gscn_sim.sweep.search import EXACT, Design, Objective, Scores, mean_score
 from gscn_sim.sweep.space import Space
 from workloads import Phase
 
 CHUNK = 1 << 16
 BATCH = 4
 """Designs that are simulated before the best is looked at again."""
+PARTS = ("1/8", "1/4", "1/2", EXACT)
+"""Shares of a design's layer-phases that are simulated before its bound is looked at again."""
 REFINED = 64
 """Designs that are given the bounds of their plans at once: a trace is read for each lot."""
 
@@ -42,13 +46,15 @@ REFINED = 64
 class Proof:
     """What an exact search has proved so far.
 
-    ``designs``: those that the constraints allow. ``undecided``: those not simulated whose bound is
-    better than ``value``. ``next_best``: no other design is better than this. Positions are places
-    in the grid. Without a ``best`` every design that was simulated failed.
+    ``designs``: those that the constraints allow; ``simulated``, ``in_part``: of these.
+    ``undecided``: those not simulated whose bound is better than ``value``. ``next_best``: no
+    other design is better than this. Positions are places in the grid. Without a ``best`` every
+    design that was simulated failed.
     """
 
     designs: int
     simulated: int
+    in_part: int
     undecided: int
     metric: str
     maximize: bool
@@ -73,8 +79,9 @@ class ExactSearch:
     """Best first by bound, of every design of a space.
 
     Every design has a bound that knows no plan; the most promising, a few at a time, are given the
-    nearer one of their plans. The design whose bound is then the least is simulated. ``position``
-    of a design is its place in the grid.
+    nearer one of their plans. Of the design whose bound is then the least the next part is
+    simulated; of the first few all, so that there is something to compare with. ``position`` of a
+    design is its place in the grid.
 
     Raises:
         SpaceError: more than one objective, one without a bound, no design, or too many.
@@ -104,24 +111,28 @@ class ExactSearch:
         if not len(self.order):
             raise SpaceError("no design meets the constraints")
         self.refined = 0  # of the order, so many have bounds of their plans,
-        self.waiting: list[tuple[float, int]] = []  # a heap of those that were not asked for
-        self.asked: dict[int, float] = {}
+        self.waiting: list[tuple[float, int]] = []  # a heap of those that may be asked for
+        self.part: dict[int, str] = {}  # that was asked for last
+        self.asked: dict[int, float] = {}  # bounds of those that nothing was told of since
+        self.has_parts = has_parts(self.objective)
         self.scores: dict[int, float] = {}
 
     def batches(self) -> Iterator[Iterable[Design]]:
         """The next most promising designs, until the rest is proved worse or the budget ends."""
-        while self.budget is None or len(self.asked) < self.budget:
-            room = BATCH if self.budget is None else min(BATCH, self.budget - len(self.asked))
-            batch = [position for _ in range(room) if (position := self._next()) is not None]
-            if not batch:
-                return
+        while batch := [p for _ in range(BATCH) if (p := self._next()) is not None]:
             yield [self._design(position) for position in batch]
 
     def tell(self, scores: Scores) -> None:
         """Take the values of a batch."""
         for position, values in scores.items():
+            bound = self.asked.pop(position)
             value = np.inf if values is None else self.sign * mean_score(values)[0]
-            self.scores[position] = float(value)
+            if self.part[position] == EXACT or values is None:
+                self.scores[position] = float(value)
+            else:
+                # As sums are rounded in another order, a little better than that.
+                better = float(value) * (1 - self.sign * ROUNDING)
+                heapq.heappush(self.waiting, (max(bound, better), position))
 
     @property
     def proof(self) -> Proof:
@@ -130,14 +141,14 @@ class ExactSearch:
         told = [self.scores[position] for position in ranked]
         best = ranked[0] if told and np.isfinite(told[0]) else None
         # A budget may end before all that were asked for are told of.
-        left = [bound for p, bound in self.asked.items() if p not in self.scores]
-        left += [bound for bound, _ in self.waiting]
+        left = [*self.asked.values(), *(bound for bound, _ in self.waiting)]
         rest = self.bounds[self.refined :]
         value = told[0] if best is not None else np.inf
         undecided = sum(bound < value for bound in left) + np.searchsorted(rest, value)
         return Proof(
             designs=len(self.order),
             simulated=len(self.scores),
+            in_part=len(self.part.keys() - self.scores.keys()),
             undecided=int(undecided),
             metric=self.objective.metric,
             maximize=self.objective.maximize,
@@ -149,7 +160,7 @@ class ExactSearch:
     def _next(self) -> int | None:
         """The design with the least bound, of those that may be better than the best one."""
         best = min(self.scores.values(), default=np.inf)
-        while True:
+        while self.budget is None or len(self.part) < self.budget or self._is_begun():
             least = self.waiting[0][0] if self.waiting else np.inf
             further = self.bounds[self.refined] if self.refined < len(self.order) else np.inf
             if min(least, further) >= best:
@@ -157,8 +168,20 @@ class ExactSearch:
             if least <= further:
                 bound, position = heapq.heappop(self.waiting)
                 self.asked[position] = bound
+                self.part[position] = self._next_part(position)
                 return position
             self._refine()
+        return None
+
+    def _next_part(self, position: int) -> str:
+        if not self.has_parts or len(self.part) < BATCH:
+            return EXACT
+        before = self.part.get(position)
+        return PARTS[0 if before is None else PARTS.index(before) + 1]
+
+    def _is_begun(self) -> bool:
+        """Whether the most promising design has been simulated in part."""
+        return bool(self.waiting) and self.waiting[0][1] in self.part
 
     def _refine(self) -> None:
         """Give the next designs of the order the bounds of their plans."""
@@ -175,7 +198,9 @@ class ExactSearch:
 
     def _design(self, position: int) -> Design:
         params = self.lattice.params(position)
-        return Design(position=position, params=params, config=self.lattice.space.design(params))
+        config = self.lattice.space.design(params)
+        fidelity = self.part[position]
+        return Design(position=position, params=params, config=config, fidelity=fidelity)
 
     def _bounds(self) -> Floats:
         """[designs] the objective's bound, as a cost; infinite where no design is or is allowed."""
@@ -212,7 +237,7 @@ class _Bounded:
     @classmethod
     def of(cls, workload: Workload, setting: Setting, columns: LatticeColumns) -> _Bounded:
         trace = load_trace(workload.path, workload.digest)
-        batch = None if workload.batch_size == trace.batch_size else workload.batch_size
+        batch = workload.batch_of(trace)
         phases = [Phase(name) for name in setting.phases]
         return cls(
             work=BoundedWorkload.of(trace, batch, setting, columns.needs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gscn_sim.sweep.evaluate import Evaluate, Evaluation
 from gscn_sim.sweep.fidelity import FIDELITIES, open_search
 from gscn_sim.sweep.metrics import metric_value
 from gscn_sim.sweep.points import Point, Setting, Workload
-from gscn_sim.sweep.schedulers import InProcess, Processes, Scheduler
+from gscn_sim.sweep.schedulers import Scheduler, open_scheduler
 from gscn_sim.sweep.search import Design, Objective, Scores, Search
 from gscn_sim.sweep.space import Space
 from gscn_sim.sweep.store import Store
@@ -159,10 +160,12 @@ def run_sweep(
         StoreError: the store cannot be used.
     """
     search = search or plan.open_search()
-    if scheduler is None:
-        evaluate = evaluate or Evaluation()
-        scheduler = InProcess(evaluate) if workers == 1 else Processes(evaluate, workers)
-    with Store(path, code=code or code_digest(), versions=versions()) as store:
+    opened = (
+        open_scheduler("local", evaluate or Evaluation(), workers, plan.workloads)
+        if scheduler is None
+        else nullcontext(scheduler)
+    )
+    with opened as at_work, Store(path, code=code or code_digest(), versions=versions()) as store:
         sweep = store.sweep_id(plan.description(), command)
         tally = _Tally(report=report, total=_total(plan))
         for message in _notices(store, sweep, plan):
@@ -170,7 +173,7 @@ def run_sweep(
         deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
         for designs in search.batches():
             batch = _Batch(plan, store, sweep, tally, deadline, retry_failed)
-            batch.run(designs, scheduler, workers)
+            batch.run(designs, at_work, workers)
             search.tell(batch.scores())
             if time.monotonic() >= deadline:
                 tally.say(f"stopped after {minutes:g} minutes; the same command goes on")
@@ -191,7 +194,7 @@ def design_points(plan: Plan, design: Design) -> Iterator[Point]:
             workload=workload,
             setting=plan.setting,
             error=design.error,
-            fidelity=design.fidelity if plan.fidelity == "auto" else plan.fidelity,
+            fidelity=plan.fidelity if plan.fidelity in ("bound", "estimate") else design.fidelity,
         )
 
 

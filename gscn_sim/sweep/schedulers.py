@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Protocol, Self
 
 from gscn_sim.kernels.place import code_folders
 from gscn_sim.sweep.errors import ClusterError
@@ -44,7 +44,7 @@ def open_scheduler(
         ClusterError: it is neither, nothing answers there, or dask.distributed is not installed.
     """
     if place == "local":
-        return nullcontext(InProcess(evaluate) if workers == 1 else Processes(evaluate, workers))
+        return nullcontext(InProcess(evaluate)) if workers == 1 else Processes(evaluate, workers)
     if "://" not in place:
         raise ClusterError(f"--scheduler must be local or tcp://HOST:PORT, got {place!r}")
     try:
@@ -70,16 +70,23 @@ class InProcess:
 class Processes:
     """Worker processes on this machine; they end with this process, however it ends.
 
-    A point during which a worker dies is tried once more, alone, and then fails.
+    They stay, with what they remember, from batch to batch until the scheduler is closed. A point
+    during which a worker dies is tried once more, alone, and then fails.
     """
 
     def __init__(self, evaluate: Evaluate, workers: int) -> None:
         self.evaluate, self.workers = evaluate, workers
+        self._open: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close()
 
     def results(self, points: Iterator[Point]) -> Results:
-        code_folders()  # chosen here, all workers use the same
         suspects: list[Point] = []
-        pool = self._pool(self.workers)
+        pool = self._pool_of_all()
         flying: dict[Future[Outcome], Point] = {}
         try:
             more, broken = True, False
@@ -106,13 +113,25 @@ class Processes:
                 if broken:
                     suspects.extend(flying.values())
                     flying.clear()
-                    _end(pool)
-                    pool = self._pool(self.workers)
+                    self._close()
+                    pool = self._pool_of_all()
                     yield from self._alone(suspects)
                     suspects.clear()
                     broken = False
         finally:
-            _end(pool)
+            if flying:  # whoever asked wants no more
+                self._close()
+
+    def _pool_of_all(self) -> ProcessPoolExecutor:
+        if self._open is None:
+            code_folders()  # chosen here, all workers use the same
+            self._open = self._pool(self.workers)
+        return self._open
+
+    def _close(self) -> None:
+        if self._open is not None:
+            _end(self._open)
+            self._open = None
 
     def _alone(self, points: list[Point]) -> Results:
         """Evaluate points that may have killed a worker, each in a process of its own."""

@@ -93,8 +93,7 @@ class Screened:
         columns = columns_of(configs)
         for w, workload in enumerate(self.workloads):
             trace = load_trace(workload.path, workload.digest)
-            own = workload.batch_size == trace.batch_size
-            batch = None if own else workload.batch_size
+            batch = workload.batch_of(trace)
             needs = needs_of(columns)
             work = BoundedWorkload.of(trace, batch, self.setting, needs, self.cache)
             known = work.intervals(columns)

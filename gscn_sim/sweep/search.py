@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SEARCHES = ("grid", "random", "nsga2", "tpe")
 """Of :func:`make_search`; ``exact`` is :mod:`gscn_sim.sweep.proof`."""
+EXACT = "exact"
 POPULATION = 32
 TPE_BATCH = 8
 FRUITLESS = 2000
@@ -54,7 +55,7 @@ class Design:
     params: Params
     config: Config | None
     error: str = ""
-    fidelity: str = "exact"
+    fidelity: str = EXACT
 
 
 Scores = Mapping[int, Sequence[Sequence[float]] | None]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
-from gscn_sim.bounds.planned import PlannedBounds, PlannedMachine
+from gscn_sim.bounds.planned import PlannedBounds
+from gscn_sim.bounds.planned_machine import PlannedMachine
 from gscn_sim.config import Config
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.base import Floats
@@ -17,6 +19,7 @@ from gscn_sim.mapping.counts import Counts
 from gscn_sim.mapping.kinds import MappingSpace
 from gscn_sim.problem.geometry import make_problem
 from gscn_sim.problem.operands import make_operands
+from gscn_sim.run.knowledge import known_operands, layers_to_run
 from workloads import Phase, Trace
 
 
@@ -58,14 +61,17 @@ class PlannedNetwork:
 
     def _computed(self, keys: Sequence[PlanningKey]) -> Floats:
         rows = []
-        for layer in self.trace.layers:
+        for layer, before in layers_to_run(self.trace):
             for phase in self.phases:
                 if phase not in layer.phases():
                     continue
                 batch = self.batch_size or self.trace.batch_of(layer)
                 problem = make_problem(layer.shape, phase, batch)
-                counts = Counts(problem, make_operands(layer, problem))
-                of_phase = PlannedBounds(problem, counts)
+                operands = make_operands(layer, problem)
+                known = cache(
+                    partial(known_operands, problem=problem, operands=operands, before=before)
+                )
+                of_phase = PlannedBounds(problem, Counts(problem, operands), known)
                 rows.append(
                     [
                         of_phase.cycles(k.space, k.machine, dataflows_of(phase, k.wanted))
