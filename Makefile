@@ -63,6 +63,11 @@ chaos: $(STAMP)
 	DAMAGES=1000 KILLS=8 CHAOS_PAGE=docs/explanation/survival.md \
 	nice $(BIN)/python -m pytest -n auto --dist worksteal tests
 
+# All fuzzed inputs; `make test` tries a quarter of them.
+.PHONY: fuzz
+fuzz: $(STAMP)
+	FUZZ=all $(BIN)/python -m pytest -n auto tests/fuzz
+
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,11 @@ HOSTILE: tuple[Any, ...] = (
     *([0, 0], [2, 2], [1, 1, 1], ["1", 1], [[1, 1]], {"a": 1}, [None]),
 )
 hostile = st.sampled_from(HOSTILE)
+
+
+def cases(all_of_them: int) -> int:
+    """How many to try: all with ``make fuzz``, else a quarter, so that testing takes minutes."""
+    return all_of_them if os.environ.get("FUZZ") == "all" else all_of_them // 4
 
 
 def spoil(content: bytes, generator: np.random.Generator) -> bytes:

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from mutations import HOSTILE, hostile, spoil, spoiled
+from mutations import HOSTILE, cases, hostile, spoil, spoiled
 
 from gscn_sim.cli import main
 from gscn_sim.cli.gpu import _read_table
@@ -31,13 +31,13 @@ from gscn_sim.sweep.expressions import Expression
 from gscn_sim.sweep.space import Space, read_space
 from workloads import GscnError
 
-CONFIG_CASES = 1_800
-CONFIG_BYTE_CASES = 1_000
-SPACE_CASES = 900
-SPACE_BYTE_CASES = 500
-TABLE_CASES = 900
-TABLE_BYTE_CASES = 700
-WORD_CASES = 600
+CONFIG_CASES = cases(1_800)
+CONFIG_BYTE_CASES = cases(1_000)
+SPACE_CASES = cases(900)
+SPACE_BYTE_CASES = cases(500)
+TABLE_CASES = cases(900)
+TABLE_BYTE_CASES = cases(700)
+WORD_CASES = cases(600)
 
 
 def examples(count: int) -> Any:

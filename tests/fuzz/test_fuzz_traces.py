@@ -16,13 +16,13 @@ import numpy as np
 from format_rules import is_trace, operand_shapes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import spoil, spoiled
+from mutations import cases, spoil, spoiled
 
 import workloads
 from workloads import LayerShape, Operation, Step, TensorUse, Trace, TraceError, layer_from_arrays
 
-BYTE_CASES = 3_000
-STRUCTURE_CASES = 2_000
+BYTE_CASES = cases(3_000)
+STRUCTURE_CASES = cases(2_000)
 
 
 def original(values: bool) -> Trace:
