@@ -41,16 +41,17 @@ def look_past(empty, visits):
 
 @njit(cache=True, nogil=True)
 def pair_buildable(
-    sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, visited,
-    position_of, bank_of, machine, group_cycles, counters, width, absent, window,
+    stationary, streamed, visited, position_of, bank_of, machine, group_cycles, counters, width,
+    absent, window,
 ):  # fmt: skip
     """As :func:`pair_all` and :func:`pair_anticipated`, on the PE that ``machine`` says.
 
     Args:
         visited: of each group: whether its class has streamed coordinates, so that it is looked at.
-        machine: the PE (:class:`gscn_sim.kernels.machine.Machine`).
         width, absent, window: as in :func:`pair_anticipated`.
     """
+    sta_ptr, sta_idx, sta_real = stationary
+    str_ptr, str_idx, str_offset, str_real, str_of = streamed
     vector_i, vector_f = machine.vector_i, machine.vector_f
     depth, num_banks = machine.queue_depth, machine.num_banks
     anticipate, scan_vectors = machine.anticipate, machine.scan_vectors
@@ -152,10 +153,10 @@ def pair_buildable(
 
 
 @njit(cache=True, nogil=True)
-def count_pairs(
-    sta_ptr, sta_real, str_ptr, str_real, str_of, visited, machine, group_cycles, counters
-):
+def count_pairs(stationary, streamed, visited, machine, group_cycles, counters):
     """As :func:`pair_buildable` where no product waits for a bank; useful ones are not counted."""
+    sta_ptr, _, sta_real = stationary
+    str_ptr, _, _, str_real, str_of = streamed
     vector_i, vector_f = machine.vector_i, machine.vector_f
     visits, bubble = machine.visits, machine.group_bubble
     empty = 0

@@ -20,6 +20,8 @@ from gscn_sim.kernels.pairing import (
     COUNTED_PAIRS,
     CYCLES,
     STEPS,
+    StationaryLists,
+    StreamedLists,
     accumulate,
     pair_all,
     pair_anticipated,
@@ -54,9 +56,7 @@ def cartesian_tiles(
     """
     vector_i, vector_f = machine.vector_i, machine.vector_f
     depth, num_banks = machine.queue_depth, machine.num_banks
-    kind, run_limit = machine.bank_hash, machine.run_limit
-    anticipate, scan = machine.anticipate, machine.scan_vectors
-    is_ideal = machine.is_ideal
+    kind, run_limit, anticipate = machine.bank_hash, machine.run_limit, machine.anticipate
     classes_y = classes_of(axes[0], stationary.shape[1], streamed.shape[1])
     classes_x = classes_of(axes[1], stationary.shape[2], streamed.shape[2])
     classes = len(classes_y) * len(classes_x)
@@ -88,6 +88,8 @@ def cartesian_tiles(
     sta_idx, sta_source = np.empty(sta_size, np.int32), np.empty(sta_size, np.int64)
     str_idx, str_offset = np.empty(str_size, np.int32), np.empty(str_size, np.int32)
     str_source = np.empty(str_size, np.int64)
+    sta = StationaryLists(sta_ptr, sta_idx, sta_real)
+    lists = StreamedLists(str_ptr, str_idx, str_offset, str_real, str_of)
     group_cycles = np.empty(n_sta, np.int64)
     rect, window = np.empty(4, np.int64), np.empty(4, np.int64)
     visited = np.empty(n_sta, np.bool_)
@@ -125,40 +127,31 @@ def cartesian_tiles(
         if len(sums):
             local = np.zeros((o1 - o0) * most_positions, sums.dtype)
             accumulate(
-                sta_ptr, sta_idx, gather(stationary_value, sta_source, entries[t, 0]),
-                str_ptr, str_idx, str_offset, gather(streamed_value, str_source, entries[t, 1]),
-                str_of, position_of, vector_i, vector_f, anticipate, width, absent, window, local,
+                sta, gather(stationary_value, sta_source, entries[t, 0]),
+                lists, gather(streamed_value, str_source, entries[t, 1]),
+                position_of, machine, width, absent, window, local,
             )  # fmt: skip
             reduce_into(sums, local, most_positions, o0, o1 - o0, rect, out_y, out_x)
         elif machine.counted:
             _visited_groups(axes, classes_y, classes_x, str_region, visited)
-            count_pairs(
-                sta_ptr, sta_real, str_ptr, str_real, str_of, visited, machine, group_cycles,
-                counters[t],
-            )  # fmt: skip
-        elif not is_ideal:
+            count_pairs(sta, lists, visited, machine, group_cycles, counters[t])
+        elif not machine.is_ideal:
             _visited_groups(axes, classes_y, classes_x, str_region, visited)
             pair_buildable(
-                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, visited,
-                position_of, bank_of, machine, group_cycles, counters[t], width, absent, window,
+                sta, lists, visited, position_of, bank_of, machine, group_cycles, counters[t],
+                width, absent, window,
             )  # fmt: skip
         elif anticipate:
             pair_anticipated(
-                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
-                position_of, bank_of, num_banks, vector_i, vector_f, depth, group_cycles,
-                counters[t], width, absent, window, scan,
+                sta, lists, position_of, bank_of, machine, group_cycles, counters[t], width,
+                absent, window,
             )  # fmt: skip
         elif unqueued and crowded:
             pair_unqueued(
-                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
-                position_of, bank_of, vector_i, vector_f, group_cycles, counters[t],
+                sta, lists, position_of, bank_of, machine, group_cycles, counters[t]
             )  # fmt: skip
         else:
-            pair_all(
-                sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
-                position_of, bank_of, num_banks, vector_i, vector_f, depth, group_cycles,
-                counters[t],
-            )  # fmt: skip
+            pair_all(sta, lists, position_of, bank_of, machine, group_cycles, counters[t])
         crowded = counters[t, CYCLES] > counters[t, STEPS]
         if len(channel_cycles):
             for g in range(n_sta):

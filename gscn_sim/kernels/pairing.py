@@ -9,9 +9,34 @@ entries, looked up in ``position_of`` (output position, or -1 outside the output
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gscn_sim.kernels.compiled import njit
+
+
+class StationaryLists(NamedTuple):
+    """The stationary lists of pairing groups: bounds, entries, non-placeholders of each list."""
+
+    ptr: NDArray[np.int64]
+    idx: NDArray[np.int32]
+    real: NDArray[np.int64]
+
+
+class StreamedLists(NamedTuple):
+    """Streamed lists: bounds, entries with the offsets of their channels, non-placeholders of each.
+
+    ``of``: the list of each pairing group.
+    """
+
+    ptr: NDArray[np.int64]
+    idx: NDArray[np.int32]
+    offset: NDArray[np.int32]
+    real: NDArray[np.int64]
+    of: NDArray[np.int64]
+
 
 CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS, WAIT_CYCLES = range(6)
 """Of these ``WAIT_CYCLES``: cycles without a step because the operands' lists were not ready."""
@@ -96,10 +121,7 @@ def may_meet(a, b, window):
 
 
 @njit(cache=True, nogil=True)
-def pair_all(
-    sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
-    bank_of, num_banks, vector_i, vector_f, queue_depth, group_cycles, counters,
-):  # fmt: skip
+def pair_all(stationary, streamed, position_of, bank_of, machine, group_cycles, counters):
     """All pairs of every pairing group, in order: the Cartesian product.
 
     Timing: a step issues its pairs in one cycle; a bank retires one product a cycle; products of a
@@ -110,15 +132,18 @@ def pair_all(
     same, so it is not walked again: the result is exact.
 
     Args:
-        sta_ptr, sta_idx, sta_real: stationary lists: bounds, entries, non-placeholders a list.
-        str_ptr, str_idx, str_offset, str_real: streamed lists, with channel offsets.
-        str_of: streamed list of each pairing group.
+        stationary, streamed: :class:`StationaryLists`, :class:`StreamedLists`.
+        position_of, bank_of: of :func:`gscn_sim.kernels.banks.output_tables`.
+        machine: the PE (:class:`gscn_sim.kernels.machine.Machine`).
         group_cycles: out, added to: cycles of each pairing group.
         counters: out, added to: CYCLES, STEPS, USEFUL, PAIRS, REAL_PAIRS.
     """
+    sta_ptr, sta_idx, sta_real = stationary
+    str_ptr, str_idx, str_offset, str_real, str_of = streamed
+    num_banks, queue_depth = machine.num_banks, machine.queue_depth
     free = np.zeros(num_banks, np.int64)
     before = np.zeros(num_banks, np.int64)
-    step_i, step_f = np.uint64(vector_i), np.uint64(vector_f)
+    step_i, step_f = np.uint64(machine.vector_i), np.uint64(machine.vector_f)
     now = np.int64(0)
     last = -1  # the group walked last, with its cost; ``before`` is the queue state it met
     last_cycles = 0
@@ -227,21 +252,21 @@ def unqueued_steps(
 
 
 @njit(cache=True, nogil=True)
-def pair_unqueued(
-    sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
-    bank_of, vector_i, vector_f, group_cycles, counters,
-):  # fmt: skip
+def pair_unqueued(stationary, streamed, position_of, bank_of, machine, group_cycles, counters):
     """As :func:`pair_all` with a ``queue_depth`` of 0, faster where products meet on banks.
 
     A step takes at most ``COUNTED_PAIRS`` pairs, and there are at most ``COUNTED_BANKS`` banks.
     """
+    sta_ptr, sta_idx, sta_real = stationary
+    str_ptr, str_idx, str_offset, str_real, str_of = streamed
+    vector_i, vector_f = np.uint64(machine.vector_i), np.uint64(machine.vector_f)
     for g in range(len(str_of)):
         a0, a1 = sta_ptr[g], sta_ptr[g + 1]
         s = str_of[g]
         b0, b1 = str_ptr[s], str_ptr[s + 1]
         useful, steps, cycles = unqueued_steps(
-            sta_idx, np.uint64(a0), np.uint64(a1), np.uint64(vector_i), str_idx, str_offset,
-            np.uint64(b0), np.uint64(b1), np.uint64(vector_f), position_of, bank_of,
+            sta_idx, np.uint64(a0), np.uint64(a1), vector_i, str_idx, str_offset,
+            np.uint64(b0), np.uint64(b1), vector_f, position_of, bank_of,
         )  # fmt: skip
         counters[PAIRS] += (a1 - a0) * (b1 - b0)
         counters[REAL_PAIRS] += sta_real[g] * str_real[s]
@@ -253,19 +278,22 @@ def pair_unqueued(
 
 @njit(cache=True, nogil=True)
 def pair_anticipated(
-    sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of, position_of,
-    bank_of, num_banks, vector_i, vector_f, queue_depth, group_cycles, counters,
-    width, absent, window, scan_vectors,
+    stationary, streamed, position_of, bank_of, machine, group_cycles, counters, width, absent,
+    window,
 ):  # fmt: skip
     """As :func:`pair_all`, but steps whose index ranges cannot meet the output are skipped.
 
     Args:
         width: width of the relative positions, to split an entry into y and x.
         window: y0, y1, x0, x1 of the output in relative positions.
-        scan_vectors: streamed vectors whose ranges are compared in one cycle; the array waits when
-            fewer steps remain than the scan takes.
+
+    The array waits when fewer steps remain than it takes to compare the ranges.
     """
-    free = np.zeros(num_banks, np.int64)
+    sta_ptr, sta_idx, _ = stationary
+    str_ptr, str_idx, str_offset, _, str_of = streamed
+    vector_i, vector_f = machine.vector_i, machine.vector_f
+    queue_depth, scan_vectors = machine.queue_depth, machine.scan_vectors
+    free = np.zeros(machine.num_banks, np.int64)
     now = 0
     ranges = np.empty((len(str_idx) // vector_f + len(str_ptr), 5), np.int64)
     own = np.empty((1, 5), np.int64)
@@ -321,10 +349,12 @@ def _finish(free, now, group_cycles, counters):
 
 @njit(cache=True, nogil=True)
 def accumulate(
-    sta_ptr, sta_idx, sta_value, str_ptr, str_idx, str_offset, str_value, str_of, position_of,
-    vector_i, vector_f, anticipate, width, absent, window, sums,
-):  # fmt: skip
+    stationary, sta_value, streamed, str_value, position_of, machine, width, absent, window, sums
+):
     """The products of the same steps, with values, added into ``sums`` [outputs * positions]."""
+    sta_ptr, sta_idx, _ = stationary
+    str_ptr, str_idx, str_offset, _, str_of = streamed
+    vector_i, vector_f, anticipate = machine.vector_i, machine.vector_f, machine.anticipate
     own = np.empty((1, 5), np.int64)
     other = np.empty((1, 5), np.int64)
     for g in range(len(str_of)):

@@ -9,12 +9,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gscn_sim.kernels.machine import Machine
 from gscn_sim.kernels.pairing import (
     COUNTED_BANKS,
     COUNTED_PAIRS,
     CYCLES,
     N_COUNTERS,
     STEPS,
+    StationaryLists,
+    StreamedLists,
     pair_all,
     pair_unqueued,
 )
@@ -46,15 +49,14 @@ def test_as_with_queues_of_no_depth(data: Any, seed: int) -> None:
     position_of[2 * SPAN :] = -1
     bank_of = rng.integers(0, banks, OUTPUTS * POSITIONS).astype(np.uint16)
     found = []
-    for pair, machine in (
-        (pair_all, (banks, vector_i, vector_f, 0)),
-        (pair_unqueued, (vector_i, vector_f)),
-    ):
+    fields = dict.fromkeys(Machine._fields, 0)
+    sizes = {"vector_i": vector_i, "vector_f": vector_f, "num_banks": banks}
+    machine = Machine(**{**fields, **sizes})
+    stationary = StationaryLists(sta_ptr, sta_idx, sta_real)
+    streamed = StreamedLists(str_ptr, str_idx, str_offset, str_real, str_of)
+    for pair in (pair_all, pair_unqueued):
         group_cycles, counters = np.zeros(groups, np.int64), np.zeros(N_COUNTERS, np.int64)
-        pair(
-            sta_ptr, sta_idx, sta_real, str_ptr, str_idx, str_offset, str_real, str_of,
-            position_of, bank_of, *machine, group_cycles, counters,
-        )  # fmt: skip
+        pair(stationary, streamed, position_of, bank_of, machine, group_cycles, counters)
         assert group_cycles.sum() == counters[CYCLES] >= counters[STEPS]
         found.append((group_cycles.tolist(), counters.tolist()))
     assert found[0] == found[1]
