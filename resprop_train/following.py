@@ -25,6 +25,7 @@ class Follower:
         self.pending: list[int] = []
         self.open = False
         self.went_back = False
+        recorder.may_begin = lambda: self.went_back or not self.open
         for reuse in recorder.layers.values():
             reuse.observers.insert(0, self)
 

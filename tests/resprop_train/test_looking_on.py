@@ -267,14 +267,17 @@ def test_the_summary_names_what_is_not_in_the_trace(tmp_path: Path) -> None:
     with resprop_train.record(model, tmp_path / "t.npz", quiet=True) as recorder:
         for seed in range(2):
             step(model, batch(seed=seed))
-    (layer,) = workloads.load(tmp_path / "t.npz").layers
+    layer, *products = workloads.load(tmp_path / "t.npz").layers
     assert layer.name == "wave"
+    assert [product.name for product in products] == ["attention@1", "attention@2"]
     assert (layer.shape.R, layer.shape.S, layer.shape.H, layer.shape.W) == (1, 3, 1, 64)
     text = recorder.summary()
     assert "not recorded, up: a trace has no transposed convolution" in text
     assert "not recorded, volume: a trace has no 3-D convolution" in text
     assert "no backward convolution: idle" in text
-    expected = "gate (GRU), attention (MultiheadAttention), out (Linear)"
+    expected = (
+        "gate (GRU), attention (MultiheadAttention but for its matrix products), out (Linear)"
+    )
     assert f"ordinary layers, not recorded: {expected}" in text
 
 
