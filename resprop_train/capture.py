@@ -214,7 +214,7 @@ class Recorder:
             self._disk_error = error
             self._leave_out(f"cannot write trace: {error.strerror or error}")
         except Exception as error:
-            self._leave_out(f"layer {name!r}: {' '.join(str(error).split())}")
+            self._leave_out(_named(f"layer {name!r}", error))
 
     def _observe(self, event: LayerEvent) -> None:
         name, reuse, step = event.layer, event.reuse, event.step
@@ -265,7 +265,7 @@ class Recorder:
         elif self._iteration is not None:
             if isinstance(error, OSError):
                 self._disk_error = error
-            self._leave_out(f"matrix products of {name!r}: {' '.join(str(error).split())}")
+            self._leave_out(_named(f"matrix products of {name!r}", error))
 
     def _keep(self, layer: workloads.Layer) -> Copy:
         """A copy of a layer on the disk."""
@@ -343,6 +343,12 @@ def record(
 def versions() -> dict[str, str]:
     """Versions of what writes a trace."""
     return {"python": platform.python_version(), "torch": str(torch.__version__)}
+
+
+def _named(what: str, error: Exception) -> str:
+    """An error in one line that names a layer, once."""
+    text = " ".join(str(error).split())
+    return text if text.startswith(("layer ", "matmul ")) else f"{what}: {text}"
 
 
 def _ordinary(name: str, because: str) -> str:

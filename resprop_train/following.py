@@ -63,6 +63,7 @@ class Follower:
         for reuse in self.recorder.layers.values():
             reuse.observers = [o for o in reuse.observers if o is not self]
         self.recorder.recorded.asked = self.wanted
+        self.recorder.recorded.unreplaced = self.pending
         for iteration in self.wanted or ():
             if iteration >= self.count:
                 self.recorder.recorded.never.append(iteration)

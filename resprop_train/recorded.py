@@ -27,8 +27,8 @@ class Recorded:
     """Counts of a recorder; ``ordinary`` are the layers that were not converted, by class.
 
     ``batch_sizes`` has the recorded iterations; ``moved`` the iterations that were asked for and
-    those recorded in their place; ``never`` those asked for that did not come; ``seen`` counts
-    iterations with a backward pass.
+    those recorded in their place; ``never`` those asked for that did not come; ``unreplaced`` those
+    left out with none in their place; ``seen`` counts iterations with a backward pass.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class Recorded:
     left_out: dict[int, str] = field(default_factory=dict)
     moved: dict[int, int] = field(default_factory=dict)
     never: list[int] = field(default_factory=list)
+    unreplaced: list[int] = field(default_factory=list)
     asked: list[int] | None = None
     unfit: dict[str, str] = field(default_factory=dict)
     seen: int = 0
@@ -113,6 +114,8 @@ class Recorded:
         lines = []
         for asked, taken in self.moved.items():
             lines.append(f"  iteration {asked} was asked for: {taken} is recorded in its place")
+        for asked in self.unreplaced:
+            lines.append(f"  iteration {asked} was asked for: nothing is recorded in its place")
         if self.never:
             lines.append(f"  asked for, but never came: {_list(self.never)}")
         reasons: dict[str, list[int]] = defaultdict(list)
