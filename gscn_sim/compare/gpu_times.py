@@ -12,6 +12,8 @@ from gscn_sim.gpu.layers import sized_frame
 from gscn_sim.gpu.prediction import fit_of
 from workloads import LayerShape
 
+MATMUL = "matrix products were not measured: priced as a grouped convolution"
+"""The note of a matmul."""
 SizedLayer = tuple[LayerShape, int]
 """A layer's shape and the batch size of an iteration."""
 
@@ -46,7 +48,7 @@ def _predicted(
     return {
         layer: {
             **{str(name): float(row[name]) for name in row if str(name).endswith("_ms")},
-            "gpu_note": str(row["gpu_note"]),
+            "gpu_note": MATMUL if layer[0].filters_per_sample else str(row["gpu_note"]),
         }
         for layer, row in zip(layers, rows, strict=True)
     }

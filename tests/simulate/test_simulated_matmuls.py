@@ -12,12 +12,12 @@ import gscn_sim
 import workloads
 from gscn_sim.bounds.machine import BoundedMachine
 from gscn_sim.bounds.network import network_bounds
-from gscn_sim.bounds.planned_network import PlannedNetwork, planning_key
 from gscn_sim.config.view import view
 from gscn_sim.dataflows.registry import WantedDataflows
 from gscn_sim.results.dense_array import dense_layer
 from gscn_sim.run.limits import limits
 from gscn_sim.run.verify import direct, fill_with_integers, verify
+from gscn_sim.sweep.planned_network import PlannedNetwork, planning_key
 from workloads import Phase, Trace, matmul_from_arrays
 
 PHASES = ("forward", "dgrad", "wgrad")
@@ -167,4 +167,4 @@ def test_the_gpu_column_says_that_products_were_not_measured() -> None:
         product_trace(*operands((2, 2, 6, 5, 4))), gscn_sim.load_config("gscn"), phases=PHASES
     ).table
     assert table["gpu_seconds"].gt(0).all()
-    assert table["gpu_note"].str.contains("groups was not measured").all()
+    assert table["gpu_note"].str.contains("matrix products were not measured").all()
