@@ -1,4 +1,4 @@
-"""The recorder: the operands of real backward convolutions, written to a trace.
+"""The recorder: the operands of real backward convolutions and matmuls, written to a trace.
 
 It looks on: whatever goes wrong in a step, that step is left out and the user's training goes on.
 """
@@ -6,13 +6,12 @@ It looks on: whatever goes wrong in a step, that step is left out and the user's
 from __future__ import annotations
 
 import dataclasses
-import operator
 import os
 import platform
 import sys
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +23,9 @@ import workloads
 from resprop_train.conversion import reuse_layers
 from resprop_train.errors import TrainError
 from resprop_train.following import Follower
+from resprop_train.iteration import PLACE, Iteration, Pass
+from resprop_train.matmuls import Matmul, MatmulWatcher
+from resprop_train.matmuls import to_layer as matmul_layer
 from resprop_train.recorded import Recorded, ordinary_layers
 from resprop_train.reuse import LayerEvent, LayerStep, Reuse, read_steps
 from resprop_train.spool import Copy, Spool
@@ -31,28 +33,15 @@ from resprop_train.traced import NotTraceable, label, to_layer
 from workloads.errors import TraceError
 
 
-class _Iteration:
-    """What was copied of one iteration so far, and why it cannot be kept, if it cannot."""
-
-    def __init__(self, number: int, in_place_of: int | None) -> None:
-        self.number = number
-        self.in_place_of = in_place_of
-        self.batch_size = 1
-        self.because: str | None = None
-        self.passes: list[tuple[int, int, int, Copy]] = []
-        self.names: list[str] = []
-        self.steps: list[LayerStep] = []
-        self.uses: Counter[int] = Counter()
-
-
 class Recorder:
     """Writes whole iterations of a converted model to a trace file, layer by layer.
 
     A layer is copied, packed and put on disk during its own backward pass, so that no more than
-    one is held at a time; the trace lists them in the order of the model. The file appears when
-    the ``with`` block ends without an exception, and a summary is printed: what was recorded, how
-    dense it was, and what was left out and why. Nothing that goes wrong with a step is raised
-    before that.
+    one is held at a time; the trace lists them in the order of the model. So are the matmuls that
+    modules form of two tensors, as attention does: ``attn@1`` is the first one of ``attn``. The
+    file appears when the ``with`` block ends without an exception, and a summary is printed: what
+    was recorded, how dense it was, and what was left out and why. Nothing that goes wrong with a
+    step is raised before that.
 
     Args:
         model: a converted model; layers are named as in it.
@@ -97,7 +86,16 @@ class Recorder:
         self._metadata = metadata
         self._writer = workloads.TraceWriter(self.path, batch_size=1, values=values, **metadata)
         self._labels = {id(r): label(name, model) for name, r in self.layers.items()}
-        self._order = {id(r): index for index, r in enumerate(self.layers.values())}
+        self._place = {name: place for place, (name, _) in enumerate(model.named_modules())}
+        self._order = {id(r): self._place[name] for name, r in self.layers.items()}
+        self._label = partial(label, model=model)
+        self.may_begin: Callable[[], bool] = lambda: False
+        self._matmuls = MatmulWatcher(
+            model,
+            is_due=lambda: self.recording or self.may_begin(),
+            tell=self._on_matmul,
+            cannot=self._cannot_see,
+        )
         self.recorded = Recorded(
             path=self.path,
             layers=[self._labels[id(reuse)] for reuse in self.layers.values()],
@@ -105,10 +103,10 @@ class Recorder:
             wanted=metadata["reuse_sparsity"],
             samples=samples,
         )
-        self._spooled: list[tuple[int, int, int, Copy]] = []
+        self._spooled: list[Pass] = []
         self._batch_size: int | None = None
         self._disk_error: OSError | None = None
-        self._iteration: _Iteration | None = None
+        self._iteration: Iteration | None = None
         self._spool: Spool | None = None
 
     @property
@@ -130,6 +128,7 @@ class Recorder:
         except OSError as error:
             self._writer.__exit__(type(error), error, None)
             raise self._cannot_write(error) from None
+        self._matmuls.__enter__()
         return self
 
     def __exit__(
@@ -139,6 +138,7 @@ class Recorder:
         traceback: TracebackType | None,
     ) -> None:
         self._disarm()
+        self._matmuls.__exit__()
         assert self._spool is not None
         try:
             if kind is None:
@@ -159,7 +159,7 @@ class Recorder:
         """
         self._disarm()
         self._discard()
-        self._iteration = _Iteration(iteration, in_place_of)
+        self._iteration = Iteration(iteration, in_place_of)
         for reuse in self.layers.values():
             reuse.observers.append(self)
 
@@ -188,11 +188,13 @@ class Recorder:
         if not self.recorded.batch_sizes:
             self._metadata |= {"iteration": now.number} | metadata
             self._batch_size = now.batch_size
-        self._spooled += now.passes
+        matmuls = now.numbered_matmuls()
+        self._spooled += now.passes + matmuls
         self.recorded.add(
             now.number,
             now.batch_size,
             zip(now.names, steps, strict=True),
+            matmuls=[each.name for each in matmuls],
             in_place_of=now.in_place_of,
         )
         self._iteration = None
@@ -212,7 +214,7 @@ class Recorder:
             self._disk_error = error
             self._leave_out(f"cannot write trace: {error.strerror or error}")
         except Exception as error:
-            self._leave_out(f"layer {name!r}: {' '.join(str(error).split())}")
+            self._leave_out(_named(f"layer {name!r}", error))
 
     def _observe(self, event: LayerEvent) -> None:
         name, reuse, step = event.layer, event.reuse, event.step
@@ -224,24 +226,53 @@ class Recorder:
         if now.because is not None:
             return
         use = now.uses[id(reuse)] + 1
-        layer = to_layer(
-            event,
-            name=name if use == 1 else f"{name}#{use}",
-            iteration=now.number,
-            samples=self.samples,
-        )
-        if not self.values:
-            layer = dataclasses.replace(layer, stored_values={})
-        assert self._spool is not None
-        copy = self._spool.put(layer)
+        use_name = name if use == 1 else f"{name}#{use}"
+        layer = to_layer(event, name=use_name, iteration=now.number, samples=self.samples)
+        copy = self._keep(layer)
         now.uses[id(reuse)] = use
-        now.passes.append((now.number, self._order[id(reuse)], use, copy))
-        now.passes.sort(key=operator.itemgetter(0, 1, 2))
-        if now.passes[0][3] is copy:  # of the first layer of the model
+        now.passes.append(Pass(now.number, self._order[id(reuse)], use, use_name, copy))
+        now.passes.sort(key=PLACE)
+        if now.passes[0].copy is copy:  # of the first layer of the model
             now.batch_size = event.activation.shape[0]
         if step is not None:
             now.names.append(name)
             now.steps.append(step)
+
+    def _on_matmul(self, matmul: Matmul) -> None:
+        """Copy a matmul to the disk; whatever fails leaves the iteration out."""
+        now = self._iteration
+        if now is None or now.because is not None:
+            return
+        try:
+            name = self._label(matmul.module)
+            layer = matmul_layer(
+                matmul,
+                name=name,
+                iteration=now.number,
+                batch_size=self._matmuls.batch_size,
+                samples=self.samples,
+            )
+            place = self._place[matmul.module]
+            now.matmuls.append((matmul.sequence, place, name, self._keep(layer)))
+        except Exception as error:
+            self._cannot_see(matmul.module, error)
+
+    def _cannot_see(self, module: str, error: Exception) -> None:
+        """A matmul that has no operands to copy is named; anything else leaves the step out."""
+        name = self._label(module)
+        if isinstance(error, NotTraceable):
+            self.recorded.unfit[f"matrix products of {name}"] = str(error)
+        elif self._iteration is not None:
+            if isinstance(error, OSError):
+                self._disk_error = error
+            self._leave_out(_named(f"matrix products of {name!r}", error))
+
+    def _keep(self, layer: workloads.Layer) -> Copy:
+        """A copy of a layer on the disk."""
+        if not self.values:
+            layer = dataclasses.replace(layer, stored_values={})
+        assert self._spool is not None
+        return self._spool.put(layer)
 
     def _leave_out(self, because: str) -> None:
         """The first reason is the one that is told."""
@@ -260,8 +291,8 @@ class Recorder:
             reuse_sparsity_reached=self.recorded.reuse_sparsity,
         )
         assert self._spool is not None
-        for _, _, _, copy in sorted(self._spooled, key=operator.itemgetter(0, 1, 2)):
-            self._writer.add(self._spool.take(copy))
+        for each in sorted(self._spooled, key=PLACE):
+            self._writer.add(dataclasses.replace(self._spool.take(each.copy), name=each.name))
 
     def _disarm(self) -> None:
         for reuse in self.layers.values():
@@ -269,8 +300,9 @@ class Recorder:
 
     def _discard(self) -> None:
         """Forget the passes of an iteration that is not kept."""
-        for _, _, _, copy in self._iteration.passes if self._iteration else ():
-            copy.path.unlink(missing_ok=True)
+        if self._iteration is not None:
+            for copy in self._iteration.copies():
+                copy.path.unlink(missing_ok=True)
         self._iteration = None
 
     def _cannot_write(self, error: OSError) -> TraceError:
@@ -311,6 +343,12 @@ def record(
 def versions() -> dict[str, str]:
     """Versions of what writes a trace."""
     return {"python": platform.python_version(), "torch": str(torch.__version__)}
+
+
+def _named(what: str, error: Exception) -> str:
+    """An error in one line that names a layer, once."""
+    text = " ".join(str(error).split())
+    return text if text.startswith(("layer ", "matmul ")) else f"{what}: {text}"
 
 
 def _ordinary(name: str, because: str) -> str:

@@ -25,6 +25,7 @@ class Follower:
         self.pending: list[int] = []
         self.open = False
         self.went_back = False
+        recorder.may_begin = lambda: self.went_back or not self.open
         for reuse in recorder.layers.values():
             reuse.observers.insert(0, self)
 
@@ -62,6 +63,7 @@ class Follower:
         for reuse in self.recorder.layers.values():
             reuse.observers = [o for o in reuse.observers if o is not self]
         self.recorder.recorded.asked = self.wanted
+        self.recorder.recorded.unreplaced = self.pending
         for iteration in self.wanted or ():
             if iteration >= self.count:
                 self.recorder.recorded.never.append(iteration)

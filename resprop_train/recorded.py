@@ -27,8 +27,8 @@ class Recorded:
     """Counts of a recorder; ``ordinary`` are the layers that were not converted, by class.
 
     ``batch_sizes`` has the recorded iterations; ``moved`` the iterations that were asked for and
-    those recorded in their place; ``never`` those asked for that did not come; ``seen`` counts
-    iterations with a backward pass.
+    those recorded in their place; ``never`` those asked for that did not come; ``unreplaced`` those
+    left out with none in their place; ``seen`` counts iterations with a backward pass.
     """
 
     path: Path
@@ -40,10 +40,12 @@ class Recorded:
     left_out: dict[int, str] = field(default_factory=dict)
     moved: dict[int, int] = field(default_factory=dict)
     never: list[int] = field(default_factory=list)
+    unreplaced: list[int] = field(default_factory=list)
     asked: list[int] | None = None
     unfit: dict[str, str] = field(default_factory=dict)
     seen: int = 0
     passes: Counter[str] = field(default_factory=Counter)
+    matmuls: Counter[str] = field(default_factory=Counter)
     elements: Counter[str] = field(default_factory=Counter)
     nonzeros: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
@@ -53,12 +55,14 @@ class Recorded:
         batch_size: int,
         steps: Iterable[tuple[str, LayerStep]],
         *,
+        matmuls: Iterable[str] = (),
         in_place_of: int | None,
     ) -> None:
         """Count a recorded iteration."""
         self.batch_sizes[iteration] = batch_size
         if in_place_of is not None:
             self.moved[in_place_of] = iteration
+        self.matmuls.update(matmuls)
         for name, step in steps:
             self.passes[name] += 1
             self.elements[name] += step.elements
@@ -92,6 +96,8 @@ class Recorded:
         if self.batch_sizes:
             iterations = _count(len(self.batch_sizes), "iteration")
             layers = _count(len(self.passes), "layer")
+            if self.matmuls:
+                layers += f" and {_count(len(self.matmuls), 'matrix product')}"
             what = f"{iterations} ({_list(self.batch_sizes)}), {layers}, {self._kept()}"
         lines = [f"{self.path}: {what}"]
         reached = self.reuse_sparsity
@@ -108,6 +114,8 @@ class Recorded:
         lines = []
         for asked, taken in self.moved.items():
             lines.append(f"  iteration {asked} was asked for: {taken} is recorded in its place")
+        for asked in self.unreplaced:
+            lines.append(f"  iteration {asked} was asked for: nothing is recorded in its place")
         if self.never:
             lines.append(f"  asked for, but never came: {_list(self.never)}")
         reasons: dict[str, list[int]] = defaultdict(list)
@@ -122,7 +130,11 @@ class Recorded:
         if idle and self.batch_sizes:
             lines.append(f"  no backward convolution: {_list(idle)}")
         if self.ordinary:
-            named = [f"{name} ({kind})" for name, kind in self.ordinary.items()]
+            modules = {name.rpartition("@")[0] for name in self.matmuls}
+            named = [
+                f"{name} ({kind}{' but for its matrix products' if name in modules else ''})"
+                for name, kind in self.ordinary.items()
+            ]
             lines.append(f"  ordinary layers, not recorded: {_list(named)}")
         return lines
 

@@ -104,21 +104,17 @@ class ModuleTracker:
         return "the loss" if path == LOSS else f"module {path!r}" if path else "the model"
 
     def in_resprop(self) -> bool:
-        """Whether the backward pass of one of this package's functions is running.
+        """Whether the backward pass of one of this package's functions is running, or what a
+        method makes of the weights before the forward pass.
 
         The running node alone does not tell: it is the last one, too, while gradients that meet are
         added up.
         """
         function = getattr(type(_node()), "_forward_cls", None)
-        if function is None or not function.__module__.startswith("resprop_train."):
-            return False
-        frame: FrameType | None = sys._getframe()
-        while frame is not None:
-            name = frame.f_globals.get("__name__", "")
-            if frame.f_code.co_name == "backward" and name == function.__module__:
-                return True
-            frame = frame.f_back
-        return False
+        if function is None:
+            return _is_running("forward_weight", "resprop_train.methods.")
+        module = function.__module__
+        return module.startswith("resprop_train.") and _is_running("backward", module)
 
     def products_needed(self) -> int:
         """How many gradients of operands the running node was asked for."""
@@ -131,3 +127,14 @@ def _node() -> Any:
 
 def _next_node() -> int:
     return int(torch._C._autograd._get_sequence_nr())
+
+
+def _is_running(function: str, module: str) -> bool:
+    """Whether a function of that name, of a module whose name begins so, is being called."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if frame.f_code.co_name == function and name.startswith(module):
+            return True
+        frame = frame.f_back
+    return False

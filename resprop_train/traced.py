@@ -65,16 +65,16 @@ def to_layer(
     added = sparse and event.reuse.method.extra_phases != "none"
     return workloads.layer_from_arrays(
         name,
-        activation=_array(activation),
-        weight=_array(weight),
-        gradient=None if gradient is None else _array(gradient),
+        activation=as_array(activation),
+        weight=as_array(weight),
+        gradient=None if gradient is None else as_array(gradient),
         shape=shape,
         iteration=iteration,
         batch_size=event.activation.shape[0],
         input_gradient=event.input_gradient,
         weight_gradient=event.weight_gradient,
-        # What comes after thresholding costs what comes beside the forward pass: one sample each.
         extra_phases=PRE_PHASES if added else (),
+        post_phases=added and event.reuse.method.extra_phases == "post",
     )
 
 
@@ -107,7 +107,8 @@ def _as_picture(tensor: Tensor) -> Tensor:
     ]  # fmt: skip
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
+def as_array(tensor: Tensor) -> NDArray[Any]:
+    """A tensor as an array of a dtype that traces have."""
     tensor = tensor.detach()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()

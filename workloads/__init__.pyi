@@ -7,6 +7,7 @@ from .excerpt import excerpt as excerpt
 from .layer import Layer as Layer
 from .layer import layer_from_arrays as layer_from_arrays
 from .masks import Mask as Mask
+from .matmul import matmul_from_arrays as matmul_from_arrays
 from .phase import OPERANDS as OPERANDS
 from .phase import Operand as Operand
 from .phase import Phase as Phase

@@ -26,7 +26,10 @@ VALUE_DTYPES = (
 MAX_NAME_LENGTH = 200
 MAX_ITERATION = (1 << 63) - 1
 PRE_PHASES = tuple(phase for phase in Phase if phase.is_pre_phase)
-FACTS = ("iteration", "input_gradient", "weight_gradient", "batch_size", "extra_phases")
+FACTS = (
+    *("iteration", "input_gradient", "weight_gradient"),
+    *("batch_size", "extra_phases", "post_phases"),
+)
 """Fields of a layer that tell of its iteration; a file's layer record has them too."""
 
 
@@ -36,7 +39,8 @@ class Layer:
 
     ``activation`` is [n, C, H, W], ``gradient`` (of the output, thresholded) [n, K, P, Q] for n
     recorded samples, ``weight`` [K, C / groups, R, S]. A weight mask of None means dense, and a
-    mask without zeros becomes None.
+    mask without zeros becomes None. In a matmul, where each sample has filters of its own,
+    ``weight`` is [n * K, C / groups, R, S], sample by sample.
 
     Attributes:
         input_gradient: whether training computed the gradient of the input; it does not for the
@@ -45,7 +49,9 @@ class Layer:
             frozen.
         batch_size: samples of the iteration, if not those of the trace.
         extra_phases: what the method that made the gradient sparse adds to the backward pass:
-            pre-phases for ReSprop, none for an ordinary step.
+            pre-phases for ReSprop, none for an ordinary step or a matmul.
+        post_phases: whether these need the thresholded gradient, so that they follow it
+            (post-phases); pre-phases can run beside the forward pass. Their work is the same.
         stored_values: what :meth:`values` answers from.
 
     Raises:
@@ -63,6 +69,7 @@ class Layer:
     weight_gradient: bool = True
     batch_size: int | None = None
     extra_phases: tuple[Phase, ...] = PRE_PHASES
+    post_phases: bool = False
     stored_values: Mapping[Operand, NDArray[Any]] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -75,7 +82,7 @@ class Layer:
             raise LayerError(
                 f"layer {self.name!r}: iteration must be a non-negative int, got {self.iteration!r}"
             )
-        for name in ("input_gradient", "weight_gradient"):
+        for name in ("input_gradient", "weight_gradient", "post_phases"):
             if not isinstance(getattr(self, name), bool):
                 raise LayerError(
                     f"layer {self.name!r}: {name} must be True or False, "
@@ -92,6 +99,13 @@ class Layer:
             object.__setattr__(self, "extra_phases", parse_extra_phases(self.extra_phases))
         except LayerError as error:
             raise LayerError(f"layer {self.name!r}: {error}") from None
+        if self.post_phases and not self.extra_phases:
+            raise LayerError(f"layer {self.name!r}: post_phases needs extra_phases, got none")
+        if self.extra_phases and self.shape.filters_per_sample:
+            raise LayerError(
+                f"layer {self.name!r}: extra_phases of a matmul must be none, "
+                f"got {', '.join(self.extra_phases)}"
+            )
         shapes = {o: m.shape for o in OPERANDS if (m := self.mask(o)) is not None}
         check_operand_shapes(self.name, self.shape, shapes)
         if self.weight is not None and self.weight.nonzeros == self.weight.size:
@@ -112,6 +126,11 @@ class Layer:
         """
         self.mask(operand)
         return self.stored_values.get(operand)
+
+    @property
+    def is_matmul(self) -> bool:
+        """Whether each sample has filters of its own."""
+        return self.shape.filters_per_sample
 
     @property
     def n_samples(self) -> int:
@@ -158,6 +177,7 @@ def layer_from_arrays(
     weight_gradient: bool = True,
     batch_size: int | None = None,
     extra_phases: tuple[Phase, ...] = PRE_PHASES,
+    post_phases: bool = False,
     shape: LayerShape | None = None,
 ) -> Layer:
     """Return the layer of dense arrays, in which zero means absent; copies of them are its values.
@@ -195,6 +215,7 @@ def layer_from_arrays(
         weight_gradient=weight_gradient,
         batch_size=batch_size,
         extra_phases=extra_phases,
+        post_phases=post_phases,
         stored_values=values,
     )
 
@@ -202,7 +223,8 @@ def layer_from_arrays(
 def operand_shape(shape: LayerShape, operand: Operand, samples: int) -> tuple[int, int, int, int]:
     """Return the 4-D shape of one operand for ``samples`` recorded samples."""
     if operand == "weight":
-        return shape.weight_shape
+        filters, channels, height, width = shape.weight_shape
+        return (filters * (samples if shape.filters_per_sample else 1), channels, height, width)
     return (samples, *(shape.activation_shape if operand == "activation" else shape.gradient_shape))
 
 
@@ -213,8 +235,8 @@ def check_operand_shapes(
     if "activation" not in shapes and "gradient" not in shapes:
         raise LayerError(f"layer {name!r} must have an activation or a gradient, got neither")
     samples = None
-    for operand, got in shapes.items():
-        expected: list[Any] = list(operand_shape(shape, operand, 0))
+    for operand, got in shapes.items():  # the weight is the last
+        expected: list[Any] = list(operand_shape(shape, operand, samples or 0))
         if operand != "weight":
             expected[0] = "n" if samples is None else samples
         if len(got) != 4 or got[1:] != tuple(expected[1:]) or expected[0] not in ("n", got[0]):

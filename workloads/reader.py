@@ -17,6 +17,7 @@ from workloads.layer import Layer, Operand, values_problem
 from workloads.masks import Mask, packed_size_bytes
 from workloads.records import LayerRecord, parse_json
 from workloads.schema import METADATA_MEMBER, StepRecord, parse_metadata
+from workloads.shape import LayerShape
 from workloads.step import LazyOperations, Operation, Step
 from workloads.step_json import operations_from_json
 from workloads.trace import LazyLayers, Trace
@@ -103,6 +104,10 @@ class StoredLayers(StoredFile, LazyLayers):
     def keys(self) -> list[tuple[str, int]]:
         """Name and iteration of each layer, from the file's metadata."""
         return [(record.name, record.iteration) for record in self.records]
+
+    def shapes(self) -> list[LayerShape]:
+        """The shape of each layer, from the file's metadata."""
+        return [record.shape for record in self.records]
 
     def _read(self, archive: Archive, record: LayerRecord) -> Layer:
         masks = {}

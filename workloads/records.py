@@ -30,10 +30,13 @@ from workloads.shape import LayerShape
 
 SHAPE_SIZES = ("C", "H", "W", "K", "R", "S", "groups")
 SHAPE_PAIRS = ("stride", "padding", "dilation")
-KIND = "convolution"
-"""The only kind of layer record so far; what shape, masks and values hold depends on it."""
+CONVOLUTION, MATMUL = "convolution", "matmul"
+KINDS = (CONVOLUTION, MATMUL)
+"""Kinds of layer records; what the weight mask holds depends on it."""
+POST_NAMES = {str(phase): str(phase).replace("pre_", "post_") for phase in PRE_PHASES}
+"""What a record calls the extra phases that follow thresholding."""
 VERSION_1_MEANS: dict[str, Any] = {
-    "kind": KIND,
+    "kind": CONVOLUTION,
     "weight_gradient": True,
     "batch_size": None,
     "extra_phases": [str(phase) for phase in PRE_PHASES],
@@ -63,6 +66,7 @@ class LayerRecord:
     weight_gradient: bool
     batch_size: int | None
     extra_phases: tuple[Phase, ...]
+    post_phases: bool
     shape: LayerShape
     masks: Mapping[Operand, str]
     values: Mapping[Operand, StoredValues] = field(default_factory=dict)
@@ -117,11 +121,14 @@ class LayerRecord:
     def _described(self) -> dict[str, Any]:
         described = self.facts() | {
             "name": self.name,
-            "kind": KIND,
+            "kind": MATMUL if self.shape.filters_per_sample else CONVOLUTION,
             "samples": self.samples,
-            "shape": asdict(self.shape),
+            "shape": shape_json(self.shape),
         }
-        return described | {"extra_phases": [str(phase) for phase in self.extra_phases]}
+        names = [str(phase) for phase in self.extra_phases]
+        if described.pop("post_phases"):
+            names = [POST_NAMES[name] for name in names]
+        return described | {"extra_phases": names}
 
     @classmethod
     def from_json(cls, index: int, obj: object, version: int) -> LayerRecord:
@@ -131,12 +138,16 @@ class LayerRecord:
         name = fields["name"]
         if isinstance(name, str) and name.isprintable():
             where = f"layer {name[:80]!r}"
-        if fields["kind"] != KIND:
-            raise TraceError(f"{where}: kind must be {KIND!r}, got {shown(fields['kind'])}")
+        if fields["kind"] not in KINDS:
+            allowed = " or ".join(map(repr, KINDS))
+            raise TraceError(f"{where}: kind must be {allowed}, got {shown(fields['kind'])}")
+        is_matmul = fields["kind"] == MATMUL
         try:
             check_label("name", name)
-            shape = shape_from_json(fields["shape"])
-            extra_phases = parse_extra_phases(fields["extra_phases"])
+            shape = shape_from_json(fields["shape"], filters_per_sample=is_matmul)
+            extra_phases, post_phases = _extra_phases(fields["extra_phases"])
+            if is_matmul and extra_phases:
+                raise TraceError(f"extra_phases of a matmul must be [], got {shown(extra_phases)}")
         except GscnError as error:
             raise TraceError(f"{where}: {one_line(error)}") from None
         _check_facts(where, fields)
@@ -147,7 +158,8 @@ class LayerRecord:
             shape=shape,
             masks=masks,
             values=_values(f"{where}: values", fields["values"], masks),
-            **{fact: fields[fact] for fact in FACTS} | {"extra_phases": extra_phases},
+            **{fact: fields[fact] for fact in FACTS if fact in fields}
+            | {"extra_phases": extra_phases, "post_phases": post_phases},
         )
         for operand in {**masks, **record.values}:
             try:
@@ -157,7 +169,15 @@ class LayerRecord:
         return record
 
 
-_RECORD_FIELDS = {"name", "kind", "samples", "shape", "masks", "values", *FACTS}
+_RECORD_FIELDS = {"name", "kind", "samples", "shape", "masks", "values", *FACTS} - {"post_phases"}
+
+
+def _extra_phases(names: object) -> tuple[tuple[Phase, ...], bool]:
+    """Return extra phases and whether they are post-phases, from the names of a record."""
+    before = {post: pre for pre, post in POST_NAMES.items()}
+    if not isinstance(names, list) or not names or any(name not in [*before] for name in names):
+        return parse_extra_phases(names), False
+    return parse_extra_phases([before[name] for name in names]), True
 
 
 def _check_facts(where: str, fields: dict[str, Any]) -> None:
@@ -198,7 +218,14 @@ def complete(where: str, obj: object, keys: set[str], defaults: dict[str, Any]) 
     return defaults | check_keys(where, obj, keys - defaults.keys())
 
 
-def shape_from_json(obj: object) -> LayerShape:
+def shape_json(shape: LayerShape) -> dict[str, Any]:
+    """Return the JSON object of a shape; whether filters are per sample is said elsewhere."""
+    obj = asdict(shape)
+    del obj["filters_per_sample"]
+    return obj
+
+
+def shape_from_json(obj: object, *, filters_per_sample: bool = False) -> LayerShape:
     """Return the shape of a convolution that ``obj`` describes; raises TraceError or ShapeError."""
     sizes = check_keys("shape", obj, {*SHAPE_SIZES, *SHAPE_PAIRS})
     pairs = {}
@@ -206,7 +233,7 @@ def shape_from_json(obj: object) -> LayerShape:
         if not isinstance(sizes[name], list):
             raise TraceError(f"shape: {name} must be a list of two, got {shown(sizes[name])}")
         pairs[name] = tuple(sizes[name])
-    return LayerShape(**(sizes | pairs))
+    return LayerShape(**(sizes | pairs), filters_per_sample=filters_per_sample)
 
 
 def parse_json(text: bytes) -> object:

@@ -1,8 +1,8 @@
-"""The shape of one convolution layer."""
+"""The shape of one convolution layer, or of a matrix product for each sample and head."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workloads.errors import ShapeError
 
@@ -17,9 +17,12 @@ class LayerShape:
     Input C x H x W, filters K of (C / groups) x R x S, output K x P x Q. Stride, padding (the same
     on both sides) and dilation are (height, width) pairs. A fully connected layer is 1x1 on 1x1.
 
+    With ``filters_per_sample`` each sample has filters of its own: a *matmul*, a matrix product for
+    each sample and head, with heads as groups (:mod:`workloads.matmul`). It is 1x1 on H x 1.
+
     Raises:
-        ShapeError: a size is not a positive int, groups do not divide C and K, or the output is
-            empty.
+        ShapeError: a size is not a positive int, groups do not divide C and K, the output is empty,
+            or a matmul is none.
     """
 
     C: int
@@ -32,6 +35,7 @@ class LayerShape:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    filters_per_sample: bool = False
 
     def __post_init__(self) -> None:
         for name in ("C", "H", "W", "K", "R", "S"):
@@ -47,6 +51,13 @@ class LayerShape:
                 f"filter {self.R}x{self.S}, stride {self.stride}, padding {self.padding}, "
                 f"dilation {self.dilation}"
             )
+
+        if self.filters_per_sample and not self._is_column_of_points():
+            raise ShapeError("a matmul must have W, R, S, stride and dilation 1 and padding 0")
+
+    def _is_column_of_points(self) -> bool:
+        pairs = (self.stride, self.padding, self.dilation)
+        return (self.W, self.R, self.S) == (1, 1, 1) and pairs == ((1, 1), (0, 0), (1, 1))
 
     @property
     def P(self) -> int:
@@ -70,7 +81,7 @@ class LayerShape:
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the filters: (K, C / groups, R, S)."""
+        """Shape of the filters, or of one sample's: (K, C / groups, R, S)."""
         return (self.K, self.C // self.groups, self.R, self.S)
 
     @property
@@ -80,6 +91,25 @@ class LayerShape:
         This is the usual count, in which the positions inside the padding are counted too.
         """
         return self.K * (self.C // self.groups) * self.R * self.S * self.P * self.Q
+
+    def for_batch(self, batch_size: int) -> tuple[LayerShape, int]:
+        """An ordinary convolution that does the same for a batch, and how many samples it has.
+
+        Samples with filters of their own are groups of one sample; all else is what it is.
+
+        Raises:
+            ShapeError: the sizes of the whole batch are too large.
+        """
+        if not self.filters_per_sample:
+            return self, batch_size
+        together = replace(
+            self,
+            C=self.C * batch_size,
+            K=self.K * batch_size,
+            groups=self.groups * batch_size,
+            filters_per_sample=False,
+        )
+        return together, 1
 
 
 def check_geometry(stride: object, padding: object, dilation: object, groups: object) -> None:

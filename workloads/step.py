@@ -243,11 +243,16 @@ class Step(StepMetadata):
 
         Without ``resprop`` the step of a converted model is the ordinary one.
         """
+        return self.without_operations(n for n, o in enumerate(self.operations) if o.kind == kind)
+
+    def without_operations(self, positions: Iterable[int]) -> Step:
+        """Return the step without some operations; what they held back waits on theirs."""
+        left_out = set(positions)
         kept: list[Operation] = []
         waits: list[frozenset[int]] = []  # of each old operation: kept ones that must be over
-        for operation in self.operations:
+        for position, operation in enumerate(self.operations):
             before = frozenset().union(*(waits[i] for i in operation.depends_on))
-            if operation.kind == kind:
+            if position in left_out:
                 waits.append(before)
                 continue
             waits.append(frozenset([len(kept)]))

@@ -154,7 +154,8 @@ def add_step(
         TraceError: the trace cannot be read or written, or its layers are not those of the step.
     """
     trace = load(path)
-    layer_operations(step, [(layer.name, layer.shape) for layer in trace.layers])
+    convolutions = [layer for layer in trace.layers if not layer.is_matmul]
+    layer_operations(step, [(layer.name, layer.shape) for layer in convolutions])
     stored = {bool(layer.stored_values) for layer in trace.layers}
     if len(stored) > 1:
         raise TraceError(f"{one_line(path)}: all layers or none must have values to be copied")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from workloads.errors import GscnError, TraceError
-from workloads.records import canonical_json, check_keys, shape_from_json, shown
+from workloads.records import canonical_json, check_keys, shape_from_json, shape_json, shown
 from workloads.step import Operation, StepMetadata, TensorUse, check_order
 
 HEADER = {f.name for f in fields(StepMetadata)}
@@ -59,7 +59,7 @@ def operations_from_json(listed: object) -> tuple[Operation, ...]:
 def _operation_json(operation: Operation) -> dict[str, Any]:
     obj = {name: getattr(operation, name) for name in _PLAIN}
     obj["attributes"] = dict(operation.attributes)
-    obj["layer"] = None if operation.layer is None else asdict(operation.layer)
+    obj["layer"] = None if operation.layer is None else shape_json(operation.layer)
     obj["depends_on"] = list(operation.depends_on)
     for name in ("inputs", "outputs"):
         obj[name] = [

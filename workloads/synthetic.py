@@ -125,6 +125,10 @@ class SyntheticLayers(LazyLayers):
         """Name and iteration of each layer: there is one iteration, 0."""
         return [(plan.name, 0) for plan in self.plans]
 
+    def shapes(self) -> list[LayerShape]:
+        """The shape of each layer."""
+        return [plan.shape for plan in self.plans]
+
     def _layer(self, plan: _Plan) -> Layer:
         return Layer(
             name=plan.name,

@@ -6,15 +6,16 @@ import dataclasses
 import hashlib
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, overload
 
 from workloads.errors import LayerError, TraceError, one_line
 from workloads.layer import OPERANDS, Layer, check_label
 from workloads.records import LayerRecord, canonical_json
+from workloads.shape import LayerShape
 from workloads.step import Step
 from workloads.step_json import header_json, operations_json
 
@@ -180,6 +181,20 @@ class Trace(TraceMetadata):
         """The recorded iterations, ascending."""
         return tuple(sorted({iteration for _, iteration in layer_keys(self.layers)}))
 
+    def without_matmuls(self) -> Trace:
+        """The trace without its matmuls; itself if it has none.
+
+        Raises:
+            TraceError: nothing is left.
+        """
+        shapes = layer_shapes(self.layers)
+        places = [n for n, shape in enumerate(shapes) if not shape.filters_per_sample]
+        if len(places) == len(shapes):
+            return self
+        if not places:
+            raise TraceError(f"{self.network}: nothing was recorded but matmuls")
+        return dataclasses.replace(self, layers=Chosen(self.layers, places))
+
     def batch_of(self, layer: Layer) -> int:
         """Return the batch size of the iteration that ``layer`` was recorded in."""
         return layer.batch_size or self.batch_size
@@ -191,6 +206,56 @@ class LazyLayers(Sequence[Layer]):
     def keys(self) -> list[tuple[str, int]]:
         """Name and iteration of each layer, without making it where that can be avoided."""
         return [(layer.name, layer.iteration) for layer in self]
+
+    def shapes(self) -> list[LayerShape]:
+        """The shape of each layer, without making it where that can be avoided."""
+        return [layer.shape for layer in self]
+
+
+class Chosen(LazyLayers):
+    """Some layers of others, at ``places``; ``change`` is what is done to each when it is made."""
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        places: Sequence[int],
+        change: Callable[[Layer], Layer] = lambda layer: layer,
+    ) -> None:
+        self._layers, self._places, self._change = layers, places, change
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Layer]:
+        places = set(self._places)
+        for n, layer in enumerate(self._layers):
+            if n in places:
+                yield self._change(layer)
+
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Layer]: ...
+    def __getitem__(self, index: int | slice) -> Layer | list[Layer]:
+        chosen = self._places[index]
+        if isinstance(chosen, int):
+            return self._change(self._layers[chosen])
+        return [self._change(self._layers[n]) for n in chosen]
+
+    def keys(self) -> list[tuple[str, int]]:
+        keys = layer_keys(self._layers)
+        return [keys[n] for n in self._places]
+
+    def shapes(self) -> list[LayerShape]:
+        shapes = layer_shapes(self._layers)
+        return [shapes[n] for n in self._places]
+
+
+def layer_shapes(layers: Sequence[Layer]) -> list[LayerShape]:
+    """The shape of each layer."""
+    if isinstance(layers, LazyLayers):
+        return layers.shapes()
+    return [layer.shape for layer in layers]
 
 
 def layer_keys(layers: Sequence[Layer]) -> list[tuple[str, int]]:

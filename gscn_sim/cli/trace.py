@@ -275,8 +275,13 @@ def layer_averages(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def shape_text(layer: Layer) -> str:
-    """A shape in one line: input -> output, filter, and what is not the default."""
+    """A shape in one line: input -> output, filter, and what is not the default; of a matmul its
+    two matrices.
+    """
     s = layer.shape
+    if layer.is_matmul:
+        inner, columns = s.C // s.groups, s.K // s.groups
+        return f"{s.H}x{inner} times {inner}x{columns}, heads {s.groups}"
     text = f"{s.C}x{s.H}x{s.W} -> {s.K}x{s.P}x{s.Q}, {s.R}x{s.S}"
     extras = (("/", s.stride, 1), (" pad ", s.padding, 0), (" dil ", s.dilation, 1))
     for word, (high, wide), default in extras:

@@ -6,11 +6,14 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from gscn_sim.gpu import layers_frame, predict
+from gscn_sim.gpu import predict
 from gscn_sim.gpu.device import find_device
+from gscn_sim.gpu.layers import sized_frame
 from gscn_sim.gpu.prediction import fit_of
 from workloads import LayerShape
 
+MATMUL = "matrix products were not measured: priced as a grouped convolution"
+"""The note of a matmul."""
 SizedLayer = tuple[LayerShape, int]
 """A layer's shape and the batch size of an iteration."""
 
@@ -41,13 +44,11 @@ def layer_times(
 def _predicted(
     layers: tuple[SizedLayer, ...], gpu: str, model: str
 ) -> dict[SizedLayer, dict[str, Any]]:
-    frame = layers_frame([shape for shape, _ in layers], 1)
-    frame["N"] = [batch_size for _, batch_size in layers]
-    rows = predict(frame, device=gpu, model=model).to_dict(orient="records")
+    rows = predict(sized_frame(layers), device=gpu, model=model).to_dict(orient="records")
     return {
         layer: {
             **{str(name): float(row[name]) for name in row if str(name).endswith("_ms")},
-            "gpu_note": str(row["gpu_note"]),
+            "gpu_note": MATMUL if layer[0].filters_per_sample else str(row["gpu_note"]),
         }
         for layer, row in zip(layers, rows, strict=True)
     }

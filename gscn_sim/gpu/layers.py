@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,18 +89,26 @@ class Layers:
 
 def layers_frame(shapes: Sequence[LayerShape], batch_size: int) -> pd.DataFrame:
     """Make the table that ``predict`` takes from layer shapes and one batch size."""
+    return sized_frame([(shape, batch_size) for shape in shapes])
+
+
+def sized_frame(layers: Iterable[tuple[LayerShape, int]]) -> pd.DataFrame:
+    """The same of layers that have a batch size each.
+
+    Matmuls, whose samples have filters of their own, are convolutions of one sample in groups.
+    """
     import pandas as pd
 
     rows = [
         {
-            "N": batch_size,
+            "N": n,
             **{name: getattr(s, name) for name in "CHWKRS"},
             **{f"pad_{axis}": v for axis, v in zip("hw", s.padding, strict=True)},
             **{f"stride_{axis}": v for axis, v in zip("hw", s.stride, strict=True)},
             **{f"dilation_{axis}": v for axis, v in zip("hw", s.dilation, strict=True)},
             "groups": s.groups,
         }
-        for s in shapes
+        for s, n in (shape.for_batch(batch_size) for shape, batch_size in layers)
     ]
     return pd.DataFrame(rows, columns=[*REQUIRED, *DEFAULTS])
 

@@ -21,6 +21,8 @@ Ints = NDArray[np.int64]
 class Problem:
     """A layer-phase in the machine's terms; two are equal if phase, shape and batch size are.
 
+    ``shape`` is that of an ordinary convolution of ``batch_size`` samples, and computes ``samples``
+    of the training batch: matmuls, whose samples have filters of their own, are groups of one.
     ``axes`` [2, 5] holds alpha, beta, gamma, div and output size for y and x. ``is_reduction``
     tells whether the outputs are summed over samples and positions (a gradient of weights); else
     they are maps of each sample.
@@ -29,6 +31,7 @@ class Problem:
     phase: Phase
     shape: LayerShape
     batch_size: int
+    samples: int
     axes: Ints
     stationary_channels: int
     stationary_plane: tuple[int, int]
@@ -77,6 +80,8 @@ class Problem:
 
 def make_problem(shape: LayerShape, phase: Phase, batch_size: int) -> Problem:
     """Describe a phase of a layer; a one-sample phase runs on one whatever the batch."""
+    samples = 1 if phase.one_sample else batch_size
+    shape, batch_size = shape.for_batch(samples)
     planes: dict[Operand, tuple[int, int]] = {
         "activation": (shape.H, shape.W),
         "gradient": (shape.P, shape.Q),
@@ -89,7 +94,8 @@ def make_problem(shape: LayerShape, phase: Phase, batch_size: int) -> Problem:
     return Problem(
         phase=phase,
         shape=shape,
-        batch_size=1 if phase.one_sample else batch_size,
+        batch_size=batch_size,
+        samples=samples,
         axes=np.array(axes, np.int64),
         stationary_channels=channels[phase.stationary],
         stationary_plane=planes[phase.stationary],

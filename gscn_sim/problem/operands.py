@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gscn_sim.errors import ConfigError
 from gscn_sim.problem.geometry import Ints, Problem
 from workloads import Layer, Mask, Operand
+from workloads.matmul import as_convolution
 
 Bytes = NDArray[np.uint8]
 
@@ -87,6 +88,8 @@ def make_operands(layer: Layer, problem: Problem) -> Operands:
     Raises:
         ConfigError: the layer lacks an operand that the phase needs.
     """
+    if layer.is_matmul:
+        layer = as_convolution(layer, problem.samples)
     shape, phase = problem.shape, problem.phase
     weight = (
         None
@@ -176,14 +179,19 @@ def weight_lists(weight: NDArray[Any], problem: Problem) -> NDArray[Any]:
 
 
 def count_useful(problem: Problem, operands: Operands) -> Ints:
-    """Useful products of each recorded sample, counted from the masks without any machine.
+    """Useful products of each recorded sample, counted from the masks without any machine."""
+    return count_by_group(problem, operands).sum(1)
+
+
+def count_by_group(problem: Problem, operands: Operands) -> Ints:
+    """[n, groups] useful products.
 
     For each filter position, the number of valid meetings of stationary and streamed non-zeros is
     a product of per-position counts, summed over positions.
     """
     shape = problem.shape
     groups = problem.groups
-    totals = np.zeros(operands.samples, np.int64)
+    totals = np.zeros((operands.samples, groups), np.int64)
     stationary = operands.stationary
     n, channels, height, width = stationary.shape
     per_group = channels // groups
@@ -197,7 +205,7 @@ def count_useful(problem: Problem, operands: Operands) -> Ints:
                 w = np.arange(shape.Q) * shape.stride[1] - shape.padding[1] + s * shape.dilation[1]
                 cols = (w >= 0) & (w < width)
                 window = act[:, :, h[rows]][:, :, :, w[cols]]
-                totals += (window * grad[:, :, rows][:, :, :, cols]).sum((1, 2, 3))
+                totals += (window * grad[:, :, rows][:, :, :, cols]).sum((2, 3))
         return totals
     # Weights: non-zeros of each (list, r, s), to be met by each stationary channel.
     per_list = operands.streamed[0].sum(3, dtype=np.int64)
@@ -206,7 +214,8 @@ def count_useful(problem: Problem, operands: Operands) -> Ints:
         for s in range(shape.S):
             cols = _lands_inside(problem, 1, s, width)
             meet = stationary[:, :, rows][:, :, :, cols].sum((2, 3), dtype=np.int64)
-            totals += meet @ per_list[operands.list_of_channel, r, s]
+            met = meet * per_list[operands.list_of_channel, r, s]
+            totals += met.reshape(n, groups, per_group).sum(2)
     return totals
 
 

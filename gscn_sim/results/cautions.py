@@ -45,6 +45,8 @@ def gpu_caution(layers: Iterable[tuple[float, str]]) -> list[str]:
 def _far_from_wanted(records: Sequence[PhaseRecord], wanted: float | None) -> list[str]:
     dense, sparse = 0, 0.0
     for record in records:
+        if record.shape.filters_per_sample:  # its gradient is no delta
+            continue
         if record.phase in (Phase.DGRAD, Phase.WGRAD) and record.gradient_density is not None:
             dense += record.dense_macs
             sparse += record.dense_macs * record.gradient_density

@@ -38,6 +38,7 @@ def dense_bound(macs: int, read_elements: int, write_elements: int, config: Conf
 
 def dense_layer(shape: LayerShape, phase: Phase, batch_size: int, config: Config) -> DenseBound:
     """Best case of one phase of a layer on a whole batch."""
+    shape, batch_size = shape.for_batch(batch_size)
     elements = {
         "activation": batch_size * math.prod(shape.activation_shape),
         "gradient": batch_size * math.prod(shape.gradient_shape),

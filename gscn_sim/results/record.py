@@ -185,6 +185,7 @@ def facts_of_layer(layer: Layer, batch_size: int) -> dict[str, Any]:
     return {
         "batch_size": batch_size,
         "layer": layer.name,
+        "shape": layer.shape,
         "iteration": layer.iteration,
         "activation_density": layer.activation and layer.activation.density,
         "gradient_density": layer.gradient and layer.gradient.density,

@@ -17,6 +17,7 @@ from gscn_sim.problem.geometry import Problem, make_problem
 from gscn_sim.problem.operands import make_operands, weight_lists
 from gscn_sim.run.pipeline import plan_phase
 from workloads import Layer, Operand, Phase
+from workloads.matmul import as_convolution
 
 Floats = NDArray[Any]  # float64, or float32 in bf16
 
@@ -32,7 +33,8 @@ def execute(layer: Layer, phase: str, config: Config) -> Floats:
     the result is rounded once, as the drain writes it.
 
     Returns:
-        forward: [n, K, P, Q]; dgrad: [n, C, H, W]; wgrad: [K, C / groups, R, S].
+        forward: [n, K, P, Q]; dgrad: [n, C, H, W]; wgrad: [K, C / groups, R, S], of a matmul
+        [n * K, C / groups, R, S].
 
     Raises:
         ConfigError: values the phase needs are not in the trace, or no mapping fits.
@@ -40,6 +42,10 @@ def execute(layer: Layer, phase: str, config: Config) -> Floats:
     which = Phase(phase)
     if which.one_sample:
         raise ConfigError(f"layer {layer.name}: {which} has no recorded values to execute")
+    if layer.is_matmul:
+        result = execute(as_convolution(layer, layer.n_samples), phase, config)
+        split = (layer.n_samples, -1, *result.shape[2:])
+        return result if which.sums_samples else result.reshape(split)
     problem = make_problem(layer.shape, which, layer.n_samples)
     operands = make_operands(layer, problem)
     stationary, streamed = (in_arithmetic(x, config) for x in _values(layer, problem))

@@ -23,7 +23,7 @@ from gscn_sim.mapping.choose import shortlist
 from gscn_sim.mapping.deal import ChannelOrder, Dealt, deal_order, deal_units
 from gscn_sim.mapping.plan import Plan
 from gscn_sim.problem.geometry import Ints, Problem, make_problem
-from gscn_sim.problem.operands import Operands, count_useful, make_operands
+from gscn_sim.problem.operands import Operands, count_by_group, count_useful, make_operands
 from gscn_sim.results.record import Activity, PhaseRecord, Slots, facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.decide import fastest, without_banks
@@ -77,14 +77,23 @@ def prepare_phase(
     order = deal_order(plan, known, load_balance)
     costs = costs_later(plan, operands, order, view(PeTiming, config), caller)
     schedule = caller(_schedule, plan, costs, view(Movement, config), dealt, flow.shares_inputs)
+    useful = caller(useful_by_sample, layer, problem, operands)
     return PreparedPhase(
         problem=problem,
         batch_size=batch_size,
-        samples=operands.samples,
-        useful=caller(count_useful, problem, operands),
+        samples=len(useful),
+        useful=useful,
         plan=plan,
         schedule=schedule,
     )
+
+
+def useful_by_sample(layer: Layer, problem: Problem, operands: Operands) -> Ints:
+    """Useful products of each recorded sample of a layer-phase."""
+    if not layer.is_matmul:
+        return count_useful(problem, operands)
+    of_sample = count_by_group(problem, operands).reshape(problem.samples, -1).sum(1)
+    return of_sample[: layer.n_samples]
 
 
 def plan_phase(
@@ -177,7 +186,7 @@ def record_of(
     """What a layer-phase took. ``facts`` are the layer's (:func:`facts_of_layer`)."""
     problem, samples = prepared.problem, prepared.samples
     plan, schedule = prepared.plan, prepared.schedule
-    times = np.bincount(np.arange(problem.batch_size) % samples, minlength=samples)
+    times = np.bincount(np.arange(problem.samples) % samples, minlength=samples)
     read_bytes, write_bytes = schedule.dram_bytes(config.dram.burst_bytes)
     busiest = schedule.busiest_cycles
     slots = _slots(schedule, result, config)
@@ -185,7 +194,6 @@ def record_of(
         network=network,
         **facts,
         phase=problem.phase,
-        shape=problem.shape,
         dataflow=plan.dataflow,
         mapping=plan.label,
         mapping_reason=plan.reason,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,7 @@ from gscn_sim.run.functional import execute, in_arithmetic
 from gscn_sim.run.pipeline import simulate_phase
 from gscn_sim.run.simulate import Progress, parse_phases
 from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays
+from workloads.layer import operand_shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,10 +108,11 @@ def _functional(
 def fill_with_integers(layer: Layer, generator: np.random.Generator) -> Layer:
     """A copy of a layer with small non-zero integers wherever its masks have a value."""
     shape = layer.shape
+    all_weights = operand_shape(shape, "weight", layer.n_samples)
     present = {
         "activation": layer.activation and layer.activation.dense(),
         "gradient": layer.gradient and layer.gradient.dense(),
-        "weight": layer.weight.dense() if layer.weight else np.ones(shape.weight_shape, bool),
+        "weight": layer.weight.dense() if layer.weight else np.ones(all_weights, bool),
     }
     filled = {
         operand: mask * generator.choice([-4, -3, -2, -1, 1, 2, 3, 4], mask.shape).astype(float)
@@ -125,11 +129,17 @@ def fill_with_integers(layer: Layer, generator: np.random.Generator) -> Layer:
         dilation=shape.dilation,
         groups=shape.groups,
         shape=shape,
+        extra_phases=layer.extra_phases,
     )
 
 
 def direct(layer: Layer, phase: Phase) -> NDArray[np.float64]:
-    """The phase's convolution straight from its definition, one filter position at a time."""
+    """The phase's convolution straight from its definition, one filter position at a time.
+
+    A matmul is as many convolutions as there are samples.
+    """
+    if layer.is_matmul:
+        return np.concatenate([direct(one, phase) for one in _of_each_sample(layer)])
     shape = layer.shape
     weight = layer.values("weight")
     activation, gradient = layer.values("activation"), layer.values("gradient")
@@ -167,6 +177,21 @@ def direct(layer: Layer, phase: Phase) -> NDArray[np.float64]:
     if phase is Phase.WGRAD:
         return out.reshape(shape.weight_shape)
     return out.reshape(n, -1, *out.shape[3:])
+
+
+def _of_each_sample(layer: Layer) -> Iterator[Layer]:
+    """The samples of a matmul, each as a convolution with the filters that are its own."""
+    shape = replace(layer.shape, filters_per_sample=False)
+    activation, gradient = layer.values("activation"), layer.values("gradient")
+    weight = layer.values("weight")
+    for n in range(layer.n_samples):
+        yield layer_from_arrays(
+            layer.name,
+            activation=None if activation is None else activation[n : n + 1],
+            gradient=None if gradient is None else gradient[n : n + 1],
+            weight=None if weight is None else weight[n * shape.K : (n + 1) * shape.K],
+            shape=shape,
+        )
 
 
 def _meeting(shape: LayerShape, axis: int, offset: int) -> tuple[np.ndarray, np.ndarray]:

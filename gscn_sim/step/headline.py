@@ -47,11 +47,11 @@ def step_cautions(
     found = trace_cautions(records, facts)
     if gpu is None or gpu_operations is None:
         return tuple(found)
-    from gscn_sim.gpu import layers_frame, predict
+    from gscn_sim.gpu import predict
+    from gscn_sim.gpu.layers import sized_frame
 
     layers = {record.layer: record for record in records}
-    frame = layers_frame([record.shape for record in layers.values()], 1)
-    frame["N"] = [record.batch_size for record in layers.values()]
+    frame = sized_frame((record.shape, record.batch_size) for record in layers.values())
     times = predict(frame, device=gpu, precision=precision)
     seconds = times[["forward_ms", "dgrad_ms", "wgrad_ms"]].sum(axis=1)
     notes = zip(seconds.tolist(), times["gpu_note"].tolist(), strict=True)

@@ -73,7 +73,8 @@ class StepJobs:
         """What each operation makes a unit do: None for scalars, empty if another one does it."""
         works: list[VectorWork | None] = []
         for i, operation in enumerate(self.operations):
-            if not operation.priced:
+            # ReSprop's own passes are the machine's, however the trainer's program made them.
+            if not operation.priced and operation.kind != "resprop":
                 raise StepMismatchError(
                     f"operation {i} ({operation.name} of {operation.module or 'the model'}): no "
                     "rule tells what it costs beyond the bytes of its tensors"

@@ -12,6 +12,7 @@ from gscn_sim.errors import ConfigError
 from gscn_sim.results.record import facts_of_layer
 from gscn_sim.results.timeline import Timeline
 from gscn_sim.run.simulate import prepare
+from gscn_sim.step.as_trained import as_trained
 from gscn_sim.step.coprocessor import BesideGpu, beside_gpu, coprocessor_config, is_ours
 from gscn_sim.step.headline import step_cautions
 from gscn_sim.step.machine import MachineStep, ReadyPhase, dense_step, sparse_step
@@ -73,7 +74,9 @@ def simulate_step(
     table, energy = _on_gpu(found, gpu, precision)  # an unknown device is refused before the work
     if deploy == "coprocessor":
         config = coprocessor_config(config)
-    ready = _iterations(trace, found, config, cache, progress, iterations)
+    # Matmuls of the step stay at their best case.
+    recorded = trace.without_matmuls()
+    ready = _iterations(recorded, found, config, cache, progress, iterations)
     recorder = None
     if timeline is not None:
         recorder = Timeline(clock_ghz=config.array.clock_ghz, num_pes=config.num_pes)
@@ -122,6 +125,11 @@ def _beside(
 
 
 def step_of(trace: Trace, step: Step | None, batch_size: int | None) -> Step:
+    """The step to run for a trace: given, recorded or known, with the trace's extra phases.
+
+    Raises:
+        TraceError: there is none, or it is of another batch size.
+    """
     found = step or trace.step
     is_other = found is not None and batch_size not in (None, found.batch_size)
     if found is None or (step is None and is_other and _is_known(trace.network, batch_size)):
@@ -130,7 +138,7 @@ def step_of(trace: Trace, step: Step | None, batch_size: int | None) -> Step:
         raise TraceError(
             f"the step of {found.network} is of batch {found.batch_size}, not {batch_size}"
         )
-    return found
+    return as_trained(found, trace)
 
 
 def _is_known(network: str, batch_size: int | None) -> bool:

@@ -14,9 +14,8 @@ from gscn_sim.config import Config
 from gscn_sim.errors import ConfigError
 from gscn_sim.results.words import duration, factor
 from gscn_sim.step.result import StepRun
-from gscn_sim.step.simulate import simulate_step
+from gscn_sim.step.simulate import simulate_step, step_of
 from workloads import Layer, Mask, Trace, TraceError
-from workloads.step_file import known_step
 from workloads.tables import read_table
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def simulate_training(
         raise ConfigError("a training run must have at least one epoch, got none")
     if points < 2:
         raise ConfigError(f"points must be at least 2, got {points}")
-    step = trace.step or known_step(trace.network, trace.batch_size)
+    step = step_of(trace, None, None)
     chosen = _anchors(wanted, points)
     runs = {}
     for done, density in enumerate(chosen):
@@ -202,6 +201,7 @@ def read_epochs(path: str | Path) -> list[Epoch]:
 
 def recorded_epochs(trace: Trace) -> list[Epoch]:
     """Each recorded iteration as an epoch of one step."""
+    trace = trace.without_matmuls()
     iterations = dict.fromkeys(layer.iteration for layer in trace.layers)
     return [
         Epoch(epoch=i, steps=1, density=_mean([x for x in trace.layers if x.iteration == i]))
@@ -218,6 +218,7 @@ def with_density(trace: Trace, density: float) -> Trace:
     Raises:
         TraceError: the trace has no gradients.
     """
+    trace = trace.without_matmuls()
     first = trace.layers[0].iteration
     layers = [layer for layer in trace.layers if layer.iteration == first]
     mean = _mean(layers)

@@ -93,12 +93,16 @@ def is_record(
     if version == 2:
         extra = r["extra_phases"]
         if not (
-            r["kind"] == "convolution"
+            r["kind"] in ("convolution", "matmul")
             and isinstance(r["weight_gradient"], bool)
             and (r["batch_size"] is None or whole(r["batch_size"], 1))
             and isinstance(extra, list)
-            and all(phase in ("pre_dgrad", "pre_wgrad") for phase in extra)
+            and any(
+                all(phase in (f"{when}_dgrad", f"{when}_wgrad") for phase in extra)
+                for when in ("pre", "post")
+            )
             and len(set(extra)) == len(extra)
+            and not (extra and r["kind"] == "matmul")
         ):
             return False
         batch = batch if r["batch_size"] is None else r["batch_size"]
@@ -109,7 +113,7 @@ def is_record(
         and isinstance(r["input_gradient"], bool)
     ):
         return False
-    shapes = operand_shapes(r["shape"], r["samples"])
+    shapes = operand_shapes(r["shape"], r["samples"], r.get("kind") == "matmul")
     masks, values = r["masks"], r["values"]
     if shapes is None or not isinstance(masks, dict) or not isinstance(values, dict):
         return False
@@ -204,7 +208,7 @@ def is_operation(o: Any, position: int) -> bool:
         and whole(o.get("macs", 0), 0)
         and isinstance(o.get("priced", True), bool)
         and isinstance(o.get("attributes", {}), dict)
-        and (layer is None or operand_shapes(layer, 1) is not None)
+        and (layer is None or operand_shapes(layer, 1, False) is not None)
         and (o.get("layer_phase") is None or o["layer_phase"] in list(PHASES))
         and isinstance(o.get("depends_on", []), list)
         and all(whole(i, 0, position - 1) for i in o.get("depends_on", []))
@@ -228,8 +232,8 @@ def is_tensors(listed: Any) -> bool:
     )
 
 
-def operand_shapes(shape: Any, n: int) -> dict[str, tuple[int, ...]] | None:
-    """The shape of each operand, None if no convolution has this shape."""
+def operand_shapes(shape: Any, n: int, matmul: bool) -> dict[str, tuple[int, ...]] | None:
+    """The shape of each operand, None if no convolution, or matmul, has this shape."""
     if not isinstance(shape, dict) or set(shape) != {*SIZES, *PAIRS}:
         return None
     if not all(whole(shape[k], 1, 2**24) for k in SIZES):
@@ -246,10 +250,12 @@ def operand_shapes(shape: Any, n: int) -> dict[str, tuple[int, ...]] | None:
     q = (w + 2 * pw - dw * (s - 1) - 1) // sw + 1
     if c % groups or k % groups or p < 1 or q < 1:
         return None
+    if matmul and ((w, r, s), (sh, sw), (ph, pw), (dh, dw)) != ((1,) * 3, (1, 1), (0, 0), (1, 1)):
+        return None
     return {
         "activation": (n, c, h, w),
         "gradient": (n, k, p, q),
-        "weight": (k, c // groups, r, s),
+        "weight": (k * n if matmul else k, c // groups, r, s),
     }
 
 

@@ -9,6 +9,7 @@ other means, and must then be read as it says.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,16 @@ from hypothesis import strategies as st
 from mutations import cases, spoil, spoiled
 
 import workloads
-from workloads import LayerShape, Operation, Step, TensorUse, Trace, TraceError, layer_from_arrays
+from workloads import (
+    LayerShape,
+    Operation,
+    Step,
+    TensorUse,
+    Trace,
+    TraceError,
+    layer_from_arrays,
+    matmul_from_arrays,
+)
 
 BYTE_CASES = cases(3_000)
 STRUCTURE_CASES = cases(2_000)
@@ -44,6 +54,17 @@ def original(values: bool) -> Trace:
         )
         for name, iteration in (("conv1", 3), ("conv2", 3), ("conv1", 4))
     ]
+    layers[2] = replace(layers[2], post_phases=True)
+    layers.append(
+        matmul_from_arrays(
+            "attn@1",
+            left=sparse(2, 2, 5, 3),
+            right=sparse(2, 2, 3, 4),
+            gradient=sparse(2, 2, 5, 4),
+            iteration=4,
+            batch_size=5,
+        )
+    )
     return Trace(
         network="toy",
         batch_size=4,
@@ -155,7 +176,7 @@ def read_as_it_says(path: Path, metadata: Any, arrays: dict[str, np.ndarray]) ->
         same &= [o.name for o in trace.step.operations] == [o["name"] for o in written]
         same &= [o.macs for o in trace.step.operations] == [o.get("macs", 0) for o in written]
     for layer, record in zip(trace.layers, metadata["layers"], strict=True):
-        shapes = operand_shapes(record["shape"], record["samples"])
+        shapes = operand_shapes(record["shape"], record["samples"], record["kind"] == "matmul")
         assert shapes is not None
         for operand in workloads.OPERANDS:
             mask = layer.mask(operand)

@@ -267,14 +267,17 @@ def test_the_summary_names_what_is_not_in_the_trace(tmp_path: Path) -> None:
     with resprop_train.record(model, tmp_path / "t.npz", quiet=True) as recorder:
         for seed in range(2):
             step(model, batch(seed=seed))
-    (layer,) = workloads.load(tmp_path / "t.npz").layers
+    layer, *products = workloads.load(tmp_path / "t.npz").layers
     assert layer.name == "wave"
+    assert [product.name for product in products] == ["attention@1", "attention@2"]
     assert (layer.shape.R, layer.shape.S, layer.shape.H, layer.shape.W) == (1, 3, 1, 64)
     text = recorder.summary()
     assert "not recorded, up: a trace has no transposed convolution" in text
     assert "not recorded, volume: a trace has no 3-D convolution" in text
     assert "no backward convolution: idle" in text
-    expected = "gate (GRU), attention (MultiheadAttention), out (Linear)"
+    expected = (
+        "gate (GRU), attention (MultiheadAttention but for its matrix products), out (Linear)"
+    )
     assert f"ordinary layers, not recorded: {expected}" in text
 
 
@@ -287,3 +290,31 @@ def test_two_recorders_at_a_time(tmp_path: Path) -> None:
         for seed in range(3):
             step(model, batch(seed=seed))
     assert (whole.iterations, part.iterations) == ([1, 2], [2])
+
+
+def test_what_was_asked_for_and_has_nothing_in_its_place(tmp_path: Path) -> None:
+    """The last step has another batch size, so that it is an ordinary one, and none follows."""
+    model = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), 0.5)
+    path = tmp_path / "t.npz"
+    with resprop_train.record(model, path, iterations=[1, 3, 9], quiet=True) as recorder:
+        for seed, size in enumerate((4, 4, 4, 2)):
+            x = torch.randn(size, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+            model(x).square().mean().backward()
+    assert recorder.iterations == [1]
+    text = recorder.summary()
+    assert "iteration 3 was asked for: nothing is recorded in its place" in text
+    assert "asked for, but never came: 9" in text
+    assert "left out, 1 iteration (3): layer '0' took the ordinary backward pass (shape)" in text
+
+
+def test_a_layer_is_named_once_where_it_is_left_out(tmp_path: Path) -> None:
+    model = convert(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), 0.5)
+    path = tmp_path / "t.npz"
+    with resprop_train.record(model, path, quiet=True) as recorder:
+        for seed in range(3):
+            x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+            if seed == 2:
+                x[0, 0, 0, 0] = float("nan")
+            model(x).square().mean().backward()
+    text = recorder.summary()
+    assert "left out, 1 iteration (2): layer '0': activation must be finite, got 1 NaN" in text

@@ -246,6 +246,7 @@ def test_the_trace_says_which_method_and_which_phases(method: str, tmp_path: Pat
     added = {str(phase.value) for phase in last.extra_phases}
     expected = find_method(method).extra_phases
     assert added == (set() if expected == "none" else {"pre_dgrad", "pre_wgrad"})
+    assert last.post_phases == (expected == "post")
     (reuse,) = reuse_layers(layer).values()
     assert reuse.last.extra_samples == (expected != "none")
 

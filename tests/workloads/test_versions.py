@@ -21,7 +21,13 @@ def said_by_version_1() -> Trace:
     """A trace that version 1 can hold."""
     trace = small_trace()
     layers = [
-        dataclasses.replace(layer, weight_gradient=True, batch_size=None, extra_phases=PRE_PHASES)
+        dataclasses.replace(
+            layer,
+            weight_gradient=True,
+            batch_size=None,
+            extra_phases=PRE_PHASES,
+            post_phases=False,
+        )
         for layer in trace.layers
     ]
     return dataclasses.replace(trace, method=None, step=None, layers=layers)

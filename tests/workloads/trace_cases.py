@@ -115,6 +115,7 @@ def small_trace() -> Trace:
                 operands=("gradient",),
                 batch_size=2,
                 extra_phases=(Phase.PRE_DGRAD,),
+                post_phases=True,
             ),
         ],
         step=small_step(),
@@ -214,6 +215,7 @@ def layers(draw: st.DrawFn, samples: int, name: str = "conv") -> Layer:
             ]
         )
     )
+    extra = draw(st.sampled_from([(), (Phase.PRE_WGRAD,), PRE_PHASES]))
     return make_layer(
         draw(layer_shapes()),
         name,
@@ -225,7 +227,8 @@ def layers(draw: st.DrawFn, samples: int, name: str = "conv") -> Layer:
         input_gradient=draw(st.booleans()),
         weight_gradient=draw(st.booleans()),
         batch_size=draw(st.none() | st.integers(samples, 5)),
-        extra_phases=draw(st.sampled_from([(), (Phase.PRE_WGRAD,), PRE_PHASES])),
+        extra_phases=extra,
+        post_phases=bool(extra) and draw(st.booleans()),
     )
 
 

@@ -45,7 +45,8 @@ def problem(layer: Layer, phase: Phase, batch_size: int) -> dict[str, Any]:
     """
     if phase not in OUTPUTS:
         raise LayerError(f"phase must be one of {', '.join(OUTPUTS)}, got {phase}")
-    shape, output = layer.shape, OUTPUTS[phase]
+    shape, batch_size = layer.shape.for_batch(batch_size)
+    output = OUTPUTS[phase]
     coefficients = {
         "Hstride": shape.stride[0],
         "Wstride": shape.stride[1],
