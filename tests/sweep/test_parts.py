@@ -8,10 +8,11 @@ import pytest
 from tiny import SPACE, Remembering, tiny_plan, tiny_trace
 
 from gscn_sim import load_config
+from gscn_sim.cli.exact import proof_in_words
 from gscn_sim.run.memo import Cache
 from gscn_sim.run.parts import records_of
 from gscn_sim.run.simulate import simulate
-from gscn_sim.sweep import Evaluation, parse_objectives
+from gscn_sim.sweep import Choices, Evaluation, Space, parse_objectives, run_sweep
 from gscn_sim.sweep.bounded import has_parts
 from gscn_sim.sweep.runner import design_points
 from gscn_sim.sweep.search import Design
@@ -75,15 +76,24 @@ def test_which_metrics_are_bounded_by_their_parts(metric, expected):
     assert has_parts(objective) == expected
 
 
-def test_a_search_simulates_some_designs_in_part(trace, tmp_path):
-    from gscn_sim.cli.exact import proof_in_words
-    from gscn_sim.sweep import run_sweep
-
-    plan = tiny_plan([trace], search="exact", objectives=parse_objectives("edp_js"))
+def test_a_search_gives_designs_up_half_way(trace, tmp_path):
+    """No bound knows of banks: all designs look alike until a part of each has been simulated."""
+    banks = Choices(key="pe.accumulator_banks", options=(32, 16, 8, 4, 2, 1, 12, 6, 3))
+    plan = tiny_plan(
+        [trace],
+        space=Space(axes=(banks,), fixed={"array.pe_rows": 2, "array.pe_cols": 2}),
+        search="exact",
+        objectives=parse_objectives("seconds"),
+    )
+    evaluate = Remembering()
     search = plan.open_search()
-    run_sweep(plan, tmp_path / "s", evaluate=Remembering(), code="x", search=search)
+    run_sweep(plan, tmp_path / "s", evaluate=evaluate, code="x", search=search)
     proof = search.proof
     assert proof.is_complete
-    assert proof.simulated + proof.in_part <= proof.designs
-    if proof.in_part:
-        assert f"{proof.in_part} in part" in proof_in_words(proof)[-1]
+    assert search.lattice.params(proof.best) == {"pe.accumulator_banks": 32}
+    assert proof.in_part > 0
+    assert f"{proof.in_part} in part" in proof_in_words(proof)[-1]
+    again = plan.open_search()
+    run_sweep(plan, tmp_path / "s", evaluate=evaluate, code="x", search=again)
+    assert again.proof == proof
+    assert evaluate.simulated == proof.simulated
