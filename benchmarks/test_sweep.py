@@ -114,8 +114,8 @@ def test_two_workers(tmp_path: Path, benchmark: Any) -> None:
     walls = {}
     for workers in (1, 2):
         began = time.perf_counter()
-        scheduler = Processes(evaluation, workers)
-        run_sweep(plan, tmp_path / f"{workers}", scheduler=scheduler)
+        with Processes(evaluation, workers) as scheduler:
+            run_sweep(plan, tmp_path / f"{workers}", scheduler=scheduler)
         walls[workers] = time.perf_counter() - began
     benchmark.pedantic(lambda: None, rounds=1)
     benchmark.extra_info["speedup_from_1_to_2"] = round(walls[1] / walls[2], 2)

@@ -23,7 +23,7 @@ from gscn_sim.dataflows.positional import ENDLESS
 from gscn_sim.mapping.counts import Counts, classes, gradient_maps
 from gscn_sim.mapping.deal import deal
 from gscn_sim.mapping.plan import Plan
-from gscn_sim.mapping.tiles import window
+from gscn_sim.mapping.tiles import cut, window
 from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands
 from gscn_sim.units import ceil_div
@@ -144,7 +144,10 @@ class _PlanOfSums:
     @cached_property
     def _tiles(self) -> int:
         """Tiles of the batch that have positions, and windows that are not all padding."""
-        return sum(not tile.is_empty for tile in self.plan.tiles) * self.plan.problem.batch_size
+        plan = self.plan
+        rows, cols = plan.rows * plan.passes[0], plan.cols * plan.passes[1]
+        tiles = self.counts.of(parts_with_work, 0, rows) * self.counts.of(parts_with_work, 1, cols)
+        return tiles * plan.problem.batch_size
 
     @cached_property
     def _is_exact(self) -> bool:
@@ -307,6 +310,14 @@ def _last_block(channels: int, parts: int, block: int) -> int:
     """Channels of the smallest last block of any of the parts that channels are split into."""
     sizes = {channels // parts, ceil_div(channels, parts)} - {0}
     return min((size - 1) % block + 1 for size in sizes)
+
+
+def parts_with_work(counts: Counts, axis: int, parts: int) -> int:
+    """Parts of the gradient's axis that have positions, and windows that are not all padding."""
+    problem = counts.problem
+    spans = [cut(problem, "exact", axis, parts, i) for i in range(parts)]
+    windows = [window(problem, axis, *span) for span in spans if span[0] < span[1]]
+    return sum(low < high for low, high in windows)
 
 
 def is_padded(counts: Counts) -> bool:
