@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gscn_sim.sweep import Choices, Evaluation, Plan, Setting, Space, Workload, run_sweep
+from gscn_sim.sweep import Choices, Evaluation, Setting, Space, SweepPlan, Workload, run_sweep
 from gscn_sim.sweep import sweep_table as table_of
 from gscn_sim.sweep.integrity import POINT_CELLS, member_digest, point_digest, sum_of
 from gscn_sim.sweep.points import Point
@@ -50,11 +50,11 @@ def free(point: Point) -> dict[str, float | str]:
     return {**dict.fromkeys(METRICS, 1.0), "scope": "backward", "limited_by": "imbalance"}
 
 
-def numbered(count: int) -> Plan:
+def numbered(count: int) -> SweepPlan:
     """Points that differ in one number."""
     depths = Choices(key="pe.bank_queue_depth", options=tuple(range(count)))
     workload = Workload(path="none.npz", network="none", digest="none", batch_size=1)
-    return Plan(space=Space(axes=(depths,)), workloads=[workload], setting=SETTING)
+    return SweepPlan(space=Space(axes=(depths,)), workloads=[workload], setting=SETTING)
 
 
 def spread(count: int) -> Iterator[Params]:
@@ -108,7 +108,7 @@ def test_two_workers(tmp_path: Path, benchmark: Any) -> None:
     """The same sweep with one worker process and with two, a warm cache beside both."""
     depths = tuple(range(1, 201 if FULL else 11))
     space = Space(axes=(Choices(key="buffer.rounds_ahead", options=depths),))
-    plan = Plan(space=space, workloads=[Workload.load(str(TRACE))], setting=SETTING)
+    plan = SweepPlan(space=space, workloads=[Workload.load(str(TRACE))], setting=SETTING)
     evaluation = Evaluation(cache=str(tmp_path / "cache"))
     run_sweep(plan, tmp_path / "warm", evaluate=evaluation, workers=1)
     walls = {}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from gscn_sim.sweep import Plan
+    from gscn_sim.sweep import SweepPlan
     from gscn_sim.sweep.preview import Pace, Preview
 
 
 def show_preview(
-    plan: Plan,
+    plan: SweepPlan,
     folder: str | None,
     *,
     workers: int,

@@ -26,7 +26,7 @@ from gscn_sim.cli.sweep_plan import SpaceOptions, make_plan, read_budget
 from workloads import GscnError
 
 if TYPE_CHECKING:
-    from gscn_sim.sweep import Plan
+    from gscn_sim.sweep import SweepPlan
     from gscn_sim.sweep.runner import Progress, Report
     from gscn_sim.sweep.search import Search
 
@@ -144,7 +144,7 @@ def _check_question(traces: Sequence[str]) -> None:
 
 
 def simulate(
-    plan: Plan,
+    plan: SweepPlan,
     out: Path,
     *,
     workers: int,
@@ -207,7 +207,7 @@ def reporter(quiet: bool) -> Iterator[Report]:
         yield report
 
 
-def conclude(out: Path, number: int, plan: Plan) -> None:
+def conclude(out: Path, number: int, plan: SweepPlan) -> None:
     """Write the table beside the store and print the best designs."""
     from gscn_sim.cli.show import say_note, show_frame
     from gscn_sim.files import write_table

@@ -14,7 +14,7 @@ from gscn_sim.cli.options import DesignOptions, read_assignments, read_gpu, read
 from workloads import GscnError
 
 if TYPE_CHECKING:
-    from gscn_sim.sweep import Plan, Space, Workload
+    from gscn_sim.sweep import Space, SweepPlan, Workload
     from workloads import Trace
 
 
@@ -38,14 +38,14 @@ class SpaceOptions:
     seed: int
 
 
-def make_plan(options: SpaceOptions) -> Plan:
+def make_plan(options: SpaceOptions) -> SweepPlan:
     """The sweep that the options ask for.
 
     Raises:
         GscnError: an option says nothing, or something impossible.
     """
     from gscn_sim.gpu.device import load_device
-    from gscn_sim.sweep import Plan, Setting, parse_objectives
+    from gscn_sim.sweep import Setting, SweepPlan, parse_objectives
 
     space, paths, batches = read_plan(
         options.space_file,
@@ -58,7 +58,7 @@ def make_plan(options: SpaceOptions) -> Plan:
     load_device(device)  # points are kept by its name, so a file will not do
     designs, minutes = read_budget(options.budget)
     objective = searched_objective(options.search, options.metric, options.objective)
-    return Plan(
+    return SweepPlan(
         space=space,
         workloads=make_workloads(loaded, batches or [options.batch_size]),
         setting=Setting(

@@ -16,7 +16,7 @@ from .hypervolume import hypervolume_note as hypervolume_note
 from .points import Point as Point
 from .points import Setting as Setting
 from .points import Workload as Workload
-from .runner import Plan as Plan
+from .runner import SweepPlan as SweepPlan
 from .runner import run_sweep as run_sweep
 from .search import Objective as Objective
 from .search import parse_objectives as parse_objectives

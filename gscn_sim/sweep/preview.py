@@ -16,7 +16,7 @@ from gscn_sim.sweep.evaluate import Evaluate, Evaluation, outcome
 from gscn_sim.sweep.integrity import POINT_CELLS
 from gscn_sim.sweep.opening import read_store
 from gscn_sim.sweep.points import Point, Workload
-from gscn_sim.sweep.runner import Plan
+from gscn_sim.sweep.runner import SweepPlan
 from gscn_sim.sweep.search import FRUITLESS, Design, RandomSearch
 from gscn_sim.sweep.space import Params
 
@@ -69,7 +69,7 @@ class Pace:
     loading_seconds: float
 
 
-def preview(plan: Plan) -> Preview:
+def preview(plan: SweepPlan) -> Preview:
     """Look at a plan's designs without simulating any.
 
     What a guided search will propose is not known: it is looked at as ``random``.
@@ -96,7 +96,7 @@ def preview(plan: Plan) -> Preview:
 
 
 def _look_at(
-    plan: Plan, candidates: Iterable[Params], wanted: int
+    plan: SweepPlan, candidates: Iterable[Params], wanted: int
 ) -> tuple[list[Design], list[list[str]], bool]:
     """Designs that are allowed, what each other one does not meet, and whether the search ended."""
     found: list[Design] = []
@@ -129,7 +129,7 @@ def _designs(
     return budget if budget < sys.maxsize else None
 
 
-def _candidates(plan: Plan, combinations: int | None) -> Iterable[Params]:
+def _candidates(plan: SweepPlan, combinations: int | None) -> Iterable[Params]:
     if combinations is None:
         return RandomSearch(plan.space, plan.budget, plan.seed).points()
     if combinations <= MAX_LOOKED:
@@ -139,7 +139,7 @@ def _candidates(plan: Plan, combinations: int | None) -> Iterable[Params]:
     return (params for place, params in enumerate(plan.space.grid()) if place in chosen)
 
 
-def _look(plan: Plan, params: Params, position: int) -> tuple[Design, list[str]]:
+def _look(plan: SweepPlan, params: Params, position: int) -> tuple[Design, list[str]]:
     """The design of a point, and the constraints that it does not meet."""
     try:
         config = plan.space.design(params)

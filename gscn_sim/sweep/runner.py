@@ -46,7 +46,7 @@ Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SweepPlan:
     """All that a sweep is to do, but for how."""
 
     space: Space
@@ -133,7 +133,7 @@ class _Tally:
 
 
 def run_sweep(
-    plan: Plan,
+    plan: SweepPlan,
     path: str | Path,
     *,
     workers: int = 1,
@@ -152,7 +152,7 @@ def run_sweep(
     left alone unless ``retry_failed``. Points are evaluated by ``scheduler``, or by ``workers``
     processes here with ``evaluate``, an :class:`Evaluation` by default; ``code``
     names its version (default: digest of the simulator's own code); results of another version are
-    not used. ``search`` is that of the plan (:meth:`Plan.open_search`) if the
+    not used. ``search`` is that of the plan (:meth:`SweepPlan.open_search`) if the
     caller wants to ask it something afterwards.
 
     Raises:
@@ -184,7 +184,7 @@ def run_sweep(
         return sweep
 
 
-def design_points(plan: Plan, design: Design) -> Iterator[Point]:
+def design_points(plan: SweepPlan, design: Design) -> Iterator[Point]:
     """The points of a design: one on each workload."""
     for index, workload in enumerate(plan.workloads):
         yield Point(
@@ -203,7 +203,7 @@ class _Batch:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: SweepPlan,
         store: Store,
         sweep: int,
         tally: _Tally,
@@ -279,7 +279,7 @@ class _Batch:
                 self.tally.say()
 
 
-def _total(plan: Plan) -> int | None:
+def _total(plan: SweepPlan) -> int | None:
     """How many points there will be, None if the constraints or the search decide on the way."""
     if plan.search != "grid":
         return None if plan.budget is None else plan.budget * len(plan.workloads)
@@ -300,7 +300,7 @@ def _is_allowed(space: Space, params: Mapping[str, Any]) -> bool:
         return True  # it becomes a row with this error
 
 
-def _notices(store: Store, sweep: int, plan: Plan) -> Iterator[str]:
+def _notices(store: Store, sweep: int, plan: SweepPlan) -> Iterator[str]:
     """What a resumed sweep should know before it goes on."""
     if store.mended:
         yield f"{store.path}: {store.mended}; what is damaged or missing runs again"

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from gscn_sim.sweep import Choices, Plan, Point, Setting, Space, Workload, run_sweep
+from gscn_sim.sweep import Choices, Point, Setting, Space, SweepPlan, Workload, run_sweep
 from gscn_sim.sweep.schema import METRICS
 from workloads import GscnError
 
@@ -65,15 +65,15 @@ def plan(banks: tuple[int, ...] = (16, 32, 64), clocks: tuple[float, ...] = (0.8
             Choices(key="array.clock_ghz", options=clocks),
         )
     )
-    return Plan(**{"space": space, "workloads": WORKLOADS, "setting": SETTING, **changes})
+    return SweepPlan(**{"space": space, "workloads": WORKLOADS, "setting": SETTING, **changes})
 
 
-def large_plan() -> Plan:
+def large_plan() -> SweepPlan:
     """Two hundred points that all end well."""
     return plan(banks=tuple(range(64, 114, 2)), clocks=(0.5, 0.7, 0.9, 1.1))
 
 
-def medium_plan() -> Plan:
+def medium_plan() -> SweepPlan:
     """A hundred and twenty points, which are read in less time than two hundred."""
     return plan(banks=tuple(range(64, 94, 2)), clocks=(0.5, 0.7, 0.9, 1.1))
 

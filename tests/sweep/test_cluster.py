@@ -17,7 +17,7 @@ import pytest
 from fake_points import fake_metrics, large_plan, logged_metrics, plan
 
 import workloads
-from gscn_sim.sweep import Choices, Evaluation, Plan, Setting, Space, Workload, run_sweep
+from gscn_sim.sweep import Choices, Evaluation, Setting, Space, SweepPlan, Workload, run_sweep
 from gscn_sim.sweep import sweep_table as table_of
 from gscn_sim.sweep.errors import ClusterError
 from gscn_sim.sweep.schedulers import open_scheduler
@@ -64,7 +64,7 @@ def cluster(tmp_path_factory):
     del os.environ["POINTS_LOG"]
 
 
-def swept(cluster, made: Plan, path: Path, evaluate) -> pd.DataFrame:
+def swept(cluster, made: SweepPlan, path: Path, evaluate) -> pd.DataFrame:
     with open_scheduler(cluster.scheduler_address, evaluate, 1, made.workloads) as scheduler:
         number = run_sweep(made, path, scheduler=scheduler, code="fake")
     return table_of(path, number)
@@ -114,7 +114,7 @@ def test_the_trace_travels_to_the_workers(cluster, tmp_path, digits_trace):
         axes=(Choices(key="array.clock_ghz", options=(0.5, 1.0)),),
         fixed={"array.pe_rows": 2, "array.pe_cols": 2},
     )
-    made = Plan(
+    made = SweepPlan(
         space=space,
         workloads=[Workload(path=str(here), network="resnet8", digest=trace.digest, batch_size=2)],
         setting=Setting(phases=("dgrad",), gpu="gtx-1080ti", gpu_model="roofline"),

@@ -12,7 +12,7 @@ from gscn_sim.sweep import Choices, Space, parse_objectives, run_sweep, sweep_ta
 from gscn_sim.sweep.errors import SpaceError
 from gscn_sim.sweep.metrics import with_metrics
 from gscn_sim.sweep.proof import ExactSearch
-from gscn_sim.sweep.runner import Plan
+from gscn_sim.sweep.runner import SweepPlan
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def every_design(traces, evaluate, tmp_path, metric):
     return {tuple(key): value for key, value in values.items()}
 
 
-def prove(plan: Plan, path, evaluate):
+def prove(plan: SweepPlan, path, evaluate):
     search = plan.open_search()
     run_sweep(plan, path, evaluate=evaluate, code="x", search=search)
     return search

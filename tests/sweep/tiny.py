@@ -6,7 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from gscn_sim.sweep import Choices, Evaluation, Expression, Plan, Point, Setting, Space, Workload
+from gscn_sim.sweep import (
+    Choices,
+    Evaluation,
+    Expression,
+    Point,
+    Setting,
+    Space,
+    SweepPlan,
+    Workload,
+)
 from gscn_sim.sweep.evaluate import Metrics
 from workloads import Trace, layer_from_arrays, save
 
@@ -43,10 +52,10 @@ def tiny_trace(path: Path, density: float = 0.3) -> str:
     return str(path)
 
 
-def tiny_plan(paths: list[str], **changes) -> Plan:
+def tiny_plan(paths: list[str], **changes) -> SweepPlan:
     """All designs of the space on the traces."""
     workloads = [Workload.load(path) for path in paths]
-    return Plan(**{"space": SPACE, "workloads": workloads, "setting": SETTING, **changes})
+    return SweepPlan(**{"space": SPACE, "workloads": workloads, "setting": SETTING, **changes})
 
 
 class Remembering:
