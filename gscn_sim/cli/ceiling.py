@@ -11,6 +11,7 @@ from gscn_sim.cli.options import DesignOptions, batch_option, config_options, st
 
 if TYPE_CHECKING:
     from gscn_sim.config import Config
+    from gscn_sim.step.ceiling import Ceiling
     from workloads.step import Step
 
 
@@ -44,7 +45,6 @@ def ceiling(
     config = design.read()
 
     import workloads
-    from gscn_sim.cli.show import show_frame
     from gscn_sim.files import records, to_json
     from gscn_sim.step.ceiling import ceiling as find
     from gscn_sim.step.simulate import step_of
@@ -66,6 +66,15 @@ def ceiling(
     if form == "json":
         click.echo(to_json({**document, "table": records(found.table)}))
         return
+    _show(found, step, config)
+    if beside:
+        _show_beside(found, config, gpu, beside)
+
+
+def _show(found: Ceiling, step: Step, config: Config) -> None:
+    """The table of what moves, and the times that nothing is below."""
+    from gscn_sim.cli.show import show_frame
+
     peak = config.dram.peak_gbps
     shown = found.table.assign(
         MB=found.table["moved_bytes"] / 1e6,
@@ -83,17 +92,20 @@ def ceiling(
         f"the multipliers of {config.name} take {1e3 * found.products_seconds:.3g} ms for the "
         "products of non-zeros if none is ever idle"
     )
-    if beside:
-        busy, fused = beside["gpu_busy_seconds"], beside["gpu_fused_seconds"]
-        click.echo(
-            f"{gpu} is busy for {1e3 * busy:.3g} ms, its waits for its host not counted: at most "
-            f"{busy / found.seconds:.3g}x faster with this memory"
-        )
-        click.echo(
-            f"with the fusions of {config.name} it would be busy for {1e3 * fused:.3g} ms or more "
-            "(its products as they are, all else at its memory's peak): at most "
-            f"{fused / found.seconds:.3g}x"
-        )
+
+
+def _show_beside(found: Ceiling, config: Config, gpu: str, beside: dict[str, float]) -> None:
+    """How much faster than the GPU a machine can be at most."""
+    busy, fused = beside["gpu_busy_seconds"], beside["gpu_fused_seconds"]
+    click.echo(
+        f"{gpu} is busy for {1e3 * busy:.3g} ms, its waits for its host not counted: at most "
+        f"{busy / found.seconds:.3g}x faster with this memory"
+    )
+    click.echo(
+        f"with the fusions of {config.name} it would be busy for {1e3 * fused:.3g} ms or more "
+        "(its products as they are, all else at its memory's peak): at most "
+        f"{fused / found.seconds:.3g}x"
+    )
 
 
 def _on_gpu(step: Step, config: Config, gpu: str) -> dict[str, float]:

@@ -6,6 +6,8 @@ the output by index range, as ANT does (Lew et al., ISCA 2022).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
 
 from gscn_sim.dataflows.base import BlockCosts, Dataflow, Floats, PeTiming
@@ -16,9 +18,12 @@ from gscn_sim.mapping.counts import Counts, region_counts
 from gscn_sim.mapping.estimate import EstimatedMachine
 from gscn_sim.mapping.plan import Block, Plan
 from gscn_sim.mapping.tiles import cut, reached_span, tile_array, window
-from gscn_sim.problem.geometry import Ints
+from gscn_sim.problem.geometry import Ints, Problem
 from gscn_sim.problem.operands import Operands
 from gscn_sim.units import ceil_div
+
+if TYPE_CHECKING:
+    from gscn_sim.kernels.machine import Machine
 
 MOST_POSITIONS = 1 << 26  # that products of a tile land on: the kernels look each up in a table
 
@@ -95,8 +100,7 @@ class Cartesian(Dataflow):
         blocks: list[Block],
         counted: bool = False,
     ) -> BlockCosts:
-        from gscn_sim.dataflows.machine import NO_VALUES, machine_of, plane_entries
-        from gscn_sim.kernels.cartesian import cartesian_tiles
+        from gscn_sim.dataflows.machine import machine_of, plane_entries
         from gscn_sim.kernels.pairing import N_COUNTERS
 
         problem = plan.problem
@@ -114,42 +118,19 @@ class Cartesian(Dataflow):
         for row, block in enumerate(blocks):
             width = block.c1 - block.c0 if by_channel else 0
             channels[row] = np.zeros((n, t, width), np.int32)
-            lengths[row] = np.zeros(width, np.int64)
             for sample in range(n):
-                part_counters = np.zeros((len(live), N_COUNTERS), np.int64)
-                part_entries = np.zeros((len(live), 2), np.int64)
-                part_channels = np.zeros((len(live) if by_channel else 0, width), np.int64)
-                part_resent = np.zeros(_resent_shape(plan, timing, block, len(live)), np.int64)
-                cartesian_tiles(
-                    operands.stationary[sample],
-                    operands.streamed[sample % len(operands.streamed)],
-                    NO_VALUES,
-                    NO_VALUES,
-                    operands.group_of_list,
-                    operands.list_of_channel,
-                    block.c0,
-                    block.c1,
-                    block.o0,
-                    block.o1,
-                    live,
-                    problem.axes,
-                    machine,
-                    part_counters,
-                    part_entries,
-                    part_resent,
-                    part_channels,
-                    lengths[row],
-                    NO_VALUES,
-                )
-                counters[sample, row, busy] = part_counters
-                entries[sample, row, busy] = part_entries
+                found = _tiles_of(block, sample, operands, live, problem, machine, timing, width)
+                counters[sample, row, busy] = found.counters
+                entries[sample, row, busy] = found.entries
+                lengths[row] = found.channel_entries
                 if by_channel:
-                    channels[row][sample, busy] = part_channels
+                    channels[row][sample, busy] = found.channel_cycles
                 if timing.list_resend:
+                    again = found.resent
                     if problem.is_reduction:
-                        part_resent = part_resent.sum(1, keepdims=True)
-                    into = np.zeros((n, t, part_resent.shape[1]), np.int64)
-                    resent.setdefault(row, into)[sample, busy] = part_resent
+                        again = again.sum(1, keepdims=True)
+                    into = np.zeros((n, t, again.shape[1]), np.int64)
+                    resent.setdefault(row, into)[sample, busy] = again
         if operands.dense_weights and not problem.is_reduction:
             # One list stands for all channels of a convolution group; each streams its own weights.
             entries[..., 1] *= problem.stationary_channels // problem.groups
@@ -224,14 +205,66 @@ class Cartesian(Dataflow):
         return summed if problem.is_reduction else np.stack(results)
 
 
-def _resent_shape(plan: Plan, timing: PeTiming, block: Block, tiles: int) -> tuple[int, int]:
+class _Tiles(NamedTuple):
+    """What one accumulator group costs on each tile, of one sample: outputs of the kernel."""
+
+    counters: Ints
+    entries: Ints
+    resent: Ints
+    channel_cycles: Ints
+    channel_entries: Ints
+
+
+def _tiles_of(
+    block: Block,
+    sample: int,
+    operands: Operands,
+    tiles: Ints,
+    problem: Problem,
+    machine: Machine,
+    timing: PeTiming,
+    width: int,
+) -> _Tiles:
+    """Run the kernel; ``width``: channels whose cycles are wanted, all or none."""
+    from gscn_sim.dataflows.machine import NO_VALUES
+    from gscn_sim.kernels.cartesian import cartesian_tiles
+    from gscn_sim.kernels.pairing import N_COUNTERS
+
+    found = _Tiles(
+        counters=np.zeros((len(tiles), N_COUNTERS), np.int64),
+        entries=np.zeros((len(tiles), 2), np.int64),
+        resent=np.zeros(_resent_shape(problem, timing, block, len(tiles)), np.int64),
+        channel_cycles=np.zeros((len(tiles) if width else 0, width), np.int64),
+        channel_entries=np.zeros(width, np.int64),
+    )
+    cartesian_tiles(
+        operands.stationary[sample],
+        operands.streamed[sample % len(operands.streamed)],
+        NO_VALUES,
+        NO_VALUES,
+        operands.group_of_list,
+        operands.list_of_channel,
+        block.c0,
+        block.c1,
+        block.o0,
+        block.o1,
+        tiles,
+        problem.axes,
+        machine,
+        *found,
+        NO_VALUES,
+    )
+    return found
+
+
+def _resent_shape(problem: Problem, timing: PeTiming, block: Block, tiles: int) -> tuple[int, int]:
     """[tiles, pairing groups] of a block, which are its channels by the classes of each axis."""
     if not timing.list_resend:
         return 0, 0
     from gscn_sim.kernels.lists import classes_of
 
-    sizes = plan.problem.stationary_plane, plan.problem.streamed_plane
-    y, x = (len(classes_of(plan.problem.axes[i], sizes[0][i], sizes[1][i])) for i in range(2))
+    sizes = problem.stationary_plane, problem.streamed_plane
+    y, x = (len(classes_of(problem.axes[i], sizes[0][i], sizes[1][i])) for i in range(2))
     return tiles, (block.c1 - block.c0) * y * x
 
 

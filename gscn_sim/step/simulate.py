@@ -64,12 +64,7 @@ def simulate_step(
             operation without a rule.
         ConfigError: an unknown way to deploy, or a co-processor without a GPU.
     """
-    if deploy not in DEPLOY:
-        raise ConfigError(f"deploy must be one of {', '.join(DEPLOY)}, got {deploy!r}")
-    if deploy == "coprocessor" and gpu is None:
-        raise ConfigError("a co-processor needs a GPU beside it, got none")
-    if link_gbps <= 0:
-        raise ConfigError(f"link_gbps must be above 0, got {link_gbps}")
+    _check_deployment(deploy, gpu, link_gbps)
     found = step_of(trace, step, batch_size)
     table, energy = _on_gpu(found, gpu, precision)  # an unknown device is refused before the work
     if deploy == "coprocessor":
@@ -101,6 +96,15 @@ def simulate_step(
         trace={**facts, "digest": trace.digest},
         cautions=step_cautions(records, facts, gpu, precision, table),
     )
+
+
+def _check_deployment(deploy: str, gpu: str | None, link_gbps: float) -> None:
+    if deploy not in DEPLOY:
+        raise ConfigError(f"deploy must be one of {', '.join(DEPLOY)}, got {deploy!r}")
+    if deploy == "coprocessor" and gpu is None:
+        raise ConfigError("a co-processor needs a GPU beside it, got none")
+    if link_gbps <= 0:
+        raise ConfigError(f"link_gbps must be above 0, got {link_gbps}")
 
 
 def _beside(
