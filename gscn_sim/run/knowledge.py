@@ -15,6 +15,10 @@ from gscn_sim.problem.operands import Operands, make_operands
 from gscn_sim.stages import Caller, call
 from workloads import Layer, Trace
 
+LIKE = 2.0
+"""Plans for fewer non-zeros may have PEs form far too many pairs: one for 0.001 % non-zero
+gradients took a thousand times as long as needed at 9 %."""
+
 
 def known_operands(
     knowledge: str,
@@ -27,8 +31,10 @@ def known_operands(
 
     Args:
         knowledge: ``oracle``: those that will run; ``previous``: those of the layer's record
-            ``before``, or as ``shape`` if there is none of this shape; ``shape``: random ones of
-            the same densities. Weights are known in any case, as they are there before the step.
+            ``before``, or as ``shape`` if there is none of this shape or if an operand has more
+            than :data:`LIKE` times the non-zeros that it had there; ``shape``: random ones of the
+            same densities. Weights are known in any case, as they are there before the step,
+            and so is how many non-zeros an operand has: they were counted when it was written.
     """
     if knowledge == "oracle" or problem.phase.one_sample:
         return operands
@@ -37,14 +43,28 @@ def known_operands(
         and problem.phase in before.phases()
     )
     if knowledge == "previous" and before is not None and is_alike:
-        return caller(make_operands, before, problem)
+        known = caller(make_operands, before, problem)
+        if not _has_more(operands.stationary, known.stationary) and (
+            not problem.is_reduction or not _has_more(operands.streamed, known.streamed)
+        ):
+            return known
     return caller(random_operands, problem, operands)
+
+
+def _density(mask: NDArray[np.uint8]) -> float:
+    """To three digits; a few non-zeros in a million are not none."""
+    return float(f"{mask.mean():.3g}")
+
+
+def _has_more(now: NDArray[np.uint8], before: NDArray[np.uint8]) -> bool:
+    """Whether an operand has so many more non-zeros that plans for fewer are not fit for it."""
+    return float(now.mean()) > LIKE * float(before.mean())
 
 
 def random_operands(problem: Problem, operands: Operands) -> Operands:
     """Operands of the same densities, non-zeros anywhere; equal for equal densities."""
-    stationary = round(float(operands.stationary.mean()), 3)
-    streamed = round(float(operands.streamed.mean()), 3) if problem.is_reduction else None
+    stationary = _density(operands.stationary)
+    streamed = _density(operands.streamed) if problem.is_reduction else None
     facts = (problem.shape, problem.phase, operands.stationary.shape, stationary, streamed)
     digest = hashlib.sha256(repr(facts).encode()).hexdigest()
     generator = np.random.default_rng(int(digest[:16], 16))

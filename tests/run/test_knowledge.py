@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from gscn_sim.problem.operands import make_operands
 from gscn_sim.run.knowledge import known_operands, layers_to_run
 from gscn_sim.run.pipeline import prepare_phase, simulate_phase
 from gscn_sim.run.simulate import simulate
-from workloads import Layer, LayerShape, Phase, Trace, layer_from_arrays, load
+from workloads import Layer, LayerShape, Mask, Phase, Trace, layer_from_arrays, load
 
 SHAPE = LayerShape(C=12, H=10, W=10, K=16, R=3, S=3, padding=(1, 1))
 PHASES = (Phase.FORWARD, Phase.DGRAD, Phase.WGRAD)
@@ -131,6 +133,36 @@ def test_a_recorded_network_runs_with_less_knowledge() -> None:
     }
     assert len(set(cycles.values())) > 1
     assert max(cycles.values()) < 1.5 * cycles["oracle"]
+
+
+def test_an_iteration_of_other_densities_is_not_planned_by() -> None:
+    """One with hardly a gradient among ordinary ones made the next a thousand times slower."""
+    full, config = skewed(1), load_config()
+    few = np.zeros((3, *SHAPE.gradient_shape))
+    few[0, 0, 0, 0] = 1
+    scarce = replace(skewed(2), gradient=Mask.from_array(few))
+    for phase in (Phase.DGRAD, Phase.WGRAD):
+        alone, after, alike = (
+            prepare_phase(full, phase, config, 8, before=before).plan
+            for before in (None, scarce, skewed(3))
+        )
+        assert after == alone
+        assert alike.reason != alone.reason
+
+
+def test_a_few_non_zeros_are_not_none() -> None:
+    gradient = np.zeros((1, 16, 100, 100))
+    gradient[0, 3, 50, 50] = 1
+    layer = layer_from_arrays(
+        "layer",
+        activation=np.ones((1, 4, 100, 100)),
+        gradient=gradient,
+        weight=np.ones((16, 4, 3, 3)),
+        padding=(1, 1),
+    )
+    problem = make_problem(layer.shape, Phase.WGRAD, 1)
+    known = known_operands("shape", problem, make_operands(layer, problem), None)
+    assert 0 < known.streamed.sum() < 20
 
 
 def test_unknown_knowledge() -> None:
