@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,26 @@ class _DefaultToPredict(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         lines = [(name, command.get_short_help_str()) for name, command in self.commands.items()]
         write_sections(formatter, lines, {"To fit and check the model": ("fit", "report")})
+
+
+def _table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--output`` and ``--format`` of a table."""
+    form = click.option(
+        "--format",
+        "form",
+        type=click.Choice(("table", "csv", "json")),
+        default="table",
+        show_default=True,
+        help="What to print.",
+    )
+    output = click.option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        type=OUTPUT_FILE,
+        help="Write the table (.csv, .parquet, .json).",
+    )
+    return output(form(command))
 
 
 @click.group(cls=_DefaultToPredict)
@@ -73,21 +94,7 @@ def gpu() -> None:
     metavar="DENSITY",
     help="The card's own sparse products of a gradient this dense, beside its dense phases.",
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    type=OUTPUT_FILE,
-    help="Write the table (.csv, .parquet, .json).",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("table", "csv", "json")),
-    default="table",
-    show_default=True,
-    help="What to print.",
-)
+@_table_options
 def predict_command(
     layers: Path,
     device: str,
@@ -178,21 +185,7 @@ def fit(
 @click.option(
     "--plot", metavar="PATH", type=OUTPUT_FILE, help="Write a scatter plot: .svg, .png or .pdf."
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    type=OUTPUT_FILE,
-    help="Write the table (.csv, .parquet, .json).",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(("table", "csv", "json")),
-    default="table",
-    show_default=True,
-    help="What to print.",
-)
+@_table_options
 def report(
     devices: tuple[str, ...],
     model: str,

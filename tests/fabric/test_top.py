@@ -1,20 +1,16 @@
-"""The fabric: schedules by hand, schedules at random against times that settle, deadlocks."""
+"""The fabric: schedules by hand, schedules at random against times that settle."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 
-import pytest
-import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.rounds import Rules, settle
 from schedules import make_gang, make_schedule, schedules
 
 from gscn_sim.config import Config, load_config
-from gscn_sim.errors import DeadlockError
-from gscn_sim.fabric.top import FabricResult, run_fabric, run_to_end
+from gscn_sim.fabric.top import FabricResult, run_fabric
 from gscn_sim.schedule.model import Schedule
 
 
@@ -364,39 +360,3 @@ def test_a_full_staging_buffer_stops_the_pes() -> None:
     )
     assert first.cycles > 80  # ten bursts of eight cycles
     assert both[0].cycles - both[1].cycles == first.cycles - 2
-
-
-def test_a_starved_process_is_named() -> None:
-    """SimPy returns as if nothing had happened; the machine does not."""
-    env = simpy.Environment()
-
-    def works() -> Generator[simpy.Event]:
-        yield env.timeout(7)
-
-    def starves() -> Generator[simpy.Event]:
-        yield env.timeout(3)
-        yield env.event()
-
-    processes = {"pe[0]": env.process(works()), "pe[1]": env.process(starves())}
-    with pytest.raises(DeadlockError, match=r"^cycle 7: waiting forever: pe\[1\]$"):
-        run_to_end(env, processes)
-
-
-@pytest.mark.parametrize(("number", "more"), [(5, ""), (6, r" \.\.\.")])
-def test_many_starved_processes_are_cut_short(number: int, more: str) -> None:
-    env = simpy.Environment()
-
-    def starves() -> Generator[simpy.Event]:
-        yield env.event()
-
-    processes = {f"pe[{i}]": env.process(starves()) for i in range(number)}
-    with pytest.raises(DeadlockError, match=rf"waiting forever: pe\[0\], .*pe\[4\]{more}$"):
-        run_to_end(env, processes)
-
-
-def test_a_fill_that_never_comes_is_a_deadlock() -> None:
-    """A schedule whose fill belongs to nobody's order of use cannot end: fills 1 then 0."""
-    gang = make_gang(0, [[2, 2, 2]], fill=[2, 1, 0])
-    schedule = make_schedule([gang], [4, 4, 4], fills_held=1)
-    with pytest.raises(DeadlockError, match=r"waiting forever: pe\[0\], buffer"):
-        run_fabric(schedule, machine())
